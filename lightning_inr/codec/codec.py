@@ -1,0 +1,271 @@
+"""A fitted model to bytes and back: `Codec.encode`, and `decode`, which needs the bytes and nothing else."""
+
+import math
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lightning_inr.codec.container import Container, pack, unpack
+from lightning_inr.codec.entropy import CODERS, Symbols, Table, frequency_table, valid_table
+from lightning_inr.codec.quantize import MOST_BITS, Quantized, dequantize, quantize
+from lightning_inr.errors import BitstreamError
+from lightning_inr.models import MODELS, build
+from lightning_inr.models.base import VideoRepresentation
+from lightning_inr.types import VideoShape
+
+FLOATS = {16: np.dtype("<f2"), 32: np.dtype("<f4")}
+LONGEST_SIDE = 2**16  # pixels
+MOST_FRAMES = 2**24
+# A tensor of one repeated value costs next to nothing, so a file may hold more parameters than bits;
+# but not without end, or a small file could claim terabytes.
+PARAMETERS_PER_BYTE = 1024
+
+
+class Entry(NamedTuple):
+    """A line of the header's tensor table."""
+
+    name: str
+    role: str
+    shape: tuple[int, ...]
+    bits: int  # up to 12: symbols; 16, 32: floats
+    axis: int | None  # of the quantisation ranges; None: one range
+    coder: str | None  # None for floats
+
+    @property
+    def numel(self) -> int:
+        """How many numbers the tensor holds."""
+        return math.prod(self.shape)
+
+    @property
+    def quantized(self) -> bool:
+        """Whether it is coded as symbols."""
+        return self.coder is not None
+
+    @property
+    def channels(self) -> int:
+        """How many quantisation ranges it has."""
+        return 1 if self.axis is None else self.shape[self.axis]
+
+
+@dataclass(frozen=True)
+class Codec:
+    """How tensors become bytes: bits a role (1 to 12, or 16 and 32 for floats), ranges, entropy coder.
+
+    Vectors (biases) stay floats of 16 bits: they are few, and every output hangs on them.
+    """
+
+    bits: Mapping[str, int] = field(default_factory=dict)
+    default_bits: int = 8  # of roles that `bits` does not name
+    ranges: str = "tensor"  # or "channel": one for each output channel, and each latent dimension
+    coder: str = "range"  # or "huffman", as in the paper
+
+    def __post_init__(self) -> None:
+        for role, bits in {**self.bits, "default": self.default_bits}.items():
+            if not (isinstance(bits, int) and (1 <= bits <= MOST_BITS or bits in FLOATS)):
+                raise ValueError(f"codec bits of {role}={bits}: choose 1 to {MOST_BITS}, or 16 or 32 for floats")
+        if self.ranges not in ("tensor", "channel"):
+            raise ValueError(f"codec.ranges={self.ranges}: choose tensor or channel")
+        if self.coder not in CODERS:
+            raise ValueError(f"codec.coder={self.coder}: choose one of {', '.join(CODERS)}")
+
+    def encode(self, model: VideoRepresentation) -> bytes:
+        """The whole `.linr` file of `model`; a decoded model encodes to the same bytes again."""
+        state = model.state_dict()
+        entries = self.plan(model)
+        sections = {
+            role: _write_section([(entry, state[entry.name]) for entry in entries if entry.role == role])
+            for role in model.coded_groups()
+        }
+        header = {
+            "model": next(name for name, kind in MODELS.items() if kind is type(model)),
+            "video": model.video._asdict(),
+            "config": asdict(model.config),
+            "tensors": [list(entry) for entry in entries],
+        }
+        return pack(Container(header, sections))
+
+    def plan(self, model: VideoRepresentation) -> list[Entry]:
+        """How each tensor of `model` will be coded, in the order of the file."""
+        state = model.state_dict()
+        return [
+            self._entry(name, role, state[name]) for role, names in model.coded_groups().items() for name in names
+        ]
+
+    def _entry(self, name: str, role: str, tensor: Tensor) -> Entry:
+        bits = self.bits.get(role, self.default_bits)
+        if bits in FLOATS:
+            return Entry(name, role, tuple(tensor.shape), bits, None, None)
+        if tensor.ndim < 2 and role != "grid":
+            return Entry(name, role, tuple(tensor.shape), 16, None, None)
+        axis = None
+        if self.ranges == "channel" and tensor.ndim > 1:
+            axis = 1 if role == "latents" else 0
+        return Entry(name, role, tuple(tensor.shape), bits, axis, self.coder)
+
+
+def decode(data: bytes, device: str | torch.device = "cpu") -> VideoRepresentation:
+    """The model that `data` holds, on `device`, in eval mode; BitstreamError if the bytes are not sound."""
+    container = unpack(data)
+    model, entries = _blueprint(container.header, len(data))
+    state: dict[str, Tensor] = {}
+    for role in dict.fromkeys(entry.role for entry in entries):
+        if role not in container.sections:
+            raise BitstreamError(f"damaged .linr: section {role} is missing; fetch the file again")
+        try:
+            state |= _read_section(container.sections[role], [entry for entry in entries if entry.role == role])
+        except (ValueError, zlib.error, AssertionError) as error:
+            raise BitstreamError(f"damaged .linr: section {role}: {error}; fetch the file again") from error
+    model.load_state_dict(state, assign=True)
+    # A CPU convolves channels-last weights twice as fast.
+    return model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+
+
+def describe(data: bytes) -> dict[str, Any]:
+    """What `info` prints: the header, and bytes and parameters a role, without decoding a tensor."""
+    container = unpack(data)
+    _, entries = _blueprint(container.header, len(data))
+    video = container.header["video"]
+    pixels = video["frames"] * video["height"] * video["width"]
+    roles = {
+        role: {
+            "bytes": len(section),
+            "params": sum(entry.numel for entry in entries if entry.role == role),
+            "bits": sorted({entry.bits for entry in entries if entry.role == role}),
+        }
+        for role, section in container.sections.items()
+    }
+    return {
+        "model": container.header["model"],
+        "video": video,
+        "bytes": len(data),
+        "bpp": 8 * len(data) / pixels,
+        "params": sum(entry.numel for entry in entries),
+        "roles": roles,
+        "config": container.header["config"],
+        "tensors": [entry._asdict() for entry in entries],
+    }
+
+
+def _blueprint(header: dict[str, Any], size: int) -> tuple[VideoRepresentation, list[Entry]]:
+    """The model without memory for its tensors, and the checked tensor table."""
+    try:
+        video = VideoShape(**header["video"])
+        _check_video(video)
+        with torch.device("meta"):
+            model = build(header["model"], video, **header["config"])
+        entries = [
+            Entry(name, role, tuple(shape), bits, axis, coder)
+            for name, role, shape, bits, axis, coder in header["tensors"]
+        ]
+        _check_entries(entries, model, size)
+    except BitstreamError:
+        raise
+    # A header is foreign data: whatever it makes the constructors stumble over is the header's fault.
+    except (KeyError, TypeError, ValueError, OverflowError, RuntimeError, AttributeError, IndexError) as error:
+        line = str(error).splitlines()[0] if str(error) else repr(error)
+        raise BitstreamError(f"this .linr cannot be built here: {line}; fetch the file again or update") from error
+    return model, entries
+
+
+def _check_video(video: VideoShape) -> None:
+    counts = (video.frames, video.height, video.width)
+    sound = all(isinstance(count, int) and count > 0 for count in counts) and 0 < float(video.fps) < math.inf
+    if not sound or video.frames > MOST_FRAMES or max(video.height, video.width) > LONGEST_SIDE:
+        raise BitstreamError(f"damaged .linr: it claims a video of {tuple(video)}")
+
+
+def _check_entries(entries: list[Entry], model: VideoRepresentation, size: int) -> None:
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    groups = {name: role for role, names in model.coded_groups().items() for name in names}
+    if {entry.name: entry.shape for entry in entries} != expected or len(entries) != len(expected):
+        raise BitstreamError("damaged .linr: its tensors are not those of its model; fetch the file again")
+    for entry in entries:
+        floats = entry.coder is None and entry.bits in FLOATS
+        symbols = entry.coder in CODERS and isinstance(entry.bits, int) and 1 <= entry.bits <= MOST_BITS
+        axis = entry.axis is None or (isinstance(entry.axis, int) and 0 <= entry.axis < len(entry.shape))
+        if not ((floats or symbols) and axis and groups[entry.name] == entry.role):
+            raise BitstreamError(f"damaged .linr: tensor {entry.name} is described as {tuple(entry)}")
+    claimed = sum(entry.numel for entry in entries)
+    if claimed > size * PARAMETERS_PER_BYTE:
+        raise BitstreamError(f"damaged .linr: {size} bytes claim to hold {claimed} parameters; fetch the file again")
+
+
+# A section: length of the side information (u32) | side information, deflated | entropy-coded words.
+# Side information: per tensor either its floats, or ranges and frequency table.
+
+
+def _write_section(tensors: list[tuple[Entry, Tensor]]) -> bytes:
+    side: list[bytes] = []
+    runs: dict[str, list[tuple[Symbols, Table]]] = {}
+    for entry, tensor in tensors:
+        if entry.coder is None:
+            side.append(tensor.detach().cpu().numpy().astype(FLOATS[entry.bits]).tobytes())
+            continue
+        quantized = quantize(tensor, entry.bits, entry.axis)
+        table = frequency_table(quantized.symbols, 2**entry.bits)
+        side += [quantized.low.astype("<f4").tobytes(), quantized.high.astype("<f4").tobytes()]
+        side.append(table.astype("<u2").tobytes())
+        runs.setdefault(entry.coder, []).append((quantized.symbols, table))
+    packed = zlib.compress(b"".join(side), 9)
+    words = [CODERS[coder].encode(run).astype("<u4").tobytes() for coder, run in runs.items()]
+    return len(packed).to_bytes(4, "little") + packed + b"".join(words)
+
+
+def _read_section(section: bytes, entries: list[Entry]) -> dict[str, Tensor]:
+    length = int.from_bytes(section[:4], "little")
+    side = _Reader(_inflate(section[4 : 4 + length], sum(_side_bytes(entry) for entry in entries)))
+    tensors: dict[str, Tensor] = {}
+    coded: list[tuple[Entry, Quantized, Table]] = []
+    for entry in entries:
+        if entry.coder is None:
+            values = side.take(FLOATS[entry.bits], entry.numel).astype(np.float32)
+            tensors[entry.name] = torch.from_numpy(values).reshape(entry.shape)
+            continue
+        low, high = (side.take(np.dtype("<f4"), entry.channels).astype(np.float32) for _ in range(2))
+        table = side.take(np.dtype("<u2"), 2**entry.bits).astype(np.uint16)
+        if not valid_table(table):
+            raise ValueError(f"the frequencies of {entry.name} do not add up")
+        coded.append((entry, Quantized(np.empty(0, np.int32), low, high), table))
+    if not coded:
+        return tensors
+    coder = coded[0][0].coder
+    if coder is None or any(entry.coder != coder for entry, _, _ in coded):
+        raise ValueError("more than one entropy coder")
+    words = np.frombuffer(section[4 + length :], dtype="<u4").astype(np.uint32)
+    runs = CODERS[coder].decode(words, [(entry.numel, table) for entry, _, table in coded])
+    for (entry, quantized, _), symbols in zip(coded, runs, strict=True):
+        tensors[entry.name] = dequantize(quantized._replace(symbols=symbols), entry.shape, entry.bits, entry.axis)
+    return tensors
+
+
+def _side_bytes(entry: Entry) -> int:
+    if entry.coder is None:
+        return entry.numel * FLOATS[entry.bits].itemsize
+    return 8 * entry.channels + 2 * 2**entry.bits
+
+
+def _inflate(packed: bytes, expected: int) -> bytes:
+    """`packed` inflated, which must give `expected` bytes; never takes more memory than that."""
+    inflate = zlib.decompressobj()
+    data = inflate.decompress(packed, expected + 1)
+    if len(data) != expected or not inflate.eof:
+        raise ValueError(f"its side information is not of {expected} bytes")
+    return data
+
+
+class _Reader:
+    """Typed reads from a run of bytes."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.position = data, 0
+
+    def take(self, kind: np.dtype[Any], count: int) -> np.ndarray[Any, np.dtype[Any]]:
+        """The next `count` numbers of `kind`."""
+        values = np.frombuffer(self.data, kind, count, self.position)
+        self.position += values.nbytes
+        return values

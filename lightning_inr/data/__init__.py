@@ -1,0 +1,1 @@
+"""The hall: a video on disk becomes batches of frames, read as they are needed."""

@@ -1,0 +1,60 @@
+"""Frames to disk: an H.264 video to look at, or exact PNGs."""
+
+from collections.abc import Iterable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from lightning_inr.errors import UserError
+from lightning_inr.paths import writing
+
+VIDEOS = {".mp4", ".mkv", ".mov", ".avi"}
+
+
+def check_target(out: str | Path) -> Path:
+    """`out` as a Path if frames can be written there; UserError otherwise, before any work is done."""
+    target = Path(out).expanduser()
+    if target.suffix.lower() in VIDEOS:
+        if target.is_dir():
+            raise UserError(f"out={out}: a folder with the name of a video is there; choose another name")
+    elif target.suffix and not target.is_dir():
+        raise UserError(f"out={out}: name a video ({', '.join(sorted(VIDEOS))}) or a folder for PNGs")
+    elif target.exists() and not target.is_dir():
+        raise UserError(f"out={out}: a file is there; name a folder for PNGs")
+    return target
+
+
+def write_frames(frames: Iterable[Tensor], out: str | Path, fps: float, first: int = 1) -> Path:
+    """Write frames (3, H, W) uint8 to a video, or to `00001.png` … in a folder; nothing is left half-written."""
+    target = check_target(out)
+    with writing(target) as draft:
+        if target.suffix.lower() in VIDEOS:
+            _write_video(frames, draft, fps)
+        else:
+            draft.mkdir()
+            for number, frame in enumerate(frames, start=first):
+                # Level 1: on one core, the default would take longer than the decoding.
+                Image.fromarray(frame.permute(1, 2, 0).numpy()).save(draft / f"{number:05d}.png", compress_level=1)
+    return target
+
+
+def _write_video(frames: Iterable[Tensor], path: Path, fps: float) -> None:
+    """H.264 at a quality where what one sees is the model, not this copy; odd sides gain an edge pixel."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
+        stream.pix_fmt = "yuv420p"
+        stream.options = {"crf": "12", "preset": "veryfast"}
+        for frame in frames:
+            height, width = frame.shape[1:]
+            if height % 2 or width % 2:  # 4:2:0 needs even sides
+                padded = F.pad(frame[None].float(), (0, width % 2, 0, height % 2), mode="replicate")
+                frame = padded[0].to(frame.dtype)
+            if not stream.codec_context.is_open:
+                stream.height, stream.width = frame.shape[1:]
+            picture = av.VideoFrame.from_ndarray(frame.permute(1, 2, 0).contiguous().numpy(), format="rgb24")
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())

@@ -1,0 +1,97 @@
+"""What every video representation promises, whatever the paper it comes from."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from lightning_inr.devices import fast_bfloat16
+from lightning_inr.types import FrameBatch, VideoShape, Window
+
+# Pixels painted in one go: bounds the memory of decoding at any resolution.
+PIXELS_AT_ONCE = 2**17
+FRAMES_PER_BAND = 8  # where a frame needs several bands, this many frames share the work of each
+
+
+class VideoRepresentation(nn.Module, ABC):
+    """A network that *is* one video: it paints any of its frames from a position in time.
+
+    Time is a float frame position (3.5 lies between frames 3 and 4).
+    """
+
+    Config: ClassVar[type[Any]]  # frozen dataclass of JSON values
+    config: Any
+    video: VideoShape
+
+    @abstractmethod
+    def forward(
+        self,
+        index: Tensor,
+        size: tuple[int, int] | None = None,
+        window: Window | None = None,
+        prepared: Any = None,
+    ) -> Tensor:
+        """index (B,) -> RGB (B, 3, h, w) in [0, 1], from coded tensors and nothing else.
+
+        `size` is the frame's (height, width), native by default; others only where `any_size`.
+        `window` cuts a rectangle out of the frame of that size. `prepared` saves work: what `prepare`
+        gave for the same size and window.
+        """
+
+    @abstractmethod
+    def coded_groups(self) -> Mapping[str, list[str]]:
+        """role -> names in the state dict; together they name every tensor `forward` uses, once."""
+
+    @property
+    def any_size(self) -> bool:
+        """Whether `forward` paints at sizes other than the native one."""
+        return False
+
+    def reconstruct(self, index: Tensor, frames: Tensor, window: Window | None = None) -> Tensor:
+        """What training compares with `frames` (B, 3, h, w); models with an encoder override it."""
+        return self(index, window=window)
+
+    def absorb(self, batches: Iterable[FrameBatch]) -> None:
+        """Take from the seen frames what `forward` needs besides trained parameters; nothing by default."""
+
+    def roles(self) -> dict[str, list[nn.Parameter]]:
+        """role -> parameters: the optimiser's groups."""
+        named = dict(self.named_parameters())
+        return {role: [named[name] for name in names if name in named] for role, names in self.coded_groups().items()}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters lie."""
+        return next(self.parameters()).device
+
+    def prepare(self, size: tuple[int, int] | None = None, window: Window | None = None) -> Any:
+        """What all frames share at one size and window, for `forward` to take as `prepared`; None if nothing."""
+        return None
+
+    @torch.inference_mode()
+    def render(self, index: Iterable[float], size: tuple[int, int] | None = None) -> Iterator[Tensor]:
+        """Yield the frames at `index` as (3, h, w) uint8 on the CPU, in bounded memory.
+
+        A frame too large to paint at once is painted in bands, where the model can paint windows alone.
+        """
+        height, width = size or (self.video.height, self.video.width)
+        rows = min(height, max(1, PIXELS_AT_ONCE // width)) if self.any_size else height
+        bands = [Window(top, 0, min(rows, height - top), width) for top in range(0, height, rows)]
+        batch = max(1, PIXELS_AT_ONCE // (height * width))
+        shared: Any = None
+        positions = torch.tensor(list(index), dtype=torch.float32, device=self.device)
+        for chosen in positions.split(batch if len(bands) == 1 else FRAMES_PER_BAND):
+            painted = []
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=fast_bfloat16(self.device)):
+                for window in bands:
+                    if shared is None or len(bands) > 1:  # what many bands share would not fit in memory at once
+                        shared = self.prepare(size, window)
+                    band = [_to_bytes(self(part, size, window, shared)) for part in chosen.split(batch)]
+                    painted.append(torch.cat(band))
+            yield from torch.cat(painted, dim=2).cpu()
+
+
+def _to_bytes(frames: Tensor) -> Tensor:
+    return frames.mul(255).add_(0.5).clamp_(0, 255).to(torch.uint8)

@@ -1,0 +1,260 @@
+"""Latent-INR (Maiya et al., ECCV 2024): a learned latent per frame modulates a shared coordinate network.
+
+    index -> latent z_t -> hypernetwork of layer l -> P, Q -> θ_t^l = σ(P Qᵀ) ∘ θ^l        (Eq. 2)
+    position x -> encoding -> layer 0 … layer l (θ_t^l) … -> stages of up-sampling -> RGB
+
+One stage of stride 1 is the paper's pixel-wise network; one of stride s its patch variant (centroids in,
+s x s patches out, by convolution and pixel shuffle); several carry that variation through the scales.
+All that comes before the first modulated layer, and the stages' grids, belong to the video, not to a frame.
+"""
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lightning_inr.models.base import VideoRepresentation
+from lightning_inr.nn.encodings import build_encoding, positions
+from lightning_inr.nn.hypernetwork import Hypernetwork
+from lightning_inr.nn.modulation import MODULATIONS, ModulatedLinear
+from lightning_inr.nn.upsample import UpsampleStage
+from lightning_inr.types import VideoShape, Window
+
+ACTIVATIONS = {"relu": F.relu, "gelu": F.gelu}
+LATENT_STARTS = ("normal", "smooth")
+
+
+@dataclass(frozen=True)
+class LatentINRConfig:
+    """The defaults are the paper's main text; where it is silent the choice is ours (latent_start, σ, grid)."""
+
+    latent_dim: int = 512
+    latent_start: str = "normal"  # or "smooth": sin/cos of time, up to `latent_cycles` over the clip
+    latent_scale: float = 0.01  # standard deviation, or amplitude where smooth
+    latent_cycles: float = 20.0
+    encoding: Mapping[str, Any] = field(default_factory=lambda: {"kind": "hash"})
+    width: int = 512
+    layers: int = 6  # hidden layers; layer 0 reads the encoding, layer 1 is the paper's "first hidden layer"
+    activation: str = "relu"
+    modulated_layers: tuple[int, ...] = (1,)
+    rank: int = 100
+    modulation: str = "sigmoid"
+    hyper_depth: int = 1
+    hyper_width: int = 128
+    # Up-sampling, each with stride, channels, kernel and the channels of its static grid; the last paints RGB.
+    stages: tuple[Mapping[str, int], ...] = ({"stride": 1, "channels": 3, "kernel": 1, "grid_channels": 0},)
+
+    def __post_init__(self) -> None:
+        # JSON and YAML give lists.
+        object.__setattr__(self, "modulated_layers", tuple(sorted(set(self.modulated_layers))))
+        object.__setattr__(self, "stages", tuple(dict(stage) for stage in self.stages))
+        for name, most in (("latent_dim", 8192), ("width", 8192), ("layers", 64), ("hyper_depth", 16)):
+            _check_range(name, getattr(self, name), 1, most)
+        _check_range("hyper_width", self.hyper_width, 1, 8192)
+        _check_range("rank", self.rank, 1, self.width)
+        _check_choice("activation", self.activation, ACTIVATIONS)
+        _check_choice("modulation", self.modulation, MODULATIONS)
+        _check_choice("latent_start", self.latent_start, LATENT_STARTS)
+        if not self.modulated_layers:
+            raise ValueError("modulated_layers=[]: name at least one layer, or every frame is the same")
+        for layer in self.modulated_layers:
+            _check_range("modulated_layers", layer, 0, self.layers - 1)
+        if not 1 <= len(self.stages) <= 8 or self.stages[-1].get("channels") != 3:
+            raise ValueError(f"stages={list(self.stages)}: give 1 to 8, the last of 3 channels (RGB)")
+        for stage in self.stages:
+            if set(stage) != {"stride", "channels", "kernel", "grid_channels"}:
+                raise ValueError(f"stages: {stage}; each needs stride, channels, kernel, grid_channels")
+            _check_range("stages.stride", stage["stride"], 1, 64)
+            _check_range("stages.channels", stage["channels"], 1, 4096)
+            _check_range("stages.grid_channels", stage["grid_channels"], 0, 1024)
+            _check_choice("stages.kernel", stage["kernel"], (1, 3, 5, 7))
+
+
+class Static(NamedTuple):
+    """What all frames share at one size and window."""
+
+    features: Tensor  # (cells, channels): the input of the first modulated layer
+    details: list[Tensor | None]  # one a stage, (1, channels, h, w)
+    cells: Window  # the rectangle of cells that is painted: the window and what its convolutions see
+
+
+class LatentINR(VideoRepresentation):
+    """One latent per frame; see the module's diagram. Parameters are those of `LatentINRConfig`."""
+
+    Config = LatentINRConfig
+
+    def __init__(self, video: VideoShape, config: LatentINRConfig) -> None:
+        super().__init__()
+        self.video, self.config = video, config
+        self.stride = math.prod(stage["stride"] for stage in config.stages)
+        self.rows, self.columns = -(-video.height // self.stride), -(-video.width // self.stride)
+        self.latents = nn.Parameter(_start_latents(video.frames, config))
+        self.encoding = build_encoding(**config.encoding)
+        self.layers = nn.ModuleList()
+        self.hypernetworks = nn.ModuleDict()
+        modulation = MODULATIONS[config.modulation]
+        for layer in range(config.layers):
+            fan_in = config.width if layer else self.encoding.width
+            modulated = layer in config.modulated_layers
+            linear = (ModulatedLinear if modulated else nn.Linear)(fan_in, config.width)
+            _start_layer(linear, gain=1 / modulation.neutral if modulated else 1.0)
+            if modulated:
+                self.hypernetworks[str(layer)] = Hypernetwork(
+                    config.latent_dim, config.hyper_depth, config.hyper_width,
+                    fan_in, config.width, config.rank, modulation.start,
+                )  # fmt: skip
+            self.layers.append(linear)
+        self._build_stages()
+
+    def _build_stages(self) -> None:
+        channels, scale = self.config.width, 1
+        self.stages = nn.ModuleList()
+        for number, stage in enumerate(self.config.stages, start=1):
+            scale *= stage["stride"]
+            last = number == len(self.config.stages)
+            built = UpsampleStage(
+                channels, height=self.rows * scale, width=self.columns * scale,
+                activation=_to_rgb if last else F.gelu, **stage,
+            )  # fmt: skip
+            _start_layer(built.convolution)
+            self.stages.append(built)
+            channels = stage["channels"]
+
+    @property
+    def any_size(self) -> bool:
+        """True for the pixel-wise network: its coordinates are continuous and nothing else is spatial."""
+        return all(stage["stride"] == stage["kernel"] == 1 and not stage["grid_channels"] for stage in self.config.stages)
+
+    def coded_groups(self) -> Mapping[str, list[str]]:
+        """latents, hyper (hypernetworks), grid (encoding and stages' grids), base (all that is left)."""
+        groups: dict[str, list[str]] = {"latents": [], "hyper": [], "grid": [], "base": []}
+        for name in self.state_dict():
+            if name == "latents":
+                groups["latents"].append(name)
+            elif name.startswith("hypernetworks."):
+                groups["hyper"].append(name)
+            elif name.startswith("encoding.") or name.endswith(".grid"):
+                groups["grid"].append(name)
+            else:
+                groups["base"].append(name)
+        return {role: names for role, names in groups.items() if names}
+
+    def latent(self, index: Tensor) -> Tensor:
+        """Float positions (B,) -> (B, D), linear between frames (Eq. 4), constant beyond the ends."""
+        position = index.to(self.latents.dtype).clamp(0, self.video.frames - 1)
+        before = position.floor().long()
+        after = (before + 1).clamp_max(self.video.frames - 1)
+        return torch.lerp(self.latents[before], self.latents[after], (position - before)[:, None])
+
+    def modulation(self, z: Tensor) -> dict[int, Tensor]:
+        """z (B, D) -> layer -> σ(P Qᵀ) (B, out, in), in float32 whatever the autocast (Eq. 2)."""
+        sigma = MODULATIONS[self.config.modulation].sigma
+        with torch.autocast(z.device.type, enabled=False):
+            factors = {int(layer): network(z) for layer, network in self.hypernetworks.items()}
+            return {layer: sigma(p @ q.mT) for layer, (p, q) in factors.items()}
+
+    def prepare(self, size: tuple[int, int] | None = None, window: Window | None = None) -> Static:
+        """All that does not depend on time, at one size and window."""
+        height, width = self._native(size)
+        cells = self._cells(window or Window(0, 0, height, width), height, width)
+        where = positions(*cells, height / self.stride, width / self.stride, like=self.latents)
+        x = self.encoding(where)
+        for layer in range(self.config.modulated_layers[0]):
+            x = self._activate(self.layers[layer](x))
+        return Static(x, self._details(cells), cells)
+
+    def forward(
+        self,
+        index: Tensor,
+        size: tuple[int, int] | None = None,
+        window: Window | None = None,
+        prepared: Static | None = None,
+    ) -> Tensor:
+        """(B,) -> RGB (B, 3, h, w) in [0, 1]; `prepared` is what `prepare` gave for this size and window."""
+        height, width = self._native(size)
+        window = window or Window(0, 0, height, width)
+        features, details, cells = prepared or self.prepare(size, window)
+        x = self._base(self.latent(index), features)  # (B, cells, width)
+        x = x.mT.unflatten(2, (cells.height, cells.width)).contiguous(memory_format=torch.channels_last)
+        for stage, detail in zip(self.stages, details, strict=True):
+            x = stage(x, detail)
+        top, left = window.top - cells.top * self.stride, window.left - cells.left * self.stride
+        return x[:, :, top : top + window.height, left : left + window.width]
+
+    def _base(self, z: Tensor, x: Tensor) -> Tensor:
+        """Latents (B, D) and static features (cells, channels) -> (B, cells, width)."""
+        modulation = self.modulation(z)
+        for layer in range(self.config.modulated_layers[0], self.config.layers):
+            linear = self.layers[layer]
+            x = linear.modulated(x, modulation[layer]) if layer in modulation else linear(x)  # type: ignore[operator]
+            x = self._activate(x)
+        return x
+
+    def _activate(self, x: Tensor) -> Tensor:
+        return ACTIVATIONS[self.config.activation](x)
+
+    def _native(self, size: tuple[int, int] | None) -> tuple[int, int]:
+        native = (self.video.height, self.video.width)
+        if size is not None and tuple(size) != native and not self.any_size:
+            raise ValueError(f"size={size}: this model has stages at {native}; decode there and resize")
+        return size or native
+
+    def _cells(self, window: Window, height: int, width: int) -> Window:
+        """The cells under `window` and a margin for what its convolutions see, within the frame's cells."""
+        reach, scale = 0.0, 1
+        for stage in self.config.stages:
+            reach += stage["kernel"] // 2 / scale
+            scale *= stage["stride"]
+        margin = math.ceil(reach)
+        rows, columns = -(-height // self.stride), -(-width // self.stride)
+        top = max(0, window.top // self.stride - margin)
+        left = max(0, window.left // self.stride - margin)
+        bottom = min(rows, -(-(window.top + window.height) // self.stride) + margin)
+        right = min(columns, -(-(window.left + window.width) // self.stride) + margin)
+        return Window(top, left, bottom - top, right - left)
+
+    def _details(self, cells: Window) -> list[Tensor | None]:
+        details: list[Tensor | None] = []
+        scale = 1
+        for stage in self.stages:
+            scale *= stage.stride  # type: ignore[operator]
+            details.append(stage.detail(*(value * scale for value in cells)))  # type: ignore[operator]
+        return details
+
+
+def _to_rgb(x: Tensor) -> Tensor:
+    # float32 first: in bfloat16 a sigmoid has steps as coarse as an 8-bit picture's
+    return torch.sigmoid(x.float())
+
+
+def _start_latents(frames: int, config: LatentINRConfig) -> Tensor:
+    """(N, D): normal noise, or sin/cos of time at frequencies spaced evenly in their logarithm."""
+    if config.latent_start == "normal":
+        return config.latent_scale * torch.randn(frames, config.latent_dim)
+    time = torch.arange(frames)[:, None] / max(1, frames - 1)
+    cycles = torch.logspace(math.log10(0.5), math.log10(config.latent_cycles), -(-config.latent_dim // 2))
+    phase = 2 * math.pi * time * cycles
+    return config.latent_scale * torch.cat([phase.sin(), phase.cos()], dim=1)[:, : config.latent_dim]
+
+
+def _start_layer(layer: nn.Linear | nn.Conv2d, gain: float = 1.0) -> None:
+    # He et al. 2015. PyTorch's default shrinks a signal sixfold in variance a layer: frames start out alike.
+    nn.init.kaiming_normal_(layer.weight)
+    with torch.no_grad():
+        layer.weight.mul_(gain)
+    assert layer.bias is not None
+    nn.init.zeros_(layer.bias)
+
+
+def _check_range(name: str, value: int, least: int, most: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise ValueError(f"{name}={value}: choose a whole number from {least} to {most}")
+
+
+def _check_choice(name: str, value: object, allowed: Collection[object]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{name}={value}: choose one of {', '.join(map(str, allowed))}")

@@ -1,0 +1,36 @@
+"""From a frame's latent to the two factors of a layer's modulation."""
+
+import torch
+from torch import Tensor, nn
+
+
+class Hypernetwork(nn.Module):
+    """z (B, D) -> P (B, out, rank), Q (B, in, rank), through `depth` tanh layers of `width`.
+
+    The product P Qᵀ starts at `start` in every entry: P's weights start at zero while Q's do not,
+    so the modulated layer begins as a plain one and still learns at full speed.
+    """
+
+    def __init__(
+        self, latent_dim: int, depth: int, width: int, in_features: int, out_features: int, rank: int, start: float
+    ) -> None:
+        super().__init__()
+        self.rows, self.rank = out_features, rank
+        sizes = [latent_dim] + [width] * depth
+        hidden: list[nn.Module] = []
+        for fan_in, fan_out in zip(sizes, sizes[1:], strict=False):
+            hidden += [nn.Linear(fan_in, fan_out), nn.Tanh()]
+        self.hidden = nn.Sequential(*hidden)
+        self.factors = nn.Linear(sizes[-1], rank * (out_features + in_features))
+        with torch.no_grad():
+            self.factors.weight[: rank * out_features] = 0
+            self.factors.bias.zero_()
+            if start:
+                self.factors.bias.view(-1, rank)[:out_features, 0] = start
+                self.factors.bias.view(-1, rank)[out_features:, 0] = 1
+                self.factors.weight.view(-1, rank, sizes[-1])[out_features:, 0] = 0
+
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, D) -> (B, out, rank), (B, in, rank)."""
+        factors = self.factors(self.hidden(z)).unflatten(1, (-1, self.rank))  # (B, out + in, rank)
+        return factors[:, : self.rows], factors[:, self.rows :]

@@ -1,0 +1,48 @@
+"""From features at one raster to features at a finer one."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class UpsampleStage(nn.Module):
+    """Convolution, pixel shuffle by `stride`, a static grid of spatial detail added, activation.
+
+    The grid belongs to the video, not to a frame: what every frame shares at this scale is learned once.
+    `grid_channels=0` leaves it out.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        stride: int,
+        kernel: int,
+        grid_channels: int,
+        height: int,
+        width: int,
+        activation: Callable[[Tensor], Tensor] = F.gelu,
+    ) -> None:
+        super().__init__()
+        self.stride, self.activation = stride, activation
+        self.convolution = nn.Conv2d(in_channels, channels * stride**2, kernel, padding=kernel // 2)
+        self.grid: nn.Parameter | None = None
+        if grid_channels:
+            # Channels last, like all that a CPU convolves fast: the mix is then one matrix product.
+            self.grid = nn.Parameter(0.01 * torch.randn(height, width, grid_channels))
+            self.mix = nn.Linear(grid_channels, channels, bias=False)
+
+    def detail(self, top: int, left: int, height: int, width: int) -> Tensor | None:
+        """The static addition (1, channels, height, width) of a rectangle: once per video, not per frame."""
+        if self.grid is None:
+            return None
+        return self.mix(self.grid[top : top + height, left : left + width]).permute(2, 0, 1)[None]
+
+    def forward(self, x: Tensor, detail: Tensor | None) -> Tensor:
+        """(B, in_channels, h, w) -> (B, channels, h * stride, w * stride)."""
+        x = self.convolution(x)
+        if self.stride > 1:
+            x = F.pixel_shuffle(x, self.stride)
+        return self.activation(x if detail is None else x + detail)

@@ -1,0 +1,75 @@
+"""Where things lie on disk, and how a file is written so that it is never half there."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lightning_inr.errors import UserError
+
+
+def config_dir() -> str:
+    """Absolute path of the Hydra tree: inside the installed package, else beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    installed = package / "conf"
+    return str(installed if installed.is_dir() else package.parent / "conf")
+
+
+def existing(path: str | os.PathLike[str], option: str) -> Path:
+    """`path` as a Path; UserError naming `option` if nothing is there."""
+    found = Path(path).expanduser()
+    try:
+        if found.exists():
+            return found
+    except OSError as error:
+        raise UserError(f"{option}={path}: {error.strerror}; name a readable path") from error
+    raise UserError(f"{option}={path}: no such file or folder; check the path (relative to {Path.cwd()})")
+
+
+@contextmanager
+def writing(target: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a path beside `target` to write to; it takes the target's place only if all went well.
+
+    Works for a file and for a folder. UserError if there is no room or no permission.
+    """
+    target = Path(target).expanduser()
+    # The name keeps its ending: writers choose the format by it.
+    draft = target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield draft
+        if draft.is_dir():
+            _replace_folder(draft, target)
+        else:
+            draft.replace(target)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(f"cannot write {target}: {reason}; free some space or choose another place") from error
+    finally:
+        _remove(draft)
+
+
+def write_bytes(target: str | os.PathLike[str], data: bytes) -> None:
+    """Write `data` to `target` in one step."""
+    with writing(target) as draft:
+        draft.write_bytes(data)
+
+
+def write_text(target: str | os.PathLike[str], text: str) -> None:
+    """Write `text` to `target` in one step."""
+    write_bytes(target, text.encode())
+
+
+def _replace_folder(draft: Path, target: Path) -> None:
+    """Move the files of `draft` into `target`, which may exist; foreign files there stay."""
+    target.mkdir(exist_ok=True)
+    for file in draft.iterdir():
+        file.replace(target / file.name)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,77 @@
+"""A `.linr` file to a video or a folder of PNGs; nothing but the file is needed."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from omegaconf import DictConfig
+from torch import Tensor
+from tqdm import tqdm
+
+from lightning_inr.codec import decode
+from lightning_inr.data.sources import resize
+from lightning_inr.data.writer import check_target, write_frames
+from lightning_inr.devices import choose_device
+from lightning_inr.errors import UserError
+from lightning_inr.models.base import VideoRepresentation
+from lightning_inr.paths import existing
+
+
+def run(cfg: DictConfig) -> None:
+    """Decode the frames asked for, and only those."""
+    bitstream, target = existing(cfg.bitstream, "bitstream"), check_target(cfg.out)
+    model = decode(bitstream.read_bytes(), choose_device(cfg.device))
+    frames = parse_frames(cfg.frames, model.video.frames)
+    size = parse_size(cfg.size)
+    slowdown = parse_slowdown(cfg.slowdown)
+    index = positions(frames, slowdown)
+    painted = tqdm(paint(model, index, size), total=len(index), desc="decode", unit="frame", disable=len(index) < 100)
+    first = frames.start + 1 if slowdown == 1 else 1  # PNGs keep the numbers their frames have in the video
+    write_frames(painted, target, model.video.fps, first)
+    print(f"{len(index)} frames -> {target}")
+
+
+def paint(model: VideoRepresentation, index: list[float], size: tuple[int, int] | None) -> Iterator[Tensor]:
+    """Frames (3, h, w) uint8 at `size`: painted there where the model can, else resized from the native one."""
+    if size is None or model.any_size:
+        yield from model.render(index, size)
+        return
+    for frame in model.render(index):
+        yield resize(frame, size)
+
+
+def positions(frames: range, slowdown: int) -> list[float]:
+    """Frame positions at `slowdown` times the frame rate, from the first frame to the last."""
+    steps = (len(frames) - 1) * slowdown + 1
+    return [frames.start + step / slowdown for step in range(steps)]
+
+
+def parse_frames(text: Any, frames: int) -> range:
+    """`10:20` (the end is not included), `70`, or null for all; UserError beyond the video."""
+    if text is None:
+        return range(frames)
+    match = re.fullmatch(r"(\d*)(:?)(\d*)", str(text))
+    if match is None or not (match[1] or match[2]):
+        raise UserError(f"frames={text}: give FIRST:END, as in frames=10:20")
+    first = int(match[1] or 0)
+    end = (int(match[3]) if match[3] else frames) if match[2] else first + 1
+    if not first < end <= frames:
+        raise UserError(f"frames={text}: this video has frames 0:{frames}")
+    return range(first, end)
+
+
+def parse_size(text: Any) -> tuple[int, int] | None:
+    """`720x1280`, height first, or null for the native size."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+)x(\d+)", str(text))
+    if match is None or not all(1 <= int(side) <= 2**14 for side in match.groups()):
+        raise UserError(f"size={text}: give HEIGHTxWIDTH up to {2**14} a side, as in size=720x1280")
+    return int(match[1]), int(match[2])
+
+
+def parse_slowdown(value: Any) -> int:
+    """How many frames to show for each one of the video."""
+    if not isinstance(value, int) or not 1 <= value <= 1000:
+        raise UserError(f"slowdown={value}: give a whole number from 1 to 1000")
+    return value

@@ -1,0 +1,132 @@
+"""Measure a `.linr` file against its source, in a process that has seen nothing but the file."""
+
+import json
+import multiprocessing
+import os
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+from tqdm import tqdm
+
+from lightning_inr.codec import decode
+from lightning_inr.data.sources import VideoSource
+from lightning_inr.data.writer import write_frames
+from lightning_inr.devices import choose_device
+from lightning_inr.errors import UserError
+from lightning_inr.metrics import PEAK, FrameQuality, compare, psnr, summarise
+from lightning_inr.models.base import VideoRepresentation
+from lightning_inr.paths import existing
+from lightning_inr.report.pictures import Compared, draw_comparison
+
+
+class Wish(NamedTuple):
+    """What crosses to the measuring process: plain values only."""
+
+    bitstream: str
+    dataset: dict[str, Any]
+    device: str
+    pictures: str | None = None  # folder for decoded.mp4 and comparison.png
+
+
+def run(cfg: DictConfig) -> None:
+    """Print the figures as JSON."""
+    bitstream = existing(cfg.bitstream, "bitstream")
+    dataset = OmegaConf.to_container(cfg.dataset, resolve=True)
+    print(json.dumps(measure_apart(Wish(str(bitstream), dataset, cfg.device)), indent=2))  # type: ignore[arg-type]
+
+
+def measure_apart(wish: Wish) -> dict[str, Any]:
+    """`measure` in a fresh process: nothing of a fit can leak into its figures."""
+    context = multiprocessing.get_context("spawn")
+    try:
+        with ProcessPoolExecutor(1, mp_context=context) as pool:
+            return pool.submit(measure, wish).result()
+    except BrokenProcessPool as error:
+        raise UserError(f"bitstream={wish.bitstream}: the measuring process died; is there enough memory?") from error
+
+
+def measure(wish: Wish) -> dict[str, Any]:
+    """Decode the file, compare every frame with its source; figures named as in result.json."""
+    device = choose_device(wish.device)
+    source: VideoSource = instantiate(wish.dataset)
+    start = time.perf_counter()
+    data = Path(wish.bitstream).read_bytes()
+    model = decode(data, device)
+    load_seconds = time.perf_counter() - start
+    video = model.video
+    _check_same_video(wish, source, video)
+    watched = Watched(model, source)
+    if wish.pictures:
+        write_frames(watched, Path(wish.pictures) / "decoded.mp4", video.fps)
+        _draw_comparison(model, source, watched.quality, Path(wish.pictures) / "comparison.png")
+    else:
+        deque(watched, maxlen=0)
+    return {
+        "frames": video.frames,
+        "height": video.height,
+        "width": video.width,
+        "fps": video.fps,
+        "params": sum(tensor.numel() for tensor in model.state_dict().values()),
+        "bytes": len(data),
+        "bpp": 8 * len(data) / (video.frames * video.height * video.width),
+        **summarise(watched.quality),
+        "load_seconds": load_seconds,
+        "decode_fps": video.frames / (load_seconds + watched.seconds),
+        "device": _describe(device),
+    }
+
+
+class Watched:
+    """The decoded frames of a model, one after the other; measures each as it passes, and the time it took."""
+
+    def __init__(self, model: VideoRepresentation, source: VideoSource) -> None:
+        self.model, self.source = model, source
+        self.quality: list[FrameQuality] = []
+        self.seconds = 0.0  # of decoding alone: what is done between two frames does not count
+
+    def __iter__(self) -> Iterator[Tensor]:
+        frames = self.model.render(range(self.source.frames))
+        for index in tqdm(range(self.source.frames), desc="measure", unit="frame", leave=False):
+            start = time.perf_counter()
+            frame = next(frames)
+            self.seconds += time.perf_counter() - start
+            self.quality.append(compare(frame, self.source.read(index)))
+            yield frame
+
+
+def _check_same_video(wish: Wish, source: VideoSource, video: Any) -> None:
+    has = (source.frames, source.height, source.width)
+    wants = (video.frames, video.height, video.width)
+    if has != wants:
+        raise UserError(
+            f"bitstream={wish.bitstream} holds {wants[0]} frames of {wants[2]}x{wants[1]}, the dataset {has[0]} of "
+            f"{has[2]}x{has[1]}; add dataset.frames={wants[0]} dataset.height={wants[1]} dataset.width={wants[2]}"
+        )
+
+
+def _draw_comparison(
+    model: VideoRepresentation, source: VideoSource, quality: list[FrameQuality], target: Path
+) -> None:
+    """The first frame, the middle one and the worst."""
+    worst = max(range(len(quality)), key=lambda index: quality[index].mse)
+    shown = sorted({0, len(quality) // 2, worst})
+    rows = [
+        Compared(index, source.read(index), frame, float(psnr(quality[index].mse, PEAK)))
+        for index, frame in zip(shown, model.render(shown), strict=True)
+    ]
+    draw_comparison(rows, target)
+
+
+def _describe(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"cpu, {torch.get_num_threads()} threads of {os.cpu_count()}"

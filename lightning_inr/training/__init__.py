@@ -1,0 +1,1 @@
+"""The workshop: one model is fitted to one video."""
