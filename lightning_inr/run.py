@@ -1,6 +1,6 @@
 """The door: reads the wish, calls its task, and says in one line what is wrong with it.
 
-    python -m lightning_inr.run [-m] [task=fit|decode|evaluate|info] [option=value …]
+python -m lightning_inr.run [-m] [task=fit|decode|evaluate|info] [option=value …]
 """
 
 import importlib
@@ -45,7 +45,7 @@ def run_folder(cfg: DictConfig) -> str:
     job = HydraConfig.get()
     if job.mode == RunMode.MULTIRUN:
         return os.path.join(cfg.run_dir, job.job.override_dirname) if cfg.run_dir else job.runtime.output_dir
-    name = f"{job.runtime.choices.dataset}-{job.runtime.choices.model}"
+    name = "{dataset}-{model}".format(**job.runtime.choices)
     return cfg.run_dir or os.path.join("runs", name, time.strftime("%Y-%m-%d_%H-%M-%S"))
 
 

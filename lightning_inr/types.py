@@ -26,6 +26,6 @@ class Window(NamedTuple):
 class FrameBatch(NamedTuple):
     """Frames (B, 3, h, w), uint8 on the host and [0, 1] on the device, at `index` (B,)."""
 
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody wants of a batch
     frames: Tensor
     window: Window | None = None

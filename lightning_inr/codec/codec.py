@@ -18,7 +18,7 @@ from lightning_inr.models import MODELS, build
 from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.types import VideoShape
 
-FLOATS = {16: np.dtype("<f2"), 32: np.dtype("<f4")}
+FLOATS: dict[int, np.dtype[Any]] = {16: np.dtype("<f2"), 32: np.dtype("<f4")}
 LONGEST_SIDE = 2**16  # pixels
 MOST_FRAMES = 2**24
 # A tensor of one repeated value costs next to nothing, so a file may hold more parameters than bits;
@@ -92,9 +92,7 @@ class Codec:
     def plan(self, model: VideoRepresentation) -> list[Entry]:
         """How each tensor of `model` will be coded, in the order of the file."""
         state = model.state_dict()
-        return [
-            self._entry(name, role, state[name]) for role, names in model.coded_groups().items() for name in names
-        ]
+        return [self._entry(name, role, state[name]) for role, names in model.coded_groups().items() for name in names]
 
     def _entry(self, name: str, role: str, tensor: Tensor) -> Entry:
         bits = self.bits.get(role, self.default_bits)
@@ -128,7 +126,7 @@ def decode(data: bytes, device: str | torch.device = "cpu") -> VideoRepresentati
 def describe(data: bytes) -> dict[str, Any]:
     """What `info` prints: the header, and bytes and parameters a role, without decoding a tensor."""
     container = unpack(data)
-    _, entries = _blueprint(container.header, len(data))
+    model, entries = _blueprint(container.header, len(data))
     video = container.header["video"]
     pixels = video["frames"] * video["height"] * video["width"]
     roles = {
@@ -142,6 +140,7 @@ def describe(data: bytes) -> dict[str, Any]:
     return {
         "model": container.header["model"],
         "video": video,
+        "padded": dict(zip(("height", "width"), model.padded, strict=True)),
         "bytes": len(data),
         "bpp": 8 * len(data) / pixels,
         "params": sum(entry.numel for entry in entries),

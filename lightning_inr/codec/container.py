@@ -1,8 +1,8 @@
 """The `.linr` file: bytes in, header and sections out, nothing believed that has not been checked.
 
-    magic "LINR" | version u16 | header length u32 | CRC-32 of all before and of the header u32
-    header: JSON, deflated
-    sections, one a role, in the header's order; the header holds each one's length and CRC-32
+magic "LINR" | version u16 | header length u32 | CRC-32 of all before and of the header u32
+header: JSON, deflated
+sections, one a role, in the header's order; the header holds each one's length and CRC-32
 """
 
 import json

@@ -3,7 +3,8 @@
 import importlib.metadata
 from pathlib import Path
 
-from lightning_inr.data.sources import VideoSource, open_video
+from lightning_inr.data.file import open_video
+from lightning_inr.data.source import VideoSource
 from lightning_inr.errors import UserError
 
 

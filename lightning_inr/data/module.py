@@ -1,6 +1,7 @@
 """A source as batches for a fit."""
 
 import math
+from typing import Any
 
 import lightning as L
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from lightning_inr.data.sources import VideoSource
+from lightning_inr.data.source import VideoSource
 from lightning_inr.errors import UserError
 from lightning_inr.types import FrameBatch, VideoShape, Window
 
@@ -56,7 +57,7 @@ class FrameDataModule(L.LightningDataModule):
         workers: int = 0,
     ) -> None:
         super().__init__()
-        if not 1 <= batch_size:
+        if not batch_size >= 1:
             raise UserError(f"data.batch_size={batch_size}: choose a whole number from 1")
         if window is not None:
             window = (min(window[0], source.height), min(window[1], source.width))
@@ -92,5 +93,5 @@ def _read_all(source: VideoSource, size: tuple[int, ...]) -> Tensor:
     return memory
 
 
-def _as_is(batch: FrameBatch) -> FrameBatch:
-    return batch
+def _as_is(batch: Any) -> FrameBatch:
+    return batch  # `__getitems__` has put it together already

@@ -18,4 +18,7 @@ def build(name: str, video: VideoShape, **config: Any) -> VideoRepresentation:
     allowed = [field.name for field in dataclasses.fields(model.Config)]
     if unknown := sorted(set(config) - set(allowed)):
         raise ValueError(f"model {name} has no option {', '.join(unknown)}; it has {', '.join(allowed)}")
-    return model(video, model.Config(**config))  # type: ignore[call-arg]
+    try:
+        return model(video, model.Config(**config))
+    except TypeError as error:  # a list where a number belongs, and the like
+        raise ValueError(f"model {name}: {error}") from error

@@ -49,6 +49,11 @@ class VideoRepresentation(nn.Module, ABC):
         """Whether `forward` paints at sizes other than the native one."""
         return False
 
+    @property
+    def padded(self) -> tuple[int, int]:
+        """Height and width it paints before cutting to the video's; larger where no stride divides them."""
+        return self.video.height, self.video.width
+
     def reconstruct(self, index: Tensor, frames: Tensor, window: Window | None = None) -> Tensor:
         """What training compares with `frames` (B, 3, h, w); models with an encoder override it."""
         return self(index, window=window)

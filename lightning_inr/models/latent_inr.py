@@ -49,8 +49,9 @@ class LatentINRConfig:
     stages: tuple[Mapping[str, int], ...] = ({"stride": 1, "channels": 3, "kernel": 1, "grid_channels": 0},)
 
     def __post_init__(self) -> None:
-        # JSON and YAML give lists.
-        object.__setattr__(self, "modulated_layers", tuple(sorted(set(self.modulated_layers))))
+        # JSON and YAML give lists; a command line a single number.
+        layers = [self.modulated_layers] if isinstance(self.modulated_layers, int) else self.modulated_layers
+        object.__setattr__(self, "modulated_layers", tuple(sorted(set(layers))))
         object.__setattr__(self, "stages", tuple(dict(stage) for stage in self.stages))
         for name, most in (("latent_dim", 8192), ("width", 8192), ("layers", 64), ("hyper_depth", 16)):
             _check_range(name, getattr(self, name), 1, most)
@@ -127,7 +128,14 @@ class LatentINR(VideoRepresentation):
     @property
     def any_size(self) -> bool:
         """True for the pixel-wise network: its coordinates are continuous and nothing else is spatial."""
-        return all(stage["stride"] == stage["kernel"] == 1 and not stage["grid_channels"] for stage in self.config.stages)
+        return all(
+            stage["stride"] == stage["kernel"] == 1 and not stage["grid_channels"] for stage in self.config.stages
+        )
+
+    @property
+    def padded(self) -> tuple[int, int]:
+        """Height and width of whole cells: what is painted, and cut to the video's size."""
+        return self.rows * self.stride, self.columns * self.stride
 
     def coded_groups(self) -> Mapping[str, list[str]]:
         """latents, hyper (hypernetworks), grid (encoding and stages' grids), base (all that is left)."""
@@ -190,8 +198,9 @@ class LatentINR(VideoRepresentation):
         modulation = self.modulation(z)
         for layer in range(self.config.modulated_layers[0], self.config.layers):
             linear = self.layers[layer]
-            x = linear.modulated(x, modulation[layer]) if layer in modulation else linear(x)  # type: ignore[operator]
-            x = self._activate(x)
+            x = self._activate(
+                linear.modulated(x, modulation[layer]) if isinstance(linear, ModulatedLinear) else linear(x)
+            )
         return x
 
     def _activate(self, x: Tensor) -> Tensor:
@@ -221,8 +230,9 @@ class LatentINR(VideoRepresentation):
         details: list[Tensor | None] = []
         scale = 1
         for stage in self.stages:
-            scale *= stage.stride  # type: ignore[operator]
-            details.append(stage.detail(*(value * scale for value in cells)))  # type: ignore[operator]
+            assert isinstance(stage, UpsampleStage)
+            scale *= stage.stride
+            details.append(stage.detail(*(value * scale for value in cells)))
         return details
 
 

@@ -1,5 +1,7 @@
 """From a frame's latent to the two factors of a layer's modulation."""
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -18,7 +20,7 @@ class Hypernetwork(nn.Module):
         self.rows, self.rank = out_features, rank
         sizes = [latent_dim] + [width] * depth
         hidden: list[nn.Module] = []
-        for fan_in, fan_out in zip(sizes, sizes[1:], strict=False):
+        for fan_in, fan_out in pairwise(sizes):
             hidden += [nn.Linear(fan_in, fan_out), nn.Tanh()]
         self.hidden = nn.Sequential(*hidden)
         self.factors = nn.Linear(sizes[-1], rank * (out_features + in_features))

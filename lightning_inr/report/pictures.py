@@ -19,7 +19,7 @@ ERROR_GAIN = 4
 class Compared(NamedTuple):
     """One frame for the comparison: both (3, H, W) uint8, PSNR in dB."""
 
-    index: int
+    number: int
     source: Tensor
     decoded: Tensor
     psnr: float
@@ -33,7 +33,7 @@ def draw_comparison(frames: Sequence[Compared], target: Path) -> None:
     )
     for row, frame in zip(axes, frames, strict=True):
         difference = (frame.source.int() - frame.decoded.int()).abs().mul(ERROR_GAIN).clamp_max(255).byte()
-        titles = (f"frame {frame.index}, source", f"decoded, {frame.psnr:.2f} dB", f"difference x {ERROR_GAIN}")
+        titles = (f"frame {frame.number}, source", f"decoded, {frame.psnr:.2f} dB", f"difference x {ERROR_GAIN}")
         for axis, picture, title in zip(row, (frame.source, frame.decoded, difference), titles, strict=True):
             axis.imshow(picture.permute(1, 2, 0).numpy(), interpolation="nearest")
             axis.set_title(title, fontsize=10)

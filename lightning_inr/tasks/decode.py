@@ -9,7 +9,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lightning_inr.codec import decode
-from lightning_inr.data.sources import resize
+from lightning_inr.data.source import resize
 from lightning_inr.data.writer import check_target, write_frames
 from lightning_inr.devices import choose_device
 from lightning_inr.errors import UserError

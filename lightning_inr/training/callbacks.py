@@ -218,4 +218,5 @@ def budget_of(trainer: L.Trainer) -> Budget:
 
 def one_of(trainer: L.Trainer, kind: type[C]) -> C:
     """The trainer's callback of this kind."""
-    return next(callback for callback in trainer.callbacks if isinstance(callback, kind))
+    found = trainer.callbacks  # type: ignore[attr-defined]  # Lightning sets it from afar
+    return next(callback for callback in found if isinstance(callback, kind))

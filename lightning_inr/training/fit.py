@@ -1,5 +1,6 @@
 """What every fit has in common: a view of the batch, named loss terms, an optimiser by roles."""
 
+import functools
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -30,9 +31,8 @@ class FitModule(L.LightningModule, ABC):
         super().__init__()
         self.net = net
         self.learning_rate, self.latent_learning_rate = learning_rate, latent_learning_rate
-        # Of the steps since `take_means`: summed on the device, read seldom.
-        self.sums: dict[str, Tensor] = {}
-        self.steps = 0
+        # Of the steps since `take_means`: kept as they are, for arithmetic on single numbers adds up too.
+        self._seen: list[dict[str, Tensor]] = []
 
     def view(self, batch: FrameBatch) -> tuple[Tensor, Tensor]:
         """Prediction and target (B, 3, h, w)."""
@@ -46,19 +46,19 @@ class FitModule(L.LightningModule, ABC):
         """The sum of the terms."""
         prediction, target = self.view(batch)
         terms = self.terms(prediction, target, batch)
-        loss = sum(terms.values(), start=torch.zeros((), device=prediction.device))
+        loss = functools.reduce(torch.add, terms.values())
         with torch.no_grad():
-            batch_psnr = psnr(F.mse_loss(prediction, target))
-            self._add({name: term.detach() for name, term in terms.items()} | {"psnr": batch_psnr})
+            mse = F.mse_loss(prediction, target)
+        self._seen.append({name: value.detach() for name, value in {**terms, "psnr": mse}.items()})
         if self.global_step % STEPS_BETWEEN_CHECKS == 0:
             self._check(loss)
         return loss
 
     def take_means(self) -> dict[str, float]:
-        """Means of every term and of PSNR since the last call; empty if no step was taken."""
-        means = {name: float(total) / self.steps for name, total in self.sums.items()}
-        self.sums, self.steps = {}, 0
-        return means
+        """Means of every term, and of the batches' PSNR in dB, since the last call; empty if no step was taken."""
+        seen, self._seen = self._seen, []
+        values = {name: torch.stack([step[name] for step in seen]) for name in (seen[0] if seen else ())}
+        return {name: float((psnr(value) if name == "psnr" else value).mean()) for name, value in values.items()}
 
     def configure_optimizers(self) -> Optimizer:
         """Adam, one group a role."""
@@ -72,11 +72,6 @@ class FitModule(L.LightningModule, ABC):
         """Refuse to replace a good checkpoint by a broken one."""
         for parameter in self.net.parameters():
             self._check(parameter.detach().sum())
-
-    def _add(self, values: dict[str, Tensor]) -> None:
-        self.steps += 1
-        for name, value in values.items():
-            self.sums[name] = self.sums[name] + value if name in self.sums else value
 
     def _check(self, value: Tensor) -> None:
         if not torch.isfinite(value):

@@ -1,0 +1,56 @@
+"""A folder of images as a video."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from lightning_inr.data.source import VideoSource
+from lightning_inr.errors import UserError
+
+IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+
+
+class ImageFolder(VideoSource):
+    """Images in the order of their names. Grey becomes RGB, transparency is dropped onto black."""
+
+    def __init__(self, path: Path, fps: float = 25.0) -> None:
+        self.files = sorted(
+            file for file in path.iterdir() if file.suffix.lower() in IMAGES and not file.name.startswith(".")
+        )
+        if not self.files:
+            raise UserError(f"dataset.path={path}: no images in this folder; expected {', '.join(sorted(IMAGES))}")
+        sizes = Counter(self._size(file) for file in self.files)
+        if len(sizes) > 1:
+            listed = ", ".join(f"{count} of {width}x{height}" for (width, height), count in sizes.most_common(3))
+            raise UserError(f"dataset.path={path}: images of different sizes ({listed}); bring them to one size")
+        self.width, self.height = next(iter(sizes))
+        self.frames, self.fps = len(self.files), fps
+
+    def read(self, index: int) -> Tensor:
+        """Frame `index` as RGB (3, height, width) uint8."""
+        try:
+            with Image.open(self.files[index]) as image:
+                pixels = np.array(_opaque(image).convert("RGB"))
+        except OSError as error:
+            raise UserError(f"{self.files[index]}: {error}; replace this image") from error
+        return torch.from_numpy(pixels).permute(2, 0, 1)
+
+    @staticmethod
+    def _size(file: Path) -> tuple[int, int]:
+        try:
+            with Image.open(file) as image:
+                return image.size
+        except (UnidentifiedImageError, OSError) as error:
+            raise UserError(f"{file}: not an image ({error}); remove or replace it") from error
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """The image over black, if it is transparent anywhere."""
+    if not image.has_transparency_data:
+        return image
+    rgba = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba)

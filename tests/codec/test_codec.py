@@ -1,0 +1,174 @@
+import json
+import struct
+import time
+import tracemalloc
+import zlib
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lightning_inr.codec import Codec, decode, describe
+from lightning_inr.codec.container import MAGIC, VERSION, Container, pack, unpack
+from lightning_inr.errors import BitstreamError
+from lightning_inr.types import VideoShape
+from tests.conftest import small_model
+
+DATA = Codec(default_bits=6).encode(small_model())
+
+
+def changed(**changes: Any) -> bytes:
+    """DATA with a header that says otherwise, its checksums right."""
+    container = unpack(DATA)
+    return pack(Container(container.header | changes, container.sections))
+
+
+def header() -> dict[str, Any]:
+    return unpack(DATA).header
+
+
+@given(st.integers(0, len(DATA) - 1))
+def test_a_file_cut_anywhere_is_refused(length: int) -> None:
+    with pytest.raises(BitstreamError):
+        decode(DATA[:length])
+
+
+@settings(max_examples=300)
+@given(st.integers(0, 8 * len(DATA) - 1))
+def test_a_file_with_any_bit_flipped_is_refused(bit: int) -> None:
+    damaged = bytearray(DATA)
+    damaged[bit // 8] ^= 1 << bit % 8
+    with pytest.raises(BitstreamError):
+        decode(bytes(damaged))
+
+
+@given(st.binary(max_size=200))
+def test_noise_is_refused(noise: bytes) -> None:
+    for data in (noise, MAGIC + noise):
+        with pytest.raises(BitstreamError):
+            decode(data)
+
+
+def test_a_newer_version_is_named() -> None:
+    newer = MAGIC + struct.pack("<H", VERSION + 1) + DATA[6:]
+    with pytest.raises(BitstreamError, match=f"version {VERSION + 1}: this program reads up to {VERSION}"):
+        decode(newer)
+
+
+def hostile_headers() -> dict[str, bytes]:
+    """Files with sound checksums whose headers lie."""
+    good = header()
+    video, config, tensors = good["video"], good["config"], good["tensors"]
+    huge = [[*tensors[0][:2], [2**40, 8], *tensors[0][3:]], *tensors[1:]]
+    return {
+        "a foreign model": changed(model="os.system"),
+        "no model": changed(model=None),
+        "a video of terabytes": changed(video=video | {"frames": 10**12}),
+        "as many latents as a video may have frames": changed(video=video | {"frames": 2**24}),
+        "a frame of terabytes": changed(video=video | {"height": 2**30, "width": 2**30}),
+        "the largest frame": changed(video=video | {"height": 2**16, "width": 2**16}),
+        "a wide network": changed(config=config | {"width": 8192, "hyper_width": 8192, "latent_dim": 8192}),
+        "a deep network": changed(config=config | {"layers": 10**9}),
+        "a large hash grid": changed(config=config | {"encoding": {"kind": "hash", "levels": 32, "log2_entries": 24}}),
+        "many stages": changed(config=config | {"stages": config["stages"] * 10**5}),
+        "a huge stride": changed(config=config | {"stages": [config["stages"][1] | {"stride": 10**9}]}),
+        "an unknown option": changed(config=config | {"eval": "1"}),
+        "a tensor of terabytes": changed(tensors=huge),
+        "no tensors": changed(tensors=[]),
+        "tensors twice": changed(tensors=tensors + tensors),
+        "an unknown coder": changed(tensors=[[*entry[:5], "pickle"] for entry in tensors]),
+        "a mad number of bits": changed(tensors=[[*entry[:3], 60, *entry[4:]] for entry in tensors]),
+        "another role": changed(tensors=[[entry[0], "base", *entry[2:]] for entry in tensors]),
+        "an axis too many": changed(tensors=[[*entry[:4], 7, entry[5]] for entry in tensors]),
+        "fps that are none": changed(video=video | {"fps": "fast"}),
+        "words for numbers": changed(config=config | {"width": "wide", "stages": 3}),
+    }
+
+
+@pytest.mark.parametrize("name", list(hostile_headers()))
+def test_a_lying_header_is_refused_at_once_and_takes_no_memory(name: str) -> None:
+    data = hostile_headers()[name]
+    tracemalloc.start()
+    start = time.perf_counter()
+    with pytest.raises(BitstreamError):
+        decode(data)
+    assert time.perf_counter() - start < 1
+    assert tracemalloc.get_traced_memory()[1] < 50e6
+    tracemalloc.stop()
+
+
+def test_a_header_that_inflates_without_end_is_refused() -> None:
+    bomb = zlib.compress(b" " * 10**8, 9)
+    checked = MAGIC + struct.pack("<HI", VERSION, len(bomb)) + bomb
+    data = struct.pack("<4sHII", MAGIC, VERSION, len(bomb), zlib.crc32(checked)) + bomb
+    with pytest.raises(BitstreamError):
+        decode(data)
+
+
+def test_a_role_can_be_read_alone() -> None:
+    container = unpack(DATA, roles={"latents"})
+    assert set(container.sections) == {"latents"}
+
+
+def test_damage_in_one_role_leaves_another_readable() -> None:
+    sections = unpack(DATA).sections
+    damaged = bytearray(DATA)
+    damaged[-1] ^= 1  # in the last role
+    assert unpack(bytes(damaged), roles={"latents"}).sections["latents"] == sections["latents"]
+
+
+def test_the_header_is_json_and_the_sections_are_the_rest() -> None:
+    _, _, length, _ = struct.unpack("<4sHII", DATA[:14])
+    assert json.loads(zlib.decompress(DATA[14 : 14 + length]))["model"] == "latent_inr"
+    assert len(DATA) == 14 + length + sum(len(section) for section in unpack(DATA).sections.values())
+
+
+def test_what_is_described_is_what_is_there() -> None:
+    model = small_model()
+    described = describe(DATA)
+    assert described["params"] == sum(parameter.numel() for parameter in model.parameters())
+    assert described["bytes"] == len(DATA)
+    assert described["bpp"] == pytest.approx(8 * len(DATA) / (5 * 22 * 30))
+    assert described["padded"] == {"height": 24, "width": 32}
+
+
+@pytest.mark.parametrize("ranges", ["tensor", "channel"])
+@pytest.mark.parametrize("bits", [2, 6, 12, 16])
+def test_more_bits_are_nearer(ranges: str, bits: int) -> None:
+    model = small_model()
+    decoded = decode(Codec(default_bits=bits, ranges=ranges).encode(model))
+    for (name, source), copy in zip(model.named_parameters(), decoded.parameters(), strict=True):
+        allowed = 1e-3 if bits == 16 else float(source.max() - source.min()) / (2**bits - 1) / 2
+        assert (source - copy).abs().max() <= max(1.01 * allowed, 1e-3), name
+
+
+def test_bits_are_spent_by_role() -> None:
+    model = small_model()
+    lean, rich = (Codec(bits={"grid": bits}, default_bits=6).encode(model) for bits in (2, 8))
+    for role, section in unpack(lean).sections.items():
+        assert (len(section) < len(unpack(rich).sections[role])) == (role == "grid")
+
+
+def test_the_papers_setting_keeps_latents_and_base_exact() -> None:
+    model = small_model()
+    codec = Codec(bits={"latents": 32, "base": 32}, default_bits=8, coder="huffman")
+    decoded = decode(codec.encode(model)).state_dict()
+    groups = model.coded_groups()
+    for name in [*groups["latents"], *groups["base"]]:
+        assert torch.equal(decoded[name], model.state_dict()[name])
+
+
+def test_wrong_settings_are_named() -> None:
+    with pytest.raises(ValueError, match="bits of base=13: choose 1 to 12, or 16 or 32"):
+        Codec(bits={"base": 13})
+    with pytest.raises(ValueError, match="ranges=row: choose tensor or channel"):
+        Codec(ranges="row")
+    with pytest.raises(ValueError, match="coder=zip: choose one of range, huffman"):
+        Codec(coder="zip")
+
+
+def test_a_large_video_costs_the_header_nothing() -> None:
+    model = small_model(video=VideoShape(500, 22, 30, 29.97))
+    assert decode(Codec().encode(model)).video.fps == 29.97

@@ -1,0 +1,45 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+from lightning_inr.codec.quantize import dequantize, fake_quantize, quantize
+
+tensors = arrays(np.float32, array_shapes(min_dims=1, max_dims=4, max_side=6), elements=st.floats(-1e6, 1e6, width=32))
+bits = st.integers(1, 12)
+
+
+@given(tensors, bits, st.booleans())
+def test_round_trip_stays_within_half_a_step_and_is_stable(values: np.ndarray, bits: int, by_channel: bool) -> None:
+    tensor = torch.from_numpy(values)
+    axis = tensor.ndim - 1 if by_channel else None
+    once = quantize(tensor, bits, axis)
+    decoded = dequantize(once, tuple(tensor.shape), bits, axis)
+    step = float((once.high.astype(np.float64) - once.low).max()) / (2**bits - 1)
+    assert (decoded.double() - tensor.double()).abs().max() <= step / 2 + 1e-6 * max(1.0, tensor.abs().max())
+    twice = quantize(decoded, bits, axis)
+    assert np.array_equal(once.symbols, twice.symbols)
+    assert np.array_equal(once.low, twice.low)
+    assert np.array_equal(once.high, twice.high)
+
+
+@pytest.mark.parametrize("axis", [None, 0, 1, 3])
+def test_training_sees_what_a_decoder_will_see(axis: int | None) -> None:
+    tensor = torch.randn(4, 5, 3, 3).to(memory_format=torch.channels_last)
+    seen = fake_quantize(tensor, 5, axis)
+    decoded = dequantize(quantize(tensor, 5, axis), tuple(tensor.shape), 5, axis)
+    torch.testing.assert_close(seen, decoded, atol=1e-5, rtol=1e-5)
+    assert seen.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_constant_tensor_is_exact() -> None:
+    tensor = torch.full((3, 4), 0.1)
+    assert torch.equal(dequantize(quantize(tensor, 4, None), (3, 4), 4, None), tensor)
+    assert torch.equal(fake_quantize(tensor, 4, 0), tensor)
+
+
+def test_eq_3_as_corrected() -> None:
+    quantized = quantize(torch.tensor([-1.0, 0.1, 1.0]), 2, None)
+    assert quantized.symbols.tolist() == [0, 2, 3]  # (0.1 + 1) / (2 / 3) = 1.65

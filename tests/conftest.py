@@ -1,0 +1,126 @@
+"""Small videos in the real formats, small models, and the command line in this process."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from lightning_inr import run
+from lightning_inr.models import MODELS, build
+from lightning_inr.models.base import VideoRepresentation
+from lightning_inr.types import VideoShape
+
+# One small configuration a model; the contract tests run on all of MODELS and fail for one without.
+SMALL = {
+    "latent_inr": {
+        "latent_dim": 8, "latent_start": "smooth", "latent_scale": 1.0, "width": 16, "layers": 3, "rank": 4,
+        "hyper_width": 8, "activation": "gelu", "encoding": {"kind": "grid", "height": 3, "width": 4, "channels": 6},
+        "stages": [
+            {"stride": 2, "channels": 8, "kernel": 3, "grid_channels": 2},
+            {"stride": 2, "channels": 3, "kernel": 3, "grid_channels": 0},
+        ],
+    },
+}  # fmt: skip
+
+SMALL_OVERRIDES = [
+    "model.width=16", "model.latent_dim=8", "model.hyper_width=8", "rank=4", "max_epochs=2", "max_seconds=null",
+    "logger=none",
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _same_numbers() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(params=list(MODELS))
+def model(request: pytest.FixtureRequest) -> VideoRepresentation:
+    """Each model in its small configuration, for 5 frames of 22x30: no stride divides that height."""
+    return small_model(request.param)
+
+
+def small_model(name: str = "latent_inr", video: VideoShape | None = None) -> VideoRepresentation:
+    """A model that fits in a test."""
+    built = build(name, video or VideoShape(5, 22, 30, 25.0), **SMALL[name])
+    with torch.no_grad():  # a fresh hypernetwork modulates nothing: give the frames something to differ in
+        for parameter in built.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    return built.eval()
+
+
+def moving_square(frames: int = 6, height: int = 48, width: int = 64) -> Tensor:
+    """(N, 3, H, W) uint8: a red square on a blue gradient."""
+    video = torch.zeros(frames, 3, height, width, dtype=torch.uint8)
+    video[:, 2] = torch.linspace(40, 200, width).to(torch.uint8)
+    for index in range(frames):
+        left = 2 + index * (width - 20) // max(1, frames)
+        video[index, 0, height // 4 : height // 2, left : left + 12] = 220
+    return video
+
+
+def write_images(folder: Path, video: Tensor, mode: str = "RGB") -> Path:
+    """`00001.png` … as FFmpeg and the NeRV family name them, only zero-padded."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, frame in enumerate(video, start=1):
+        Image.fromarray(frame.permute(1, 2, 0).numpy()).convert(mode).save(folder / f"{number:05d}.png")
+    return folder
+
+
+def write_mp4(path: Path, video: Tensor, fps: int = 25) -> Path:
+    """An H.264 file as cameras and FFmpeg make it."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=fps)
+        stream.height, stream.width = video.shape[2:]
+        stream.pix_fmt, stream.options = "yuv420p", {"crf": "8", "g": "4"}
+        for frame in video:
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame.permute(1, 2, 0)), format="rgb24")
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+    return path
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """A folder of six 64x48 images."""
+    return write_images(tmp_path / "images", moving_square())
+
+
+class Outcome:
+    """What a command line did: exit code, stdout, stderr."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    @property
+    def error(self) -> str:
+        """The one line that says what was wrong."""
+        lines = [line for line in self.err.replace("\r", "\n").splitlines() if line.startswith("error: ")]
+        assert len(lines) == 1, self.err
+        assert "Traceback" not in self.err
+        return lines[0]
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., Outcome]:
+    """Run `python -m lightning_inr.run …` in this process, from an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+
+    def call(*options: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["lightning_inr.run", *map(str, options)])
+        capfd.readouterr()
+        code = 0
+        try:
+            run.main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        captured = capfd.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+    return call

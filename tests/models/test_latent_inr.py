@@ -1,0 +1,122 @@
+from typing import Any
+
+import pytest
+import torch
+
+from lightning_inr.models import build
+from lightning_inr.models.latent_inr import LatentINR
+from lightning_inr.types import VideoShape, Window
+from tests.conftest import SMALL, small_model
+
+PIXELWISE = {
+    "stages": [{"stride": 1, "channels": 3, "kernel": 1, "grid_channels": 0}],
+    "encoding": {"kind": "hash", "levels": 3, "coarsest": 4, "finest": 16, "log2_entries": 8},
+}
+
+
+def latent_inr(video: VideoShape | None = None, **changes: Any) -> LatentINR:
+    model = build("latent_inr", video or VideoShape(5, 22, 30, 25.0), **(SMALL["latent_inr"] | changes))
+    assert isinstance(model, LatentINR)
+    return model.eval()
+
+
+def test_latents_are_linear_between_frames_and_constant_beyond() -> None:
+    model = latent_inr()
+    at = model.latent(torch.tensor([1.0, 1.25, 2.0, 9.0, -3.0]))
+    torch.testing.assert_close(at[0], model.latents[1])
+    torch.testing.assert_close(at[1], 0.75 * model.latents[1] + 0.25 * model.latents[2])
+    torch.testing.assert_close(at[3], model.latents[4])
+    torch.testing.assert_close(at[4], model.latents[0])
+
+
+def test_modulation_has_the_shape_and_rank_of_the_paper() -> None:
+    model = latent_inr(modulated_layers=[0, 2], rank=2, modulation="one_plus")
+    with torch.no_grad():
+        for network in model.hypernetworks.values():
+            network.factors.weight.normal_()
+    modulation = model.modulation(model.latent(torch.tensor([0.0, 3.0])))
+    assert set(modulation) == {0, 2}
+    assert modulation[0].shape == (2, 16, 6)
+    assert modulation[2].shape == (2, 16, 16)
+    assert torch.linalg.matrix_rank(modulation[2][0] - 1, rtol=1e-4) == 2
+
+
+@pytest.mark.parametrize("sigma", ["sigmoid", "tanh", "one_plus"])
+def test_a_fresh_model_paints_as_if_unmodulated(sigma: str) -> None:
+    model = latent_inr(modulation=sigma)
+    frames = model(torch.arange(5))
+    torch.testing.assert_close(frames, frames[:1].expand_as(frames), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("layers", [[0], [1, 2], 2])
+def test_any_layers_can_be_modulated(layers: Any) -> None:
+    model = latent_inr(modulated_layers=layers)
+    assert model(torch.tensor([0.0])).shape == (1, 3, 22, 30)
+    assert [int(name) for name in model.hypernetworks] == ([2] if layers == 2 else layers)
+
+
+def test_smooth_latents_start_smooth_and_normal_ones_small() -> None:
+    video = VideoShape(100, 8, 8, 25.0)
+    smooth = latent_inr(video, latent_start="smooth", latent_cycles=4.0).latents
+    normal = latent_inr(video, latent_start="normal", latent_scale=0.01).latents
+    steps = (smooth[1:] - smooth[:-1]).norm(dim=1)
+    assert steps.max() < 0.5 * smooth.norm(dim=1).min()
+    assert 0.008 < normal.std() < 0.012
+
+
+def test_pixelwise_network_paints_any_size() -> None:
+    model = latent_inr(**PIXELWISE)
+    assert model.any_size
+    coarse = model(torch.tensor([2.0]), size=(11, 15))
+    fine = model(torch.tensor([2.0]), size=(33, 45))
+    # The centre of a coarse pixel is the centre of the middle one of three fine pixels.
+    torch.testing.assert_close(fine[:, :, 1::3, 1::3], coarse, atol=1e-5, rtol=1e-4)
+
+
+def test_stages_refuse_other_sizes() -> None:
+    model = latent_inr()
+    assert not model.any_size
+    with pytest.raises(ValueError, match="size="):
+        model(torch.tensor([0.0]), size=(44, 60))
+
+
+def test_rendering_in_bands_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = latent_inr(**PIXELWISE)
+    whole = list(model.render([0, 1.5], size=(40, 50)))
+    monkeypatch.setattr("lightning_inr.models.base.PIXELS_AT_ONCE", 700)
+    banded = list(model.render([0, 1.5], size=(40, 50)))
+    assert all((a.int() - b.int()).abs().max() <= 1 for a, b in zip(whole, banded, strict=True))
+
+
+@pytest.mark.parametrize("height", [1, 3, 20, 21, 39])
+def test_heights_no_stride_divides(height: int) -> None:
+    model = latent_inr(VideoShape(2, height, 30, 25.0))
+    assert model(torch.tensor([0.0])).shape == (1, 3, height, 30)
+    assert model.padded == (-(-height // 4) * 4, 32)
+
+
+def test_a_window_costs_a_window() -> None:
+    model = small_model("latent_inr", VideoShape(2, 400, 400, 25.0))
+    assert model.prepare(window=Window(200, 200, 4, 4)).features.shape[0] <= 25
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rank": 0}, "rank=0: choose a whole number from 1 to 16"),
+        ({"rank": 17}, "rank=17: choose a whole number from 1 to 16"),
+        ({"modulated_layers": [3]}, "modulated_layers=3: choose a whole number from 0 to 2"),
+        ({"modulated_layers": []}, "name at least one layer"),
+        ({"modulation": "softmax"}, "modulation=softmax: choose one of sigmoid, tanh, one_plus"),
+        ({"activation": "sine"}, "activation=sine: choose one of relu, gelu"),
+        ({"latent_start": "zeros"}, "latent_start=zeros: choose one of normal, smooth"),
+        ({"width": "wide"}, "width=wide: choose a whole number"),
+        ({"stages": []}, "give 1 to 8, the last of 3 channels"),
+        ({"stages": [{"stride": 2}]}, "the last of 3 channels"),
+        ({"stages": [{"stride": 2, "channels": 3, "kernel": 2, "grid_channels": 0}]}, "kernel=2: choose one of 1, 3"),
+        ({"encoding": {"kind": "octree"}}, "encoding.kind=octree: choose one of"),
+    ],
+)
+def test_wrong_values_are_named(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        latent_inr(**change)

@@ -1,0 +1,68 @@
+"""The architecture: a room imports only rooms on lower floors, never a neighbour."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import lightning_inr
+
+FLOORS = {
+    "errors": 0,
+    "types": 1, "paths": 1, "metrics": 1, "devices": 1,
+    "nn": 2,
+    "data": 3, "models": 3,
+    "codec": 4,
+    "training": 5, "report": 5,
+    "tasks": 6,
+    "run": 7,
+}  # fmt: skip
+PACKAGE = Path(lightning_inr.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def room(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported_modules(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names.add(node.module or "")
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_down(path: Path) -> None:
+    here = room(path)
+    if here == "__init__":
+        return
+    for module in imported_modules(path):
+        parts = module.split(".")
+        if parts[0] != "lightning_inr" or len(parts) < 2 or parts[1] not in FLOORS:
+            continue
+        assert parts[1] == here or FLOORS[parts[1]] < FLOORS[here], f"{path} climbs to {module}"
+
+
+def test_every_room_has_a_floor() -> None:
+    assert {room(path) for path in FILES} - {"__init__"} == set(FLOORS)
+
+
+def test_the_door_opens_without_torch() -> None:
+    heavy = {"torch", "lightning", "torchmetrics"}
+    seen: set[str] = set()
+    waiting = {"lightning_inr.run"}
+    while waiting:
+        module = waiting.pop()
+        seen.add(module)
+        path = PACKAGE.parent / (module.replace(".", "/") + ".py")
+        if not path.exists():
+            continue
+        found = {name for name in imported_modules(path) if name.split(".")[0] in heavy | {"lightning_inr"}}
+        assert not {name.split(".")[0] for name in found} & heavy, f"{module} imports {found}"
+        waiting |= found - seen

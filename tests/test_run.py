@@ -1,0 +1,117 @@
+"""Wrong wishes: one line that names the value and the remedy, exit code 1, nothing left behind."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lightning_inr.codec import Codec
+from lightning_inr.types import VideoShape
+from tests.conftest import SMALL_OVERRIDES, Outcome, small_model
+
+Cli = Callable[..., Outcome]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["rnak=100"], "rnak"),
+        (["task=transcode"], "transcode"),
+        (["model=hnerv2"], "hnerv2"),
+        (["rank=0"], "rank=0: choose a whole number from 1 to 96"),
+        (["rank=200"], "rank=200: choose a whole number from 1 to 96"),
+        (["rank=many"], "rank=many: choose a whole number"),
+        (["modulated_layers=[7]"], "modulated_layers=7: choose a whole number from 0 to 2"),
+        (["model.modulation=relu"], "modulation=relu: choose one of sigmoid, tanh, one_plus"),
+        (["device=tpu"], "device=tpu: choose auto, cpu or cuda"),
+        (["max_seconds=-3"], "max_seconds=-3: choose a number above 0"),
+        (["max_seconds=null"], "the fit would never end"),
+        (["dataset=file"], "dataset.path has no value; add dataset.path="),
+        (["dataset=file", "dataset.path=/no/such.mp4"], "dataset.path=/no/such.mp4: no such file"),
+        (["dataset.frames=500"], "dataset.frames=500: the video has 132 frames"),
+        (["codec.bits.base=40"], "codec bits of base=40"),
+        (["codec.coder=zip"], "codec.coder=zip: choose one of range, huffman"),
+        (["data.batch_size=0"], "data.batch_size=0"),
+        (["task=decode", "out=x.mp4"], "bitstream has no value; add bitstream="),
+        (["task=decode", "bitstream=no.linr", "out=x.mp4"], "bitstream=no.linr: no such file"),
+        (["task=info", "bitstream=no.linr"], "bitstream=no.linr: no such file"),
+    ],
+)
+def test_wrong_options(cli: Cli, options: list[str], message: str) -> None:
+    outcome = cli(*options)
+    assert outcome.code == 1
+    assert message in outcome.error
+    assert not list(Path.cwd().rglob("video.linr"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["out=x.gif"], "out=x.gif: name a video"),
+        (["out=x.mp4", "frames=10:13"], "frames=10:13: this video has frames 0:12"),
+        (["out=x.mp4", "size=big"], "size=big: give HEIGHTxWIDTH"),
+        (["out=x.mp4", "slowdown=0"], "slowdown=0: give a whole number"),
+        (["out=/proc/nothing/x.mp4"], "cannot write /proc/nothing/x.mp4"),
+    ],
+)
+def test_wrong_decodes(cli: Cli, options: list[str], message: str) -> None:
+    Path("video.linr").write_bytes(Codec().encode(small_model(video=VideoShape(12, 48, 64, 25.0))))
+    outcome = cli("task=decode", "bitstream=video.linr", *options)
+    assert outcome.code == 1
+    assert message in outcome.error
+    assert [path.name for path in Path.cwd().iterdir()] == ["video.linr"]
+
+
+@pytest.mark.parametrize("task", [["task=decode", "out=x.mp4"], ["task=info"], ["task=evaluate"]])
+def test_a_damaged_file(cli: Cli, task: list[str]) -> None:
+    data = Codec().encode(small_model())
+    Path("video.linr").write_bytes(data[: len(data) // 2])
+    outcome = cli(*task, "bitstream=video.linr")
+    assert outcome.code == 1
+    assert "damaged .linr" in outcome.error
+    assert not Path("x.mp4").exists()
+
+
+def test_a_text_file_named_mp4(cli: Cli) -> None:
+    Path("text.mp4").write_text("hello")
+    outcome = cli("dataset=file", "dataset.path=text.mp4")
+    assert outcome.code == 1
+    assert "dataset.path=text.mp4: not a video FFmpeg can read" in outcome.error
+
+
+def test_the_wrong_source(cli: Cli, images: Path) -> None:
+    Path("video.linr").write_bytes(Codec().encode(small_model()))
+    outcome = cli("task=evaluate", "bitstream=video.linr", "dataset=file", f"dataset.path={images}")
+    assert outcome.code == 1
+    assert "holds 5 frames of 30x22, the dataset 6 of 64x48; add dataset.frames=5" in outcome.error
+
+
+def test_no_permission_at_the_output(cli: Cli, images: Path) -> None:
+    outcome = cli("dataset=file", f"dataset.path={images}", "run_dir=/proc/run", *SMALL_OVERRIDES)
+    assert outcome.code == 1
+    assert "cannot write /proc/run" in outcome.error
+
+
+def test_a_knob_the_model_lacks_fails_in_a_sweep_too(cli: Cli) -> None:
+    outcome = cli("-m", "rank=2,3", "spin=1")
+    assert outcome.code == 1
+    assert "spin" in outcome.error
+
+
+def test_a_wrong_wish_is_answered_before_torch_is_imported() -> None:
+    script = "import sys; from lightning_inr import run; run.main()"
+    command = [sys.executable, "-X", "importtime", "-c", script, "rnak=1"]
+    ended = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"HYDRA_FULL_ERROR": "0"})
+    assert ended.returncode == 1
+    assert "error: " in ended.stderr
+    assert " torch\n" not in ended.stderr
+
+
+def test_a_traceback_is_there_for_who_asks(images: Path) -> None:
+    command = [sys.executable, "-m", "lightning_inr.run", "dataset=file", "dataset.path=/no/such.mp4"]
+    ended = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"HYDRA_FULL_ERROR": "1"})
+    assert ended.returncode == 1
+    assert "Traceback" in ended.stderr
