@@ -10,7 +10,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from lightning_inr.models import build
+from lightning_inr.models import blueprint
 from lightning_inr.paths import config_dir
 from lightning_inr.types import VideoShape
 
@@ -31,8 +31,7 @@ def compose(*overrides: str) -> DictConfig:
 
 def build_model(cfg: DictConfig) -> torch.nn.Module:
     options: Any = OmegaConf.to_container(cfg.model, resolve=True)
-    with torch.device("meta"):
-        return build(video=VideoShape(132, 180, 320, 25.0), **options)
+    return blueprint(video=VideoShape(132, 180, 320, 25.0), **options)
 
 
 @pytest.mark.parametrize(("group", "name"), CHOICES)

@@ -14,7 +14,7 @@ from lightning_inr.codec.container import Container, pack, unpack
 from lightning_inr.codec.entropy import CODERS, Symbols, Table, frequency_table, valid_table
 from lightning_inr.codec.quantize import MOST_BITS, Quantized, dequantize, quantize
 from lightning_inr.errors import BitstreamError
-from lightning_inr.models import MODELS, build
+from lightning_inr.models import MODELS, blueprint
 from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.types import VideoShape
 
@@ -155,8 +155,7 @@ def _blueprint(header: dict[str, Any], size: int) -> tuple[VideoRepresentation, 
     try:
         video = VideoShape(**header["video"])
         _check_video(video)
-        with torch.device("meta"):
-            model = build(header["model"], video, **header["config"])
+        model = blueprint(header["model"], video, **header["config"])
         entries = [
             Entry(name, role, tuple(shape), bits, axis, coder)
             for name, role, shape, bits, axis, coder in header["tensors"]

@@ -15,7 +15,7 @@ from lightning_inr.errors import BitstreamError
 MAGIC = b"LINR"
 VERSION = 1
 PREAMBLE = struct.Struct("<4sHII")
-LARGEST_HEADER = 2**22  # bytes once inflated; a real one has a few thousand
+LARGEST_HEADER = 2**20  # bytes once inflated; a real one has a few thousand
 
 
 class Container(NamedTuple):

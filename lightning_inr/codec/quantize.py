@@ -36,7 +36,8 @@ def dequantize(quantized: Quantized, shape: tuple[int, ...], bits: int, axis: in
     """The tensor of `shape` that `quantize` stands for, float32."""
     unit = quantized.symbols.reshape(len(quantized.low), -1) / float(2**bits - 1)
     low, high = quantized.low.astype(np.float64)[:, None], quantized.high.astype(np.float64)[:, None]
-    values = torch.from_numpy((low + (high - low) * unit).astype(np.float32))
+    # In this form both extremes come out exactly, whatever their sizes.
+    values = torch.from_numpy((low * (1 - unit) + high * unit).astype(np.float32))
     if axis is None:
         return values.reshape(shape)
     moved = (shape[axis], *shape[:axis], *shape[axis + 1 :])
@@ -53,4 +54,4 @@ def fake_quantize(tensor: Tensor, bits: int, axis: int | None) -> Tensor:
 
 def _by_channel(tensor: Tensor, axis: int | None) -> Tensor:
     """(channels, rest): one row a range."""
-    return tensor.reshape(1, -1) if axis is None else tensor.movedim(axis, 0).flatten(1)
+    return tensor.reshape(1, -1) if axis is None else tensor.movedim(axis, 0).reshape(tensor.shape[axis], -1)

@@ -23,26 +23,26 @@ class CompressedVideo(VideoSource):
         self.path = path
         self.reader = (_open_decord(path) if matrix == "file" else None) or _PyAVReader(path, matrix)
         self.fps = self.reader.fps
-        self.frames = self._readable(self.reader.frames)
+        self.frames = self._readable()
         _, self.height, self.width = self.read(0).shape
+        promised = max(self.reader.frames, _promised_frames(path))
+        if self.frames < promised:
+            message = f"{path} is damaged: {self.frames} of {promised} frames are readable and used"
+            warnings.warn(message, stacklevel=2)
 
     def read(self, index: int) -> Tensor:
         """Frame `index` as RGB (3, height, width) uint8."""
         return self.reader.read(index)
 
-    def _readable(self, claimed: int) -> int:
-        """How many frames can be had: the count a damaged file claims is a promise."""
-        if claimed == 0:
-            raise UserError(f"dataset.path={self.path}: no readable frame in this video; give an undamaged file")
-        if self._can_read(claimed - 1):
-            return claimed
-        least, most = 0, claimed - 1  # read(most) fails; everything below `least` is readable
+    def _readable(self) -> int:
+        """How many frames can be had: of a cut file, the index lists more."""
+        least, most = 0, self.reader.frames  # everything below `least` is readable, nothing from `most` on
+        middle = most - 1  # of a sound file the last frame settles it
         while least < most:
-            middle = (least + most) // 2
             least, most = (middle + 1, most) if self._can_read(middle) else (least, middle)
+            middle = (least + most) // 2
         if least == 0:
             raise UserError(f"dataset.path={self.path}: no readable frame in this video; give an undamaged file")
-        warnings.warn(f"{self.path} is damaged: {least} of {claimed} frames are readable and used", stacklevel=2)
         return least
 
     def _can_read(self, index: int) -> bool:
@@ -51,6 +51,15 @@ class CompressedVideo(VideoSource):
         except Exception:  # decord raises its own, unrelated, exception types
             return False
         return True
+
+
+def _promised_frames(path: Path) -> int:
+    """What the file's own header says, 0 if it does not."""
+    try:
+        with av.open(str(path)) as container:
+            return container.streams.video[0].frames
+    except (av.FFmpegError, IndexError):
+        return 0
 
 
 class _DecordReader:

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from lightning_inr.data.source import VideoSource
 from lightning_inr.errors import UserError
-from lightning_inr.types import FrameBatch, VideoShape, Window
+from lightning_inr.types import FrameBatch, Window
 
 
 class Frames(Dataset[FrameBatch]):
@@ -61,13 +61,8 @@ class FrameDataModule(L.LightningDataModule):
             raise UserError(f"data.batch_size={batch_size}: choose a whole number from 1")
         if window is not None:
             window = (min(window[0], source.height), min(window[1], source.width))
-        self.source, self.batch_size, self.workers = source, min(batch_size, source.frames), workers
+        self.batch_size, self.workers = min(batch_size, source.frames), workers
         self.frames = Frames(source, window, memory_gib)
-
-    @property
-    def shape(self) -> VideoShape:
-        """What the model is built for."""
-        return VideoShape(self.source.frames, self.source.height, self.source.width, self.source.fps)
 
     def train_dataloader(self) -> DataLoader[FrameBatch]:
         """Every frame once an epoch, in random order."""

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_inr.errors import UserError
+from lightning_inr.types import VideoShape
 
 
 class VideoSource(ABC):
@@ -16,6 +17,11 @@ class VideoSource(ABC):
     height: int
     width: int
     fps: float
+
+    @property
+    def shape(self) -> VideoShape:
+        """What a model is built for."""
+        return VideoShape(self.frames, self.height, self.width, self.fps)
 
     @abstractmethod
     def read(self, index: int) -> Tensor:

@@ -11,7 +11,7 @@ from lightning_inr.devices import fast_bfloat16
 from lightning_inr.types import FrameBatch, VideoShape, Window
 
 # Pixels painted in one go: bounds the memory of decoding at any resolution.
-PIXELS_AT_ONCE = 2**17
+PIXELS_AT_ONCE = 2**18
 FRAMES_PER_BAND = 8  # where a frame needs several bands, this many frames share the work of each
 
 
@@ -24,6 +24,10 @@ class VideoRepresentation(nn.Module, ABC):
     Config: ClassVar[type[Any]]  # frozen dataclass of JSON values
     config: Any
     video: VideoShape
+
+    @abstractmethod
+    def start(self) -> None:
+        """Set the starting values of every parameter; construction alone leaves them open."""
 
     @abstractmethod
     def forward(

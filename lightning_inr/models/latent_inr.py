@@ -9,7 +9,7 @@ All that comes before the first modulated layer, and the stages' grids, belong t
 """
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -21,10 +21,10 @@ from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.nn.encodings import build_encoding, positions
 from lightning_inr.nn.hypernetwork import Hypernetwork
 from lightning_inr.nn.modulation import MODULATIONS, ModulatedLinear
-from lightning_inr.nn.upsample import UpsampleStage
+from lightning_inr.nn.upsample import UpsampleStage, start_layer
 from lightning_inr.types import VideoShape, Window
 
-ACTIVATIONS = {"relu": F.relu, "gelu": F.gelu}
+ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.gelu, "silu": F.silu}
 LATENT_STARTS = ("normal", "smooth")
 
 
@@ -39,7 +39,7 @@ class LatentINRConfig:
     encoding: Mapping[str, Any] = field(default_factory=lambda: {"kind": "hash"})
     width: int = 512
     layers: int = 6  # hidden layers; layer 0 reads the encoding, layer 1 is the paper's "first hidden layer"
-    activation: str = "relu"
+    activation: str = "relu"  # of layers and stages
     modulated_layers: tuple[int, ...] = (1,)
     rank: int = 100
     modulation: str = "sigmoid"
@@ -93,7 +93,7 @@ class LatentINR(VideoRepresentation):
         self.video, self.config = video, config
         self.stride = math.prod(stage["stride"] for stage in config.stages)
         self.rows, self.columns = -(-video.height // self.stride), -(-video.width // self.stride)
-        self.latents = nn.Parameter(_start_latents(video.frames, config))
+        self.latents = nn.Parameter(torch.empty(video.frames, config.latent_dim))
         self.encoding = build_encoding(**config.encoding)
         self.layers = nn.ModuleList()
         self.hypernetworks = nn.ModuleDict()
@@ -102,7 +102,6 @@ class LatentINR(VideoRepresentation):
             fan_in = config.width if layer else self.encoding.width
             modulated = layer in config.modulated_layers
             linear = (ModulatedLinear if modulated else nn.Linear)(fan_in, config.width)
-            _start_layer(linear, gain=1 / modulation.neutral if modulated else 1.0)
             if modulated:
                 self.hypernetworks[str(layer)] = Hypernetwork(
                     config.latent_dim, config.hyper_depth, config.hyper_width,
@@ -119,11 +118,21 @@ class LatentINR(VideoRepresentation):
             last = number == len(self.config.stages)
             built = UpsampleStage(
                 channels, height=self.rows * scale, width=self.columns * scale,
-                activation=_to_rgb if last else F.gelu, **stage,
+                activation=_to_rgb if last else ACTIVATIONS[self.config.activation], **stage,
             )  # fmt: skip
-            _start_layer(built.convolution)
             self.stages.append(built)
             channels = stage["channels"]
+
+    def start(self) -> None:
+        """Set the starting values: every frame the same picture, as if nothing were modulated."""
+        neutral = MODULATIONS[self.config.modulation].neutral
+        with torch.no_grad():
+            self.latents.copy_(_start_latents(self.video.frames, self.config))
+        self.encoding.start()
+        for layer in self.layers:
+            start_layer(layer, gain=1 / neutral if isinstance(layer, ModulatedLinear) else 1.0)
+        for block in [*self.hypernetworks.values(), *self.stages]:
+            block.start()  # type: ignore[operator]
 
     @property
     def any_size(self) -> bool:
@@ -249,15 +258,6 @@ def _start_latents(frames: int, config: LatentINRConfig) -> Tensor:
     cycles = torch.logspace(math.log10(0.5), math.log10(config.latent_cycles), -(-config.latent_dim // 2))
     phase = 2 * math.pi * time * cycles
     return config.latent_scale * torch.cat([phase.sin(), phase.cos()], dim=1)[:, : config.latent_dim]
-
-
-def _start_layer(layer: nn.Linear | nn.Conv2d, gain: float = 1.0) -> None:
-    # He et al. 2015. PyTorch's default shrinks a signal sixfold in variance a layer: frames start out alike.
-    nn.init.kaiming_normal_(layer.weight)
-    with torch.no_grad():
-        layer.weight.mul_(gain)
-    assert layer.bias is not None
-    nn.init.zeros_(layer.bias)
 
 
 def _check_range(name: str, value: int, least: int, most: int) -> None:

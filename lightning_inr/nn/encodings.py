@@ -24,6 +24,9 @@ class FourierFeatures(nn.Module):
         self.octaves = octaves
         self.width = 4 * octaves
 
+    def start(self) -> None:
+        """Nothing to set."""
+
     def forward(self, position: Tensor) -> Tensor:
         """(P, 2) -> (P, 4 * octaves); the lowest octave spans the frame with half a period."""
         frequency = math.pi * 2.0 ** torch.arange(self.octaves, device=position.device, dtype=position.dtype)
@@ -40,7 +43,11 @@ class DenseGrid(nn.Module):
         _check("encoding.width", width, 1, 4096)
         _check("encoding.channels", channels, 1, 1024)
         self.width = channels
-        self.grid = nn.Parameter(0.1 * torch.randn(channels, height, width))
+        self.grid = nn.Parameter(torch.empty(channels, height, width))
+
+    def start(self) -> None:
+        """Set the starting values."""
+        nn.init.normal_(self.grid, std=0.1)
 
     def forward(self, position: Tensor) -> Tensor:
         """(P, 2) -> (P, channels); grid point (i, j) lies at ((i + 0.5) / height, (j + 0.5) / width)."""
@@ -75,8 +82,12 @@ class HashGrid(nn.Module):
         if entries > LARGEST_TABLE:
             raise ValueError(f"encoding of {entries} entries: at most {LARGEST_TABLE}; lower log2_entries or levels")
         # Flat, as tiny-cuda-nn holds it: level after level, entry after entry, its features side by side.
-        self.table = nn.Parameter(torch.empty(entries * features).uniform_(-1e-1, 1e-1))
+        self.table = nn.Parameter(torch.empty(entries * features))
         self._kernel: list[Any] = []  # in a list, or its parameters would join ours in the state dict
+
+    def start(self) -> None:
+        """Set the starting values."""
+        nn.init.uniform_(self.table, -0.1, 0.1)
 
     def forward(self, position: Tensor) -> Tensor:
         """(P, 2) -> (P, levels * features), float32."""

@@ -24,13 +24,19 @@ class Hypernetwork(nn.Module):
             hidden += [nn.Linear(fan_in, fan_out), nn.Tanh()]
         self.hidden = nn.Sequential(*hidden)
         self.factors = nn.Linear(sizes[-1], rank * (out_features + in_features))
-        with torch.no_grad():
-            self.factors.weight[: rank * out_features] = 0
-            self.factors.bias.zero_()
-            if start:
-                self.factors.bias.view(-1, rank)[:out_features, 0] = start
-                self.factors.bias.view(-1, rank)[out_features:, 0] = 1
-                self.factors.weight.view(-1, rank, sizes[-1])[out_features:, 0] = 0
+        self.product = start
+
+    @torch.no_grad()
+    def start(self) -> None:
+        """Set the starting values."""
+        weight = self.factors.weight.view(-1, self.rank, self.factors.in_features)  # (out + in, rank, width)
+        bias = self.factors.bias.view(-1, self.rank)
+        weight[: self.rows] = 0
+        bias.zero_()
+        if self.product:
+            bias[: self.rows, 0] = self.product
+            bias[self.rows :, 0] = 1
+            weight[self.rows :, 0] = 0
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """(B, D) -> (B, out, rank), (B, in, rank)."""

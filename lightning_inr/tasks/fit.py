@@ -12,13 +12,13 @@ from typing import Any
 import lightning as L
 import torch
 from hydra.utils import instantiate
-from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_inr import __version__
 from lightning_inr.codec import Codec
 from lightning_inr.data.module import FrameDataModule
+from lightning_inr.data.source import VideoSource
 from lightning_inr.devices import choose_device, fast_bfloat16
 from lightning_inr.errors import UserError
 from lightning_inr.models import build
@@ -27,39 +27,49 @@ from lightning_inr.report.pictures import draw_training
 from lightning_inr.tasks.evaluate import Wish, measure_apart
 from lightning_inr.training.callbacks import CHECKPOINT, History, budget_of, one_of, resume_checkpoint
 from lightning_inr.training.fit import FitModule
+from lightning_inr.training.loggers import log_result
+
+# Settings that may differ when a fit is gone on with: they do not change what is fitted.
+NOT_THE_FIT = {"run_dir", "device", "logger", "trainer", "keep_checkpoints", "task"}
 
 
 def run(cfg: DictConfig) -> dict[str, Any]:
     """Leave the run folder of the README behind; a run folder that was begun is gone on with."""
     folder = Path(cfg.run_dir)
-    if finished := _claim(folder, cfg):
+    if finished := finished_result(folder, cfg):
         print(f"{folder} holds a finished fit of this configuration\n{table(finished)}")
         return finished
     _quiet()
     L.seed_everything(cfg.seed, verbose=False)
     device = choose_device(cfg.device)
     codec: Codec = instantiate(cfg.codec)
-    data = FrameDataModule(instantiate(cfg.dataset), **cfg.data)
-    options = OmegaConf.to_container(cfg.model, resolve=True)
-    net = build(video=data.shape, **options)  # type: ignore[arg-type]
-    module: FitModule = instantiate(cfg.module, net=net.to(memory_format=torch.channels_last))
-    loggers = _loggers(cfg, folder)
-    trainer = _trainer(cfg, folder, device, codec, loggers)
-    trainer.fit(module, data, ckpt_path=_begun(folder), weights_only=True)
-    net.absorb(iter(data.train_dataloader()))
+    source: VideoSource = instantiate(cfg.dataset)
+    options: Any = OmegaConf.to_container(cfg.model, resolve=True)
+    net = build(video=source.shape, **options).to(memory_format=torch.channels_last)
+    module: FitModule = instantiate(cfg.module, net=net)
+    loggers: list[Logger] = [] if cfg.logger is None else [instantiate(cfg.logger, save_dir=str(folder))]
+    trainer = _trainer(cfg, folder, device, loggers)
+    data = FrameDataModule(source, **cfg.data)  # last: reading takes longer than refusing a wrong rank
 
+    write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+    _fit(trainer, module, data, folder)
+    net.absorb(iter(data.train_dataloader()))
     start = time.perf_counter()
     write_bytes(folder / "video.linr", codec.encode(net))
     encode_seconds = time.perf_counter() - start
     moments = one_of(trainer, History).moments
-    draw_training([m.seconds for m in moments], [m.psnr for m in moments], [m.loss for m in moments],
-                  folder / "training.png")  # fmt: skip
-    dataset = OmegaConf.to_container(cfg.dataset, resolve=True)
-    measured = measure_apart(Wish(str(folder / "video.linr"), dataset, cfg.device, str(folder)))  # type: ignore[arg-type]
+    draw_training(
+        [moment.seconds for moment in moments],
+        [moment.psnr for moment in moments],
+        [moment.loss for moment in moments],
+        folder / "training.png",
+    )
+
+    dataset: Any = OmegaConf.to_container(cfg.dataset, resolve=True)
     result = {
         "model": cfg.preset,
         "dataset": dataset,
-        **measured,
+        **measure_apart(Wish(str(folder / "video.linr"), dataset, cfg.device, str(folder))),
         "fit_seconds": budget_of(trainer).seconds,
         "epochs": trainer.current_epoch,
         "encode_seconds": encode_seconds,
@@ -68,9 +78,9 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         "version": __version__,
     }
     write_text(folder / "result.json", json.dumps(result, indent=2) + "\n")
-    _log_result(loggers, result, folder)
+    log_result(loggers, result, folder / "comparison.png")
     if not cfg.keep_checkpoints:
-        (folder / f"{CHECKPOINT}.ckpt").unlink(missing_ok=True)
+        _checkpoint(folder).unlink(missing_ok=True)
     print(f"{table(result)}\nlook at {folder}: comparison.png, decoded.mp4, training.png, result.json")
     return result
 
@@ -89,42 +99,30 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(f"  {name:<9}{value:>24}" for name, value in rows.items())
 
 
-def _claim(folder: Path, cfg: DictConfig) -> dict[str, Any] | None:
-    """Write config.yaml, or check that what was begun here is this very fit; its result if it is finished."""
-    text = OmegaConf.to_yaml(cfg, resolve=True)
-    config = folder / "config.yaml"
+def finished_result(folder: Path, cfg: DictConfig) -> dict[str, Any] | None:
+    """The result of this very fit, if `folder` holds it; UserError if it holds another fit's beginning or end."""
+    config, result = folder / "config.yaml", folder / "result.json"
     if not config.exists():
-        write_text(config, text)
         return None
-    if changed := _differences(OmegaConf.create(config.read_text()), OmegaConf.create(text)):
-        raise UserError(f"run_dir={folder} holds a fit with other settings ({changed}); choose another run_dir")
-    result = folder / "result.json"
+    before = _flat(OmegaConf.load(config))
+    now = _flat(OmegaConf.create(OmegaConf.to_yaml(cfg, resolve=True)))
+    changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    if changed:
+        listed = ", ".join(f"{key}: {before.get(key)} there, {now.get(key)} now" for key in changed[:3])
+        raise UserError(f"run_dir={folder} holds a fit with other settings ({listed}); choose another run_dir")
     return json.loads(result.read_text()) if result.exists() else None
 
 
-def _differences(old: Any, new: Any) -> str:
-    """The first few keys in which two configurations differ."""
-    before, after = _flat(old), _flat(new)
-    changed = [key for key in {**before, **after} if before.get(key) != after.get(key)]
-    return ", ".join(f"{key}: {before.get(key)} there, {after.get(key)} now" for key in changed[:3])
-
-
-def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
+def _flat(node: Any, prefix: str = "") -> dict[str, str]:
+    """Every setting that shapes the fit, dotted name -> value."""
     if not OmegaConf.is_dict(node):
         return {prefix: str(node)}
-    return {key: value for name in node for key, value in _flat(node[name], f"{prefix}.{name}".strip(".")).items()}
+    keys = [key for key in node if prefix or key not in NOT_THE_FIT]
+    return {name: value for key in keys for name, value in _flat(node[key], f"{prefix}.{key}".strip(".")).items()}
 
 
-def _begun(folder: Path) -> Path | None:
-    checkpoint = folder / f"{CHECKPOINT}.ckpt"
-    return checkpoint if checkpoint.exists() else None
-
-
-def _trainer(cfg: DictConfig, folder: Path, device: torch.device, codec: Codec, loggers: list[Logger]) -> L.Trainer:
-    callbacks: list[Callback] = [instantiate(each) for name, each in cfg.callbacks.items() if each is not None]
-    for callback in callbacks:
-        if hasattr(callback, "codec"):
-            callback.codec = codec
+def _trainer(cfg: DictConfig, folder: Path, device: torch.device, loggers: list[Logger]) -> L.Trainer:
+    callbacks = [instantiate(callback) for callback in cfg.callbacks.values() if callback is not None]
     return L.Trainer(
         accelerator="gpu" if device.type == "cuda" else "cpu",
         precision="bf16-mixed" if fast_bfloat16(device) else "32-true",
@@ -136,25 +134,19 @@ def _trainer(cfg: DictConfig, folder: Path, device: torch.device, codec: Codec, 
     )
 
 
-def _loggers(cfg: DictConfig, folder: Path) -> list[Logger]:
-    return [] if cfg.logger is None else [instantiate(cfg.logger, save_dir=str(folder))]
+def _fit(trainer: L.Trainer, module: FitModule, data: FrameDataModule, folder: Path) -> None:
+    """Fit, from the checkpoint in `folder` if there is one."""
+    begun = _checkpoint(folder)
+    try:
+        trainer.fit(module, data, ckpt_path=begun if begun.exists() else None, weights_only=True)
+    except SystemExit as stop:  # so Lightning ends on Ctrl-C
+        raise UserError(f"interrupted; the same command with run_dir={folder} goes on from there") from stop
+    except OSError as error:
+        raise UserError(f"cannot write in {folder}: {error.strerror or error}; free some space and go on") from error
 
 
-def _log_result(loggers: list[Logger], result: dict[str, Any], folder: Path) -> None:
-    """The final row, and the pictures."""
-    figures = {key: value for key, value in result.items() if isinstance(value, int | float)}
-    for logger in loggers:
-        if isinstance(logger, WandbLogger):
-            logger.experiment.summary.update(figures)
-            logger.log_image("comparison", [str(folder / "comparison.png")])
-        else:
-            logger.log_metrics({f"result/{key}": value for key, value in figures.items()})
-        if isinstance(logger, TensorBoardLogger):
-            import matplotlib.image
-
-            logger.experiment.add_image("comparison", matplotlib.image.imread(folder / "comparison.png"),
-                                        dataformats="HWC")  # fmt: skip
-        logger.finalize("success")
+def _checkpoint(folder: Path) -> Path:
+    return folder / f"{CHECKPOINT}.ckpt"
 
 
 def _quiet() -> None:

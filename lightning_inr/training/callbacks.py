@@ -1,6 +1,7 @@
 """What happens around a fit: its budget, quantisation, what is kept of it and what is shown."""
 
 import math
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ from lightning_inr.errors import UserError
 from lightning_inr.training.fit import FitModule
 
 CHECKPOINT = "last"
+STEPS_BETWEEN_ROUNDINGS = 4
+SECONDS_BETWEEN_LINES = 0.5 if sys.stderr.isatty() else 10.0  # a log file needs fewer
 C = TypeVar("C", bound=Callback)
 
 
@@ -78,6 +81,8 @@ class QuantizationAware(Callback):
     """From `start` of the budget on, forward and backward see the weights a decoder will see.
 
     The optimiser moves the full-precision weights with that gradient (straight-through, Bengio et al. 2013).
+    What rounding does to each weight is computed anew every few steps: it changes little in between, and
+    as the learning rate falls to zero it becomes exact.
     """
 
     def __init__(self, codec: Codec, start: float = 0.7) -> None:
@@ -85,16 +90,14 @@ class QuantizationAware(Callback):
             raise UserError(f"callbacks.quantization_aware.start={start}: choose a share of the budget, 0 to 1")
         self.codec, self.start = codec, start
         self._coded: list[tuple[nn.Parameter, Entry]] = []
-        self._kept: list[tuple[Tensor, Tensor]] = []
+        self._errors: list[Tensor] = []
+        self._kept: list[Tensor] = []
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, FitModule)
         parameters = dict(pl_module.net.named_parameters())
-        self._coded = [
-            (parameters[entry.name], entry)
-            for entry in self.codec.plan(pl_module.net)
-            if entry.name in parameters and entry.quantized
-        ]
+        entries = [entry for entry in self.codec.plan(pl_module.net) if entry.quantized and entry.name in parameters]
+        self._coded = [(parameters[entry.name], entry) for entry in entries]
 
     @torch.no_grad()
     def on_train_batch_start(
@@ -102,13 +105,15 @@ class QuantizationAware(Callback):
     ) -> None:
         if budget_of(trainer).progress(trainer) < self.start:
             return
-        for parameter, entry in self._coded:
-            self._kept.append((parameter, parameter.data))
-            parameter.data = fake_quantize(parameter, entry.bits, entry.axis)
+        if not self._errors or trainer.global_step % STEPS_BETWEEN_ROUNDINGS == 0:
+            self._errors = [fake_quantize(weight, entry.bits, entry.axis).sub_(weight) for weight, entry in self._coded]
+        for (weight, _), error in zip(self._coded, self._errors, strict=True):
+            self._kept.append(weight.data)
+            weight.data = weight.data + error
 
     def on_after_backward(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        for parameter, full in self._kept:
-            parameter.data = full
+        for (weight, _), full in zip(self._coded, self._kept, strict=False):
+            weight.data = full
         self._kept.clear()
 
 
@@ -132,10 +137,9 @@ class History(Callback):
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         seconds = budget_of(trainer).seconds
         due = not self.moments or seconds >= self.moments[-1].seconds + self.every or trainer.should_stop
-        if not due:
-            return
         assert isinstance(pl_module, FitModule)
-        means = pl_module.take_means()
+        if not due or not (means := pl_module.take_means()):
+            return
         psnr = means.pop("psnr")
         self.moments.append(Moment(seconds, trainer.current_epoch, psnr, sum(means.values()), means))
         rate = trainer.optimizers[0].param_groups[0]["lr"]
@@ -155,16 +159,18 @@ class Progress(Callback):
     """One line: epoch, PSNR, time left."""
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        layout = "{desc} |{bar:30}| {percentage:3.0f}% {postfix}"
-        self.bar = tqdm(total=1.0, desc="fit", bar_format=layout, mininterval=0.5, initial=0.0)
+        layout = "{desc} |{bar:30}| {percentage:3.0f}%{postfix}"
+        self.bar = tqdm(total=1.0, desc="fit", bar_format=layout)
+        self.shown = 0.0
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
         budget, history = budget_of(trainer), one_of(trainer, History)
-        if history.moments:
-            left = time.strftime("%M:%S" if budget.time_left(trainer) < 3600 else "%H:%M:%S",
-                                 time.gmtime(budget.time_left(trainer)))  # fmt: skip
-            note = f"epoch {trainer.current_epoch}  PSNR {history.moments[-1].psnr:.2f} dB  {left} left"
-            self.bar.set_postfix_str(note, refresh=False)
+        if not history.moments or (budget.seconds < self.shown + SECONDS_BETWEEN_LINES and not trainer.should_stop):
+            return
+        self.shown, left = budget.seconds, budget.time_left(trainer)
+        clock = time.strftime("%M:%S" if left < 3600 else "%H:%M:%S", time.gmtime(left))
+        note = f"epoch {trainer.current_epoch}  PSNR {history.moments[-1].psnr:.2f} dB  {clock} left"
+        self.bar.set_postfix_str(note, refresh=False)
         self.bar.update(budget.progress(trainer) - self.bar.n)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

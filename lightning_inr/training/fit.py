@@ -2,6 +2,7 @@
 
 import functools
 from abc import ABC, abstractmethod
+from statistics import fmean
 from typing import Any
 
 import lightning as L
@@ -15,7 +16,7 @@ from lightning_inr.metrics import psnr
 from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.types import FrameBatch
 
-STEPS_BETWEEN_CHECKS = 20  # for a loss that is no number: a look waits for the device
+STEPS_BETWEEN_LOOKS = 8  # at the loss: enough for the curves, too seldom to cost anything
 
 
 class FitModule(L.LightningModule, ABC):
@@ -31,8 +32,7 @@ class FitModule(L.LightningModule, ABC):
         super().__init__()
         self.net = net
         self.learning_rate, self.latent_learning_rate = learning_rate, latent_learning_rate
-        # Of the steps since `take_means`: kept as they are, for arithmetic on single numbers adds up too.
-        self._seen: list[dict[str, Tensor]] = []
+        self._seen: list[dict[str, float]] = []  # terms and PSNR of the steps looked at since `take_means`
 
     def view(self, batch: FrameBatch) -> tuple[Tensor, Tensor]:
         """Prediction and target (B, 3, h, w)."""
@@ -47,18 +47,17 @@ class FitModule(L.LightningModule, ABC):
         prediction, target = self.view(batch)
         terms = self.terms(prediction, target, batch)
         loss = functools.reduce(torch.add, terms.values())
-        with torch.no_grad():
-            mse = F.mse_loss(prediction, target)
-        self._seen.append({name: value.detach() for name, value in {**terms, "psnr": mse}.items()})
-        if self.global_step % STEPS_BETWEEN_CHECKS == 0:
+        if self.global_step % STEPS_BETWEEN_LOOKS == 0:
             self._check(loss)
+            with torch.no_grad():
+                seen = {**terms, "psnr": psnr(F.mse_loss(prediction, target))}
+            self._seen.append({name: float(value.detach()) for name, value in seen.items()})
         return loss
 
     def take_means(self) -> dict[str, float]:
-        """Means of every term, and of the batches' PSNR in dB, since the last call; empty if no step was taken."""
+        """Means of every term, and of the batches' PSNR in dB, since the last call; empty if no step was looked at."""
         seen, self._seen = self._seen, []
-        values = {name: torch.stack([step[name] for step in seen]) for name in (seen[0] if seen else ())}
-        return {name: float((psnr(value) if name == "psnr" else value).mean()) for name, value in values.items()}
+        return {name: fmean(step[name] for step in seen) for name in (seen[0] if seen else ())}
 
     def configure_optimizers(self) -> Optimizer:
         """Adam, one group a role."""
@@ -74,6 +73,7 @@ class FitModule(L.LightningModule, ABC):
             self._check(parameter.detach().sum())
 
     def _check(self, value: Tensor) -> None:
+        value = value.detach()
         if not torch.isfinite(value):
             raise UserError(
                 f"the fit broke at epoch {self.current_epoch}, step {self.global_step}: the loss is {float(value)}; "

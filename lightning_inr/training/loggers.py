@@ -1,11 +1,36 @@
-"""Loggers that need more than their own constructor."""
+"""What the loggers need beyond Lightning: W&B without a login, and the final row with its picture."""
 
-from lightning.pytorch.loggers import WandbLogger
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+from PIL import Image
 
 
 def wandb_logger(save_dir: str, project: str, name: str | None, group: str | None) -> WandbLogger:
     """Weights & Biases, offline unless the user is logged in; never asks."""
     import wandb
 
-    online = wandb.login(prompt=False)
-    return WandbLogger(name=name, save_dir=save_dir, project=project, group=group, offline=not online)
+    try:
+        online = wandb.login(prompt=False)
+    except wandb.errors.UsageError:  # what it says of a missing key, though it was told not to ask
+        online = False
+    # `mode` as well: W&B has read its environment by now, where Lightning would put the wish to be offline.
+    mode = "online" if online else "offline"
+    return WandbLogger(name=name, save_dir=save_dir, project=project, group=group, offline=not online, mode=mode)
+
+
+def log_result(loggers: list[Logger], result: dict[str, Any], picture: Path) -> None:
+    """The figures of a finished fit, as summary where the logger has one, and the comparison."""
+    figures = {key: value for key, value in result.items() if isinstance(value, int | float)}
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            logger.experiment.summary.update(figures)
+            logger.log_image("comparison", [str(picture)])
+        else:
+            logger.log_metrics({f"result/{key}": value for key, value in figures.items()})
+        if isinstance(logger, TensorBoardLogger):
+            pixels = np.asarray(Image.open(picture).convert("RGB"))
+            logger.experiment.add_image("comparison", pixels, dataformats="HWC")
+        logger.finalize("success")

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
@@ -11,6 +11,7 @@ tensors = arrays(np.float32, array_shapes(min_dims=1, max_dims=4, max_side=6), e
 bits = st.integers(1, 12)
 
 
+@settings(max_examples=500)
 @given(tensors, bits, st.booleans())
 def test_round_trip_stays_within_half_a_step_and_is_stable(values: np.ndarray, bits: int, by_channel: bool) -> None:
     tensor = torch.from_numpy(values)

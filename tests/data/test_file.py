@@ -14,6 +14,7 @@ from lightning_inr.data.compressed import CompressedVideo
 from lightning_inr.data.file import open_source, open_video
 from lightning_inr.data.source import Adapted, resize
 from lightning_inr.errors import UserError
+from lightning_inr.types import VideoShape
 from tests.conftest import moving_square, write_images, write_mp4
 
 
@@ -24,7 +25,7 @@ def yuv_frame(height: int, width: int, y: int, u: int, v: int) -> bytes:
 
 def test_images_are_read_in_the_order_of_their_names(images: Path) -> None:
     source = open_source(str(images))
-    assert (source.frames, source.height, source.width) == (6, 48, 64)
+    assert source.shape == VideoShape(6, 48, 64, 25.0)
     assert all(torch.equal(source.read(index), moving_square()[index]) for index in (3, 0, 5))
 
 

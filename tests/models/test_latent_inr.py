@@ -108,7 +108,7 @@ def test_a_window_costs_a_window() -> None:
         ({"modulated_layers": [3]}, "modulated_layers=3: choose a whole number from 0 to 2"),
         ({"modulated_layers": []}, "name at least one layer"),
         ({"modulation": "softmax"}, "modulation=softmax: choose one of sigmoid, tanh, one_plus"),
-        ({"activation": "sine"}, "activation=sine: choose one of relu, gelu"),
+        ({"activation": "sine"}, "activation=sine: choose one of relu, gelu, silu"),
         ({"latent_start": "zeros"}, "latent_start=zeros: choose one of normal, smooth"),
         ({"width": "wide"}, "width=wide: choose a whole number"),
         ({"stages": []}, "give 1 to 8, the last of 3 channels"),

@@ -1,0 +1,70 @@
+"""The main job as a user runs it: wall time, peak memory, and its PSNR checked from outside.
+
+    python experiments/benchmarks/main_job.py [option=value …]
+
+Memory is the resident set of the command and all it starts, added up every 50 ms: shared pages count twice,
+so the truth is a little lower. The PSNR is computed with NumPy alone from PNGs that a fresh process decoded.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+from PIL import Image
+
+from lightning_inr.data.bunny import open_bunny
+
+RUN = [sys.executable, "-m", "lightning_inr.run"]
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        process = subprocess.Popen([*RUN, f"run_dir={folder}/run", *sys.argv[1:]])
+        peak = watch(process)
+        wall = time.perf_counter() - start
+        if process.returncode:
+            sys.exit(process.returncode)
+        subprocess.run([*RUN, "task=decode", f"bitstream={folder}/run/video.linr", f"out={folder}/png"], check=True)
+        result = json.loads(Path(folder, "run", "result.json").read_text())
+        outside = psnr_of(Path(folder, "png"), result)
+    print(f"wall time       {wall:8.1f} s")
+    print(f"peak memory     {peak / 2**30:8.2f} GiB")
+    print(f"psnr            {result['psnr']:8.3f} dB in result.json, {outside:.3f} dB from decoded PNGs")
+    print(f"rate            {result['bpp']:8.4f} bpp, {result['bytes']} bytes")
+    print(f"ms_ssim         {result['ms_ssim'] or 0:8.4f}")
+    print(f"fit             {result['fit_seconds']:8.1f} s, {result['epochs']} epochs")
+    print(f"decoding        {result['decode_fps']:8.0f} frames/s, the file's reading included")
+
+
+def watch(process: subprocess.Popen[bytes]) -> int:
+    """Peak of the resident memory of a process and its children, in bytes, once it has ended."""
+    peak = 0
+    while process.poll() is None:
+        try:
+            family = psutil.Process(process.pid)
+            peak = max(peak, sum(each.memory_info().rss for each in [family, *family.children(recursive=True)]))
+        except psutil.NoSuchProcess:
+            continue
+        time.sleep(0.05)
+    return peak
+
+
+def psnr_of(folder: Path, result: dict[str, int]) -> float:
+    """Mean over frames of the PSNR of PNGs against the source."""
+    source = open_bunny(result["frames"], result["height"], result["width"])
+    values = []
+    for index, file in enumerate(sorted(folder.glob("*.png"))):
+        error = np.asarray(Image.open(file)).astype(float) - source.read(index).permute(1, 2, 0).numpy()
+        values.append(10 * np.log10(255**2 / np.mean(error**2)))
+    assert len(values) == result["frames"]
+    return float(np.mean(values))
+
+
+if __name__ == "__main__":
+    main()
