@@ -71,9 +71,10 @@ class FrameDataModule(L.LightningDataModule):
             persistent_workers=self.workers > 0,
         )  # fmt: skip
 
-    def on_after_batch_transfer(self, batch: FrameBatch, dataloader_idx: int) -> FrameBatch:
-        """uint8 to [0, 1], on the device: what crosses to it is a quarter of the bytes."""
-        return batch._replace(frames=batch.frames.float().div_(255))
+    def transfer_batch_to_device(self, batch: FrameBatch, device: torch.device, dataloader_idx: int) -> FrameBatch:
+        """Bytes cross to the device and become [0, 1] there."""
+        frames = batch.frames.to(device, non_blocking=True).float().div_(255)
+        return batch._replace(index=batch.index.to(device, non_blocking=True), frames=frames)
 
 
 def crop(frames: Tensor, window: Window) -> Tensor:

@@ -89,13 +89,13 @@ class VideoRepresentation(nn.Module, ABC):
         rows = min(height, max(1, PIXELS_AT_ONCE // width)) if self.any_size else height
         bands = [Window(top, 0, min(rows, height - top), width) for top in range(0, height, rows)]
         batch = max(1, PIXELS_AT_ONCE // (height * width))
-        shared: Any = None
+        shared: Any = None  # of the whole frame; that of many bands would not fit in memory at once
         positions = torch.tensor(list(index), dtype=torch.float32, device=self.device)
         for chosen in positions.split(batch if len(bands) == 1 else FRAMES_PER_BAND):
             painted = []
             with torch.autocast(self.device.type, torch.bfloat16, enabled=fast_bfloat16(self.device)):
                 for window in bands:
-                    if shared is None or len(bands) > 1:  # what many bands share would not fit in memory at once
+                    if shared is None or len(bands) > 1:
                         shared = self.prepare(size, window)
                     band = [_to_bytes(self(part, size, window, shared)) for part in chosen.split(batch)]
                     painted.append(torch.cat(band))

@@ -130,9 +130,10 @@ class LatentINR(VideoRepresentation):
             self.latents.copy_(_start_latents(self.video.frames, self.config))
         self.encoding.start()
         for layer in self.layers:
+            assert isinstance(layer, nn.Linear)
             start_layer(layer, gain=1 / neutral if isinstance(layer, ModulatedLinear) else 1.0)
         for block in [*self.hypernetworks.values(), *self.stages]:
-            block.start()  # type: ignore[operator]
+            block.start()
 
     @property
     def any_size(self) -> bool:

@@ -1,6 +1,7 @@
 """Measure a `.linr` file against its source, in a process that has seen nothing but the file."""
 
 import json
+import math
 import multiprocessing
 import os
 import time
@@ -26,6 +27,8 @@ from lightning_inr.metrics import PEAK, FrameQuality, compare, psnr, summarise
 from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.paths import existing
 from lightning_inr.report.pictures import Compared, draw_comparison
+
+SECONDS_OF_TIMING = 3.0
 
 
 class Wish(NamedTuple):
@@ -57,16 +60,13 @@ def measure_apart(wish: Wish) -> dict[str, Any]:
 def measure(wish: Wish) -> dict[str, Any]:
     """Decode the file, compare every frame with its source; figures named as in result.json."""
     device = choose_device(wish.device)
-    # Alone, before a source is opened: its read-ahead threads would run beside the decoding that is timed.
+    # Before a source is opened: its read-ahead threads would run beside the decoding that is timed.
     start = time.perf_counter()
     data = Path(wish.bitstream).read_bytes()
     model = decode(data, device)
     load_seconds = time.perf_counter() - start
     video = model.video
-    next(model.render([0]))  # the first frame chooses kernels and starts threads
-    start = time.perf_counter()
-    deque(model.render(range(video.frames)), maxlen=0)
-    seconds = time.perf_counter() - start
+    decode_fps = _speed(model)
     source: VideoSource = instantiate(wish.dataset)
     _check_same_video(wish, source, video)
     watched = Watched(model, source)
@@ -85,9 +85,23 @@ def measure(wish: Wish) -> dict[str, Any]:
         "bpp": 8 * len(data) / (video.frames * video.height * video.width),
         **summarise(watched.quality),
         "load_seconds": load_seconds,
-        "decode_fps": video.frames / seconds,
+        "decode_fps": decode_fps,
         "device": _describe(device),
     }
+
+
+def _speed(model: VideoRepresentation) -> float:
+    """Frames a second, from latents to bytes: the fastest of the passes over the video that fit the time.
+
+    The first frames choose kernels and start threads, and a shared machine has bad moments: one pass over a
+    short video would measure those.
+    """
+    best, started = math.inf, time.perf_counter()
+    while best == math.inf or time.perf_counter() - started < SECONDS_OF_TIMING:
+        start = time.perf_counter()
+        deque(model.render(range(model.video.frames)), maxlen=0)
+        best = min(best, time.perf_counter() - start)
+    return model.video.frames / best
 
 
 class Watched:

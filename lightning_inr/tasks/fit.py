@@ -25,12 +25,12 @@ from lightning_inr.models import build
 from lightning_inr.paths import write_bytes, write_text
 from lightning_inr.report.pictures import draw_training
 from lightning_inr.tasks.evaluate import Wish, measure_apart
-from lightning_inr.training.callbacks import CHECKPOINT, History, budget_of, one_of, resume_checkpoint
+from lightning_inr.training.callbacks import CHECKPOINT, Budget, History, one_of, resume_checkpoint
 from lightning_inr.training.fit import FitModule
 from lightning_inr.training.loggers import log_result
 
 # Settings that may differ when a fit is gone on with: they do not change what is fitted.
-NOT_THE_FIT = {"run_dir", "device", "logger", "trainer", "keep_checkpoints", "task"}
+NOT_THE_FIT = ("run_dir", "device", "logger", "trainer", "keep_checkpoints", "callbacks.previews")
 
 
 def run(cfg: DictConfig) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         "model": cfg.preset,
         "dataset": dataset,
         **measure_apart(Wish(str(folder / "video.linr"), dataset, cfg.device, str(folder))),
-        "fit_seconds": budget_of(trainer).seconds,
+        "fit_seconds": one_of(trainer, Budget).seconds,
         "epochs": trainer.current_epoch,
         "encode_seconds": encode_seconds,
         "seed": cfg.seed,
@@ -106,7 +106,8 @@ def finished_result(folder: Path, cfg: DictConfig) -> dict[str, Any] | None:
         return None
     before = _flat(OmegaConf.load(config))
     now = _flat(OmegaConf.create(OmegaConf.to_yaml(cfg, resolve=True)))
-    changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    names = [key for key in {**before, **now} if not key.startswith(NOT_THE_FIT)]
+    changed = [key for key in names if before.get(key) != now.get(key)]
     if changed:
         listed = ", ".join(f"{key}: {before.get(key)} there, {now.get(key)} now" for key in changed[:3])
         raise UserError(f"run_dir={folder} holds a fit with other settings ({listed}); choose another run_dir")
@@ -114,11 +115,10 @@ def finished_result(folder: Path, cfg: DictConfig) -> dict[str, Any] | None:
 
 
 def _flat(node: Any, prefix: str = "") -> dict[str, str]:
-    """Every setting that shapes the fit, dotted name -> value."""
+    """Every setting, dotted name -> value."""
     if not OmegaConf.is_dict(node):
         return {prefix: str(node)}
-    keys = [key for key in node if prefix or key not in NOT_THE_FIT]
-    return {name: value for key in keys for name, value in _flat(node[key], f"{prefix}.{key}".strip(".")).items()}
+    return {name: value for key in node for name, value in _flat(node[key], f"{prefix}.{key}".strip(".")).items()}
 
 
 def _trainer(cfg: DictConfig, folder: Path, device: torch.device, loggers: list[Logger]) -> L.Trainer:

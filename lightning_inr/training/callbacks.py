@@ -20,8 +20,7 @@ from lightning_inr.errors import UserError
 from lightning_inr.training.fit import FitModule
 
 CHECKPOINT = "last"
-STEPS_BETWEEN_ROUNDINGS = 4
-SECONDS_BETWEEN_LINES = 0.5 if sys.stderr.isatty() else 10.0  # a log file needs fewer
+STEPS_BETWEEN_ROUNDINGS = 16
 C = TypeVar("C", bound=Callback)
 
 
@@ -40,41 +39,39 @@ class Budget(Callback):
             raise UserError("max_epochs=null max_seconds=null: the fit would never end; set one of them")
         self.max_epochs, self.max_seconds, self.warmup = max_epochs, max_seconds, warmup
         self.seconds = 0.0  # spent fitting, over all runs
-        self._resumed_at = 0.0
-        self._seconds_before = 0.0
+        self.spent = 0.0  # share of the budget, 0 to 1
+        self._started = 0.0
 
-    def progress(self, trainer: L.Trainer) -> float:
-        """How much of the budget is spent, from 0 to 1."""
-        self.seconds = self._seconds_before + time.monotonic() - self._resumed_at
-        spent = 0.0 if self.max_seconds is None else self.seconds / self.max_seconds
-        if self.max_epochs is not None:
-            spent = max(spent, trainer.global_step / (self.max_epochs * trainer.num_training_batches))
-        return min(1.0, spent)
-
-    def time_left(self, trainer: L.Trainer) -> float:
-        """Seconds until the end, at the pace so far."""
-        progress = self.progress(trainer)
-        return self.seconds * (1 - progress) / progress if progress else math.inf
+    @property
+    def seconds_left(self) -> float:
+        """Until the end, at the pace so far."""
+        return self.seconds * (1 - self.spent) / self.spent if self.spent else math.inf
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._resumed_at = time.monotonic()
+        self._started = time.monotonic() - self.seconds
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        progress = self.progress(trainer)
-        factor = min(1.0, (progress + 1e-3) / self.warmup) * 0.5 * (1 + math.cos(math.pi * progress))
+        factor = min(1.0, (self.spent + 1e-3) / self.warmup) * 0.5 * (1 + math.cos(math.pi * self.spent))
         for group in trainer.optimizers[0].param_groups:
             group["lr"] = factor * group["base_lr"]
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
-        trainer.should_stop |= self.progress(trainer) >= 1
+        self.seconds = time.monotonic() - self._started
+        shares = [0.0]
+        if self.max_seconds is not None:
+            shares.append(self.seconds / self.max_seconds)
+        if self.max_epochs is not None:
+            shares.append(trainer.global_step / (self.max_epochs * trainer.num_training_batches))
+        self.spent = min(1.0, max(shares))
+        trainer.should_stop |= self.spent >= 1
 
     def state_dict(self) -> dict[str, Any]:
-        return {"seconds": self.seconds}
+        return {"seconds": self.seconds, "spent": self.spent}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._seconds_before = state_dict["seconds"]
+        self.seconds, self.spent = state_dict["seconds"], state_dict["spent"]
 
 
 class QuantizationAware(Callback):
@@ -89,32 +86,36 @@ class QuantizationAware(Callback):
         if not 0 <= start <= 1:
             raise UserError(f"callbacks.quantization_aware.start={start}: choose a share of the budget, 0 to 1")
         self.codec, self.start = codec, start
-        self._coded: list[tuple[nn.Parameter, Entry]] = []
-        self._errors: list[Tensor] = []
-        self._kept: list[Tensor] = []
+        self._weights: list[nn.Parameter] = []
+        self._entries: list[Entry] = []  # how each weight will be coded
+        self._errors: list[Tensor] = []  # what rounding adds to each weight
+        self._full: list[Tensor] = []  # the weights themselves, while others stand in for them
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, FitModule)
         parameters = dict(pl_module.net.named_parameters())
-        entries = [entry for entry in self.codec.plan(pl_module.net) if entry.quantized and entry.name in parameters]
-        self._coded = [(parameters[entry.name], entry) for entry in entries]
+        plan = self.codec.plan(pl_module.net)
+        self._entries = [entry for entry in plan if entry.quantized and entry.name in parameters]
+        self._weights = [parameters[entry.name] for entry in self._entries]
 
     @torch.no_grad()
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        if budget_of(trainer).progress(trainer) < self.start:
+        if one_of(trainer, Budget).spent < self.start:
             return
         if not self._errors or trainer.global_step % STEPS_BETWEEN_ROUNDINGS == 0:
-            self._errors = [fake_quantize(weight, entry.bits, entry.axis).sub_(weight) for weight, entry in self._coded]
-        for (weight, _), error in zip(self._coded, self._errors, strict=True):
-            self._kept.append(weight.data)
-            weight.data = weight.data + error
+            pairs = zip(self._weights, self._entries, strict=True)
+            self._errors = [fake_quantize(weight, entry.bits, entry.axis).sub_(weight) for weight, entry in pairs]
+        self._full = [weight.data for weight in self._weights]
+        seen = torch._foreach_add(self._full, self._errors)  # one call for all: they are many and small
+        for weight, value in zip(self._weights, seen, strict=True):
+            weight.data = value
 
     def on_after_backward(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        for (weight, _), full in zip(self._coded, self._kept, strict=False):
+        for weight, full in zip(self._weights, self._full, strict=False):
             weight.data = full
-        self._kept.clear()
+        self._full = []
 
 
 class Moment(NamedTuple):
@@ -128,53 +129,50 @@ class Moment(NamedTuple):
 
 
 class History(Callback):
-    """Keeps the curves, in the checkpoint too, and sends them to the logger every `seconds`."""
+    """Every `seconds` a point of the curves: kept, in the checkpoint too, sent to the loggers, shown in one line."""
 
     def __init__(self, seconds: float = 1.0) -> None:
         self.every = seconds
         self.moments: list[Moment] = []
 
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        layout = "{desc} |{bar:30}| {percentage:3.0f}%{postfix}"
+        # A terminal shows every point; a log file has no use for so many lines.
+        rest = 0.1 if sys.stderr.isatty() else 10.0
+        self.bar = tqdm(
+            total=1.0, initial=one_of(trainer, Budget).spent, desc="fit", bar_format=layout, mininterval=rest
+        )
+
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
-        seconds = budget_of(trainer).seconds
-        due = not self.moments or seconds >= self.moments[-1].seconds + self.every or trainer.should_stop
+        budget = one_of(trainer, Budget)
+        due = not self.moments or budget.seconds >= self.moments[-1].seconds + self.every or trainer.should_stop
         assert isinstance(pl_module, FitModule)
         if not due or not (means := pl_module.take_means()):
             return
         psnr = means.pop("psnr")
-        self.moments.append(Moment(seconds, trainer.current_epoch, psnr, sum(means.values()), means))
+        self.moments.append(Moment(budget.seconds, trainer.current_epoch, psnr, sum(means.values()), means))
         rate = trainer.optimizers[0].param_groups[0]["lr"]
-        values = {"train/psnr": psnr, "train/loss": self.moments[-1].loss, "learning_rate": rate, "seconds": seconds}
-        values |= {f"train/{name}": value for name, value in means.items()}
+        values = {f"train/{name}": value for name, value in means.items()}
+        values |= {"train/psnr": psnr, "train/loss": self.moments[-1].loss, "learning_rate": rate}
         for logger in trainer.loggers:
-            logger.log_metrics(values, step=trainer.global_step)
+            logger.log_metrics(values | {"seconds": budget.seconds}, step=trainer.global_step)
+        self._show(budget)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.bar.close()
+
+    def _show(self, budget: Budget) -> None:
+        left = budget.seconds_left
+        clock = time.strftime("%M:%S" if left < 3600 else "%H:%M:%S", time.gmtime(left))
+        moment = self.moments[-1]
+        self.bar.set_postfix_str(f"epoch {moment.epoch}  PSNR {moment.psnr:.2f} dB  {clock} left", refresh=False)
+        self.bar.update(budget.spent - self.bar.n)
 
     def state_dict(self) -> dict[str, Any]:
         return {"moments": [tuple(moment) for moment in self.moments]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.moments = [Moment(*moment) for moment in state_dict["moments"]]
-
-
-class Progress(Callback):
-    """One line: epoch, PSNR, time left."""
-
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        layout = "{desc} |{bar:30}| {percentage:3.0f}%{postfix}"
-        self.bar = tqdm(total=1.0, desc="fit", bar_format=layout)
-        self.shown = 0.0
-
-    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
-        budget, history = budget_of(trainer), one_of(trainer, History)
-        if not history.moments or (budget.seconds < self.shown + SECONDS_BETWEEN_LINES and not trainer.should_stop):
-            return
-        self.shown, left = budget.seconds, budget.time_left(trainer)
-        clock = time.strftime("%M:%S" if left < 3600 else "%H:%M:%S", time.gmtime(left))
-        note = f"epoch {trainer.current_epoch}  PSNR {history.moments[-1].psnr:.2f} dB  {clock} left"
-        self.bar.set_postfix_str(note, refresh=False)
-        self.bar.update(budget.progress(trainer) - self.bar.n)
-
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self.bar.close()
 
 
 class Previews(Callback):
@@ -184,7 +182,7 @@ class Previews(Callback):
         self.every, self.last = seconds, 0.0
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        seconds = budget_of(trainer).seconds
+        seconds = one_of(trainer, Budget).seconds
         boards = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger | WandbLogger)]
         if not boards or (seconds < self.last + self.every and not trainer.should_stop):
             return
@@ -215,11 +213,6 @@ def evaluating(module: L.LightningModule) -> Iterator[None]:
         yield
     finally:
         module.train()
-
-
-def budget_of(trainer: L.Trainer) -> Budget:
-    """The trainer's budget."""
-    return one_of(trainer, Budget)
 
 
 def one_of(trainer: L.Trainer, kind: type[C]) -> C:

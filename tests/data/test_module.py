@@ -30,7 +30,7 @@ def test_a_window_is_where_it_says(images: Path) -> None:
 
 def test_frames_become_floats_on_the_device_only(images: Path) -> None:
     data = FrameDataModule(open_source(str(images)))
-    batch = data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
+    batch = data.transfer_batch_to_device(next(iter(data.train_dataloader())), torch.device("cpu"), 0)
     assert batch.frames.dtype == torch.float32
     assert batch.frames.max() <= 1
 

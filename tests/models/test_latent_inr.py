@@ -88,6 +88,19 @@ def test_rendering_in_bands_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> 
     assert all((a.int() - b.int()).abs().max() <= 1 for a, b in zip(whole, banded, strict=True))
 
 
+def test_what_frames_share_is_computed_once_for_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[object] = []
+    prepare = LatentINR.prepare
+
+    def counting(self: LatentINR, *size_and_window: Any) -> object:
+        calls.append(size_and_window)
+        return prepare(self, *size_and_window)
+
+    monkeypatch.setattr(LatentINR, "prepare", counting)
+    assert len(list(latent_inr(VideoShape(40, 400, 400, 25.0)).render(range(40)))) == 40
+    assert len(calls) == 1
+
+
 @pytest.mark.parametrize("height", [1, 3, 20, 21, 39])
 def test_heights_no_stride_divides(height: int) -> None:
     model = latent_inr(VideoShape(2, height, 30, 25.0))

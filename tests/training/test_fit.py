@@ -13,7 +13,7 @@ from lightning_inr.codec import Codec, decode
 from lightning_inr.data.file import open_source
 from lightning_inr.data.module import FrameDataModule
 from lightning_inr.errors import UserError
-from lightning_inr.training.callbacks import Budget, History, Progress, QuantizationAware, resume_checkpoint
+from lightning_inr.training.callbacks import Budget, History, QuantizationAware, resume_checkpoint
 from lightning_inr.training.compression import CompressionModule
 from lightning_inr.training.fit import FitModule
 from lightning_inr.types import FrameBatch
@@ -35,7 +35,7 @@ def fit(
 
 
 def test_a_fit_learns_the_video(images: Path) -> None:
-    _, trainer = fit(images, Progress())
+    _, trainer = fit(images)
     history = next(each for each in trainer.callbacks if isinstance(each, History))
     assert history.moments[-1].psnr > history.moments[0].psnr + 5
     assert history.moments[-1].loss == pytest.approx(10 ** (-history.moments[-1].psnr / 10), rel=1e-3)
