@@ -99,8 +99,9 @@ class VideoRepresentation(nn.Module, ABC):
                         shared = self.prepare(size, window)
                     band = [_to_bytes(self(part, size, window, shared)) for part in chosen.split(batch)]
                     painted.append(torch.cat(band))
-            yield from torch.cat(painted, dim=2).cpu()
+            yield from (painted[0] if len(bands) == 1 else torch.cat(painted, dim=2)).cpu()
 
 
 def _to_bytes(frames: Tensor) -> Tensor:
-    return frames.mul(255).add_(0.5).clamp_(0, 255).to(torch.uint8)
+    # Rounded in one pass and without a clamp: `forward` promises [0, 1].
+    return torch.add(frames.new_tensor(0.5), frames, alpha=255).to(torch.uint8)
