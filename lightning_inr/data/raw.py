@@ -18,15 +18,15 @@ from lightning_inr.errors import UserError
 class RawVideo(VideoSource):
     """8-bit planar 4:2:0: headerless `.yuv` (size from the name, as in `Beauty_1920x1080_120fps.yuv`) or `.y4m`."""
 
-    def __init__(self, path: Path, matrix: str, size: tuple[int, int] | None = None, fps: float | None = None) -> None:
+    def __init__(self, path: Path, matrix: str, fps: float | None = None) -> None:
         self.path, self.matrix = path, matrix
         if path.suffix.lower() == ".y4m":
             self.width, self.height, self.fps, self.start, self.marker = self._y4m_header(path)
         else:
             named = re.search(r"(\d+)x(\d+)", path.stem)
-            if size is None and named is None:
+            if named is None:
                 raise UserError(f"{path}: raw video does not tell its size; put WIDTHxHEIGHT into its name")
-            self.height, self.width = size or (int(named[2]), int(named[1]))  # type: ignore[index]
+            self.width, self.height = int(named[1]), int(named[2])
             rate = re.search(r"_(\d+)(?:fps)?(?:_|$)", path.stem)
             self.fps, self.start, self.marker = fps or (float(rate[1]) if rate else 25.0), 0, 0
         # Planes of odd sizes are rounded up, as FFmpeg does.
