@@ -29,6 +29,13 @@ def psnr(mse: Tensor | float, peak: float = 1.0) -> Tensor:
     return (10 * torch.log10(peak**2 / mse.clamp_min(1e-10 * peak**2))).clamp_max(100.0)
 
 
+def mean_squares(decoded: Tensor, source: Tensor) -> Tensor:
+    """Mean squared error of each frame, (N, 3, H, W) uint8 twice -> (N,) of 8-bit values."""
+    # Frame by frame: the difference of many at once would be large.
+    pairs = zip(decoded, source, strict=True)
+    return torch.stack([(a.float() - b.float()).square().mean(dtype=torch.float64) for a, b in pairs])
+
+
 def compare(decoded: Tensor, source: Tensor) -> FrameQuality:
     """Quality of one `decoded` frame against its `source`, both (3, H, W) uint8.
 

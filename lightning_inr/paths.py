@@ -8,6 +8,8 @@ from pathlib import Path
 
 from lightning_inr.errors import UserError
 
+FAILED = "failed.txt"  # what a job of a sweep leaves in its folder in place of a result: one line, the reason
+
 
 def config_dir() -> str:
     """Absolute path of the Hydra tree: inside the installed package, else beside it in a checkout."""

@@ -1,12 +1,13 @@
 """The door: reads the wish, calls its task, and says in one line what is wrong with it.
 
-python -m lightning_inr.run [-m] [task=fit|decode|evaluate|info] [option=value …]
+python -m lightning_inr.run [-m] [task=fit|decode|evaluate|info|…] [option=value …]
 """
 
 import importlib
 import os
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,7 +19,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from lightning_inr.errors import UserError
-from lightning_inr.paths import config_dir
+from lightning_inr.paths import FAILED, config_dir, write_text
 
 TRACEBACK = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
@@ -34,19 +35,46 @@ def main() -> None:
 @hydra.main(version_base="1.3", config_path=config_dir(), config_name="config")
 def door(cfg: DictConfig) -> None:
     """One job: one task with one configuration."""
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        job_of_a_sweep(cfg)
+        return
     with one_line_errors():
-        cfg.run_dir = run_folder(cfg)
-        # Only now, so that a wrong wish is answered before torch is imported.
-        importlib.import_module(f"lightning_inr.tasks.{cfg.task}").run(cfg)
+        cfg.run_dir = cfg.run_dir or new_folder()
+        start(cfg)
 
 
-def run_folder(cfg: DictConfig) -> str:
-    """Where this job leaves its results; the jobs of a sweep never share a folder."""
+def job_of_a_sweep(cfg: DictConfig) -> None:
+    """One that fails leaves a note in its folder, and the sweep goes on."""
     job = HydraConfig.get()
-    if job.mode == RunMode.MULTIRUN:
-        return os.path.join(cfg.run_dir, job.job.override_dirname) if cfg.run_dir else job.runtime.output_dir
-    name = "{dataset}-{model}".format(**job.runtime.choices)
-    return cfg.run_dir or os.path.join("runs", name, time.strftime("%Y-%m-%d_%H-%M-%S"))
+    root = cfg.run_dir or job.sweep.dir
+    # A value may be a path; the jobs of a sweep never share a folder, nor lie in each other's.
+    name = (job.job.override_dirname or str(job.job.num)).replace("/", "_")
+    cfg.run_dir = os.path.join(root, name)
+    if cfg.get("logger") is not None and "group" in cfg.logger and cfg.logger.group is None:
+        cfg.logger.group, cfg.logger.name = os.path.basename(root), name
+    print(f"job {job.job.num}: {name}", flush=True)
+    failed = os.path.join(cfg.run_dir, FAILED)
+    try:
+        start(cfg)
+    except Exception as error:
+        if TRACEBACK or not _is_users(error):
+            traceback.print_exc()
+        print(f"error: {_line(error)}", file=sys.stderr)
+        write_text(failed, _line(error) + "\n")
+        return
+    if os.path.exists(failed):  # of an earlier attempt
+        os.remove(failed)
+
+
+def start(cfg: DictConfig) -> None:
+    """Call the task; only now, so that a wrong wish is answered before torch is imported."""
+    importlib.import_module(f"lightning_inr.tasks.{cfg.task}").run(cfg)
+
+
+def new_folder() -> str:
+    """Where a job leaves its results if nobody says."""
+    name = "{dataset}-{model}".format(**HydraConfig.get().runtime.choices)
+    return os.path.join("runs", name, time.strftime("%Y-%m-%d_%H-%M-%S"))
 
 
 @contextmanager
@@ -54,16 +82,18 @@ def one_line_errors() -> Iterator[None]:
     """What the user can mend ends in one line and exit code 1; HYDRA_FULL_ERROR=1 shows the traceback."""
     try:
         yield
-    except (UserError, HydraException, OmegaConfBaseException) as error:
-        if TRACEBACK or (isinstance(error, InstantiationException) and not _is_users(error.__cause__)):
+    except Exception as error:
+        if TRACEBACK or not _is_users(error):
             raise
         print(f"error: {_line(error)}", file=sys.stderr)
         sys.exit(1)
 
 
-def _is_users(cause: BaseException | None) -> bool:
-    """Whether what an `instantiate` stumbled over is a value the user gave."""
-    return isinstance(cause, ValueError | TypeError | OmegaConfBaseException)
+def _is_users(error: BaseException) -> bool:
+    """Whether it is about a value the user gave, and not about our code."""
+    if isinstance(error, InstantiationException):
+        return isinstance(error.__cause__, ValueError | TypeError | OmegaConfBaseException)
+    return isinstance(error, UserError | HydraException | OmegaConfBaseException)
 
 
 def _line(error: BaseException) -> str:

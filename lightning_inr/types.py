@@ -12,6 +12,12 @@ class VideoShape(NamedTuple):
     height: int  # pixels
     width: int  # pixels
     fps: float
+    stride: int = 1  # every stride-th frame, the first and the last among them, is seen by training
+
+    @property
+    def seen(self) -> range:
+        """The numbers of the frames that training sees; those between are held out."""
+        return range(0, self.frames, self.stride)
 
 
 class Window(NamedTuple):
@@ -29,3 +35,8 @@ class FrameBatch(NamedTuple):
     index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody wants of a batch
     frames: Tensor
     window: Window | None = None
+
+
+def crop(frames: Tensor, window: Window) -> Tensor:
+    """The `window` of frames (..., H, W)."""
+    return frames[..., window.top : window.top + window.height, window.left : window.left + window.width]

@@ -1,8 +1,10 @@
 """Small videos in the real formats, small models, and the command line in this process."""
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -26,6 +28,7 @@ SMALL = {
             {"stride": 2, "channels": 3, "kernel": 3, "grid_channels": 0},
         ],
     },
+    "nerv": {"channels": 6, "least_channels": 8, "strides": [2, 2], "stem_width": 16, "octaves": 6},
 }  # fmt: skip
 
 SMALL_OVERRIDES = [
@@ -83,6 +86,18 @@ def write_mp4(path: Path, video: Tensor, fps: int = 25) -> Path:
             container.mux(stream.encode(picture))
         container.mux(stream.encode())
     return path
+
+
+def write_result(folder: Path, **figures: Any) -> Path:
+    """A result.json as a fit leaves it."""
+    result = {
+        "model": "latent_inr", "video": "bunny", "rank": 8, "overrides": [], "frames": 6, "height": 48, "width": 64,
+        "params": 1000, "bytes": 900, "bpp": 0.4, "psnr": 31.0, "psnr_mean_mse": 30.5, "ssim": 0.9, "ms_ssim": None,
+        "fit_seconds": 3.0, "encode_seconds": 0.1, "decode_fps": 100.0, "device": "cpu", "seed": 0,
+    }  # fmt: skip
+    folder.mkdir(parents=True)
+    (folder / "result.json").write_text(json.dumps(result | figures))
+    return folder / "result.json"
 
 
 @pytest.fixture

@@ -36,11 +36,8 @@ def build_model(cfg: DictConfig) -> torch.nn.Module:
 
 @pytest.mark.parametrize(("group", "name"), CHOICES)
 def test_every_file_composes_and_builds(group: str, name: str) -> None:
-    key = "encoding@model.encoding" if group == "encoding" else group
-    fill = ["dataset.path=clip.mp4"] if (group, name) == ("dataset", "file") else []
-    fill += ["bitstream=video.linr"] if group == "task" and name != "fit" else []
-    fill += ["out=out.mp4"] if (group, name) == ("task", "decode") else []
-    cfg = compose(f"{key}={name}", *fill)
+    key = {"encoding": "encoding@model.encoding", "part": "part@dataset"}.get(group, group)
+    cfg = compose(f"{key}={name}")
     net = build_model(cfg)
     hydra.utils.instantiate(cfg.module, net=net)
     hydra.utils.instantiate(cfg.codec)
@@ -49,6 +46,7 @@ def test_every_file_composes_and_builds(group: str, name: str) -> None:
             hydra.utils.instantiate(callback)
     if cfg.logger is not None:
         assert hydra.utils.get_method(cfg.logger._target_)
+    assert hydra.utils.get_method(cfg.dataset._target_)
     assert not OmegaConf.missing_keys(cfg.model)
 
 
@@ -71,6 +69,19 @@ def test_a_knob_reaches_the_model_and_beats_preset_and_experiment() -> None:
     cfg = compose("experiment=paper", "rank=50", "modulated_layers=[0,3]")
     assert (cfg.model.rank, list(cfg.model.modulated_layers)) == (50, [0, 3])
     assert cfg.codec.coder == "huffman"
+
+
+@pytest.mark.parametrize("rank", [4, 8, 16])
+def test_the_sizes_of_bunny_rd_grow_with_its_rank(rank: int) -> None:
+    small, large = (build_model(compose("experiment=bunny_rd", f"rank={each}")) for each in (rank // 2 * 2, 16))
+    count = [sum(parameter.numel() for parameter in net.parameters()) for net in (small, large)]
+    assert count[0] < count[1] or rank == 16
+
+
+def test_nerv_has_the_papers_size() -> None:
+    options: Any = OmegaConf.to_container(compose("model=nerv").model, resolve=True)
+    net = blueprint(video=VideoShape(132, 720, 1280, 25.0), **options)
+    assert sum(parameter.numel() for parameter in net.parameters()) == pytest.approx(3.20e6, rel=0.01)
 
 
 def test_the_encoding_can_be_swapped() -> None:

@@ -38,6 +38,21 @@ def test_a_window_is_a_crop(model: VideoRepresentation, window: Window) -> None:
     torch.testing.assert_close(part, whole[:, :, top : top + height, left : left + width], atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("size", [(11, 15), (44, 60), (33, 20), (22, 30)])
+def test_every_size_is_painted_and_cut_alike(model: VideoRepresentation, size: tuple[int, int]) -> None:
+    whole = model(INDEX, size=size)
+    assert whole.shape == (3, 3, *size)
+    part = model(INDEX, size=size, window=Window(2, 3, 5, 7))
+    torch.testing.assert_close(part, whole[:, :, 2:7, 3:10], atol=1e-5, rtol=1e-4)
+    rendered = torch.stack(list(model.render(INDEX.tolist(), size)))
+    assert (rendered - 255 * whole).abs().max() < 3  # bytes, and bfloat16 where the machine has it
+
+
+def test_half_the_size_is_the_mean_of_what_it_paints(model: VideoRepresentation) -> None:
+    means = model(INDEX).unflatten(2, (11, 2)).unflatten(4, (15, 2)).mean((3, 5))
+    assert (model(INDEX, size=(11, 15)) - means).abs().mean() < 0.02
+
+
 def test_prepared_work_changes_nothing(model: VideoRepresentation) -> None:
     torch.testing.assert_close(model(INDEX, prepared=model.prepare()), model(INDEX))
 

@@ -15,7 +15,7 @@ FLOORS = {
     "codec": 4,
     "training": 5, "report": 5,
     "tasks": 6,
-    "run": 7,
+    "run": 7, "sweep": 7,
 }  # fmt: skip
 PACKAGE = Path(lightning_inr.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -171,7 +171,7 @@ def _blueprint(header: dict[str, Any], size: int) -> tuple[VideoRepresentation, 
 
 
 def _check_video(video: VideoShape) -> None:
-    counts = (video.frames, video.height, video.width)
+    counts = (video.frames, video.height, video.width, video.stride)
     sound = all(isinstance(count, int) and count > 0 for count in counts) and 0 < float(video.fps) < math.inf
     if not sound or video.frames > MOST_FRAMES or max(video.height, video.width) > LONGEST_SIDE:
         raise BitstreamError(f"damaged .linr: it claims a video of {tuple(video)}")

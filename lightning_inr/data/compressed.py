@@ -20,7 +20,7 @@ class CompressedVideo(VideoSource):
     """
 
     def __init__(self, path: Path, matrix: str) -> None:
-        self.path = path
+        self.path, self.name, self.matrix = path, path.stem, matrix
         self.reader = (_open_decord(path) if matrix == "file" else None) or _PyAVReader(path, matrix)
         self.fps = self.reader.fps
         self.frames = self._readable()

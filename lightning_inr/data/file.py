@@ -1,18 +1,20 @@
 """A user's own video, whatever its form."""
 
+from typing_extensions import Unpack
+
 from lightning_inr.data.compressed import CompressedVideo
 from lightning_inr.data.images import IMAGES, ImageFolder
 from lightning_inr.data.raw import RawVideo
-from lightning_inr.data.source import Adapted, VideoSource
+from lightning_inr.data.source import Part, VideoSource, adapt
 from lightning_inr.errors import UserError
 from lightning_inr.paths import existing
 
 
-def open_source(path: str, matrix: str = "file", fps: float | None = None) -> VideoSource:
-    """The source for `path`: a folder of images, `.yuv`, `.y4m`, or any video; UserError if it is none."""
+def open_source(path: str, matrix: str = "file", fps: float | None = None, option: str = "dataset.path") -> VideoSource:
+    """The source for `path`: a folder of images, `.yuv`, `.y4m`, or any video; UserError, naming `option`, if none."""
     if matrix not in ("file", "bt601", "bt709"):
         raise UserError(f"dataset.matrix={matrix}: choose file, bt601 or bt709")
-    found = existing(path, "dataset.path")
+    found = existing(path, option)
     try:
         if found.is_dir():
             return ImageFolder(found, fps or 25.0)
@@ -26,16 +28,6 @@ def open_source(path: str, matrix: str = "file", fps: float | None = None) -> Vi
         raise UserError(f"dataset.path={path}: {error.strerror or error}; name a readable file") from error
 
 
-def open_video(
-    path: str,
-    matrix: str = "file",
-    fps: float | None = None,
-    frames: int | None = None,
-    height: int | None = None,
-    width: int | None = None,
-) -> VideoSource:
-    """A user's own video, cut to `frames` and resized; with one side given the other keeps the shape."""
-    source = open_source(path, matrix, fps)
-    if frames is None and height is None and width is None:
-        return source
-    return Adapted(source, frames, height, width)
+def open_video(path: str, matrix: str = "file", fps: float | None = None, **part: Unpack[Part]) -> VideoSource:
+    """A user's own video, or a part of it."""
+    return adapt(open_source(path, matrix, fps), **part)

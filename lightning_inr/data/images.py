@@ -1,6 +1,8 @@
 """A folder of images as a video."""
 
+import re
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +17,15 @@ IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 
 
 class ImageFolder(VideoSource):
-    """Images in the order of their names. Grey becomes RGB, transparency is dropped onto black."""
+    """Images in the order of their numbers, or names where they have none.
+
+    Grey becomes RGB, transparency is dropped onto black.
+    """
 
     def __init__(self, path: Path, fps: float = 25.0) -> None:
-        self.files = sorted(
-            file for file in path.iterdir() if file.suffix.lower() in IMAGES and not file.name.startswith(".")
-        )
+        self.name = path.stem
+        found = [file for file in path.iterdir() if file.suffix.lower() in IMAGES and not file.name.startswith(".")]
+        self.files = _in_order(found)
         if not self.files:
             raise UserError(f"dataset.path={path}: no images in this folder; expected {', '.join(sorted(IMAGES))}")
         sizes = Counter(self._size(file) for file in self.files)
@@ -46,6 +51,21 @@ class ImageFolder(VideoSource):
                 return image.size
         except (UnidentifiedImageError, OSError) as error:
             raise UserError(f"{file}: not an image ({error}); remove or replace it") from error
+
+
+def _in_order(files: list[Path]) -> list[Path]:
+    """By number where all names are one prefix and a number, and none may be missing; else by name."""
+    files = sorted(files)
+    named = [re.fullmatch(r"(.*?)(\d+)", file.stem) for file in files]
+    if not all(named) or len({match[1] for match in named if match}) > 1:
+        return files
+    numbered = sorted((int(match[2]), file) for match, file in zip(named, files, strict=True) if match)
+    for (number, file), (after, next_file) in pairwise(numbered):
+        if after != number + 1:
+            fault = f"frame number {number + 1} is missing" if after > number else f"number {number} is there twice"
+            where = f"{file.name} is followed by {next_file.name}"
+            raise UserError(f"{file.parent}: {fault} ({where}); complete the folder")
+    return [file for _, file in numbered]
 
 
 def _opaque(image: Image.Image) -> Image.Image:

@@ -11,33 +11,34 @@ from tqdm import tqdm
 
 from lightning_inr.data.source import VideoSource
 from lightning_inr.errors import UserError
-from lightning_inr.types import FrameBatch, Window
+from lightning_inr.types import FrameBatch, Window, crop
 
 
 class Frames(Dataset[FrameBatch]):
-    """Frames of a source as uint8, held in memory where the video fits `memory_gib`."""
+    """The frames `seen` of a source as uint8, held in memory where they fit `memory_gib`."""
 
-    def __init__(self, source: VideoSource, window: tuple[int, int] | None, memory_gib: float) -> None:
-        self.source, self.window = source, window
-        size = (source.frames, 3, source.height, source.width)
+    def __init__(self, source: VideoSource, seen: range, window: tuple[int, int] | None, memory_gib: float) -> None:
+        self.source, self.seen, self.window = source, seen, window
+        size = (len(seen), source.height, source.width, 3)
         fits = math.prod(size) <= memory_gib * 2**30
         # Read in order: a compressed video decodes each frame once, while at random it seeks for every one.
-        self.memory = _read_all(source, size) if fits else None
+        self.memory = _read_all(source, seen, size) if fits else None
 
     def __len__(self) -> int:
-        return self.source.frames
+        return len(self.seen)
 
     def __getitems__(self, indices: list[int]) -> FrameBatch:
         """A whole batch at once: one window for all its frames."""
-        frames = torch.stack([self._frame(index) for index in indices])
-        index = torch.tensor(indices)
+        frames = torch.stack([self.frame(index) for index in indices])
+        index = torch.tensor([self.seen[index] for index in indices])
         if self.window is None:
             return FrameBatch(index, frames)
         window = self._random_window(*self.window)
         return FrameBatch(index, crop(frames, window), window)
 
-    def _frame(self, index: int) -> Tensor:
-        return self.source.read(index) if self.memory is None else self.memory[index]
+    def frame(self, index: int) -> Tensor:
+        """The `index`-th seen frame, (3, H, W) uint8."""
+        return self.source.read(self.seen[index]) if self.memory is None else self.memory[index].permute(2, 0, 1)
 
     def _random_window(self, height: int, width: int) -> Window:
         top = int(torch.randint(0, self.source.height - height + 1, ()))
@@ -46,11 +47,12 @@ class Frames(Dataset[FrameBatch]):
 
 
 class FrameDataModule(L.LightningDataModule):
-    """Shuffled batches of `batch_size` frames, or of random windows (height, width) of them."""
+    """Shuffled batches of `batch_size` of every `stride`-th frame, or of random windows (height, width) of them."""
 
     def __init__(
         self,
         source: VideoSource,
+        stride: int = 1,
         batch_size: int = 1,
         window: tuple[int, int] | None = None,
         memory_gib: float = 4.0,
@@ -61,11 +63,12 @@ class FrameDataModule(L.LightningDataModule):
             raise UserError(f"data.batch_size={batch_size}: choose a whole number from 1")
         if window is not None:
             window = (min(window[0], source.height), min(window[1], source.width))
-        self.batch_size, self.workers = min(batch_size, source.frames), workers
-        self.frames = Frames(source, window, memory_gib)
+        seen = source.shape._replace(stride=stride).seen
+        self.batch_size, self.workers = min(batch_size, len(seen)), workers
+        self.frames = Frames(source, seen, window, memory_gib)
 
     def train_dataloader(self) -> DataLoader[FrameBatch]:
-        """Every frame once an epoch, in random order."""
+        """Every seen frame once an epoch, in random order."""
         return DataLoader(
             self.frames, self.batch_size, shuffle=True, num_workers=self.workers, collate_fn=_as_is,
             persistent_workers=self.workers > 0,
@@ -77,15 +80,11 @@ class FrameDataModule(L.LightningDataModule):
         return batch._replace(index=batch.index.to(device, non_blocking=True), frames=frames)
 
 
-def crop(frames: Tensor, window: Window) -> Tensor:
-    """The `window` of frames (..., H, W)."""
-    return frames[..., window.top : window.top + window.height, window.left : window.left + window.width]
-
-
-def _read_all(source: VideoSource, size: tuple[int, ...]) -> Tensor:
+def _read_all(source: VideoSource, seen: range, size: tuple[int, ...]) -> Tensor:
+    # Channels last, as decoders give them: a copy in one piece.
     memory = torch.empty(size, dtype=torch.uint8)
-    for index in tqdm(range(source.frames), desc="read", unit="frame", leave=False):
-        memory[index] = source.read(index)
+    for row, index in enumerate(tqdm(seen, desc="read", unit="frame", leave=False)):
+        memory[row] = source.read(index).permute(1, 2, 0)
     return memory
 
 

@@ -19,7 +19,7 @@ class RawVideo(VideoSource):
     """8-bit planar 4:2:0: headerless `.yuv` (size from the name, as in `Beauty_1920x1080_120fps.yuv`) or `.y4m`."""
 
     def __init__(self, path: Path, matrix: str, fps: float | None = None) -> None:
-        self.path, self.matrix = path, matrix
+        self.path, self.name, self.matrix = path, path.stem, matrix
         if path.suffix.lower() == ".y4m":
             self.width, self.height, self.fps, self.start, self.marker = self._y4m_header(path)
         else:

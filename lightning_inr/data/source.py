@@ -1,18 +1,23 @@
 """What a video is to the rest of the house: frames by number. No source holds the whole video."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TypedDict
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from typing_extensions import Unpack
 
 from lightning_inr.errors import UserError
-from lightning_inr.types import VideoShape
+from lightning_inr.types import VideoShape, Window, crop
 
 
 class VideoSource(ABC):
     """Frames by number, all of one size."""
 
+    name: str  # of the video, for tables and charts
+    matrix: str = "rgb"  # how YCbCr became RGB: bt601, bt709, "file" (as the file says itself), or rgb: it was RGB
     frames: int
     height: int
     width: int
@@ -27,33 +32,81 @@ class VideoSource(ABC):
     def read(self, index: int) -> Tensor:
         """Frame `index` as RGB (3, height, width) uint8."""
 
+    def seen_at(self, stride: int) -> "VideoSource":
+        """The part of the video whose last frame is among every `stride`-th one: past it nothing lies between."""
+        if not isinstance(stride, int) or not 1 <= stride < max(2, self.frames):
+            most = max(1, self.frames - 1)
+            raise UserError(f"stride={stride}: the video has {self.frames} frames; choose 1 to {most}")
+        frames = (self.frames - 1) // stride * stride + 1
+        return self if frames == self.frames else Adapted(self, frames=frames)
+
+
+class Part(TypedDict, total=False):
+    """Which part of a video is meant, and at what size; every dataset takes these options."""
+
+    first: int  # number of the first frame, from 0
+    frames: int | None  # so many from there; None: all
+    crop: Sequence[int] | None  # height, width of the middle that is kept
+    height: int | None  # resized to; one alone keeps the shape
+    width: int | None
+
 
 class Adapted(VideoSource):
-    """Another source cut to its first `frames` and resized: by area when smaller, bicubic when larger."""
+    """Another source cut in time, cropped to its middle, and resized: by area when smaller, bicubic when larger."""
 
-    def __init__(self, source: VideoSource, frames: int | None, height: int | None, width: int | None) -> None:
-        self.source, self.fps = source, source.fps
+    def __init__(
+        self,
+        source: VideoSource,
+        first: int = 0,
+        frames: int | None = None,
+        crop: Sequence[int] | None = None,
+        height: int | None = None,
+        width: int | None = None,
+    ) -> None:
+        self.source, self.first = source, first
+        self.name, self.fps, self.matrix = source.name, source.fps, source.matrix
         for name, value in (("frames", frames), ("height", height), ("width", width)):
-            if value is not None and value < 1:
+            if value is not None and (not isinstance(value, int) or value < 1):
                 raise UserError(f"dataset.{name}={value}: choose a whole number from 1")
-        if frames is not None and frames > source.frames:
-            raise UserError(f"dataset.frames={frames}: the video has {source.frames} frames; ask for no more")
-        self.frames = frames or source.frames
-        self.height = height or (round(source.height * width / source.width) if width else source.height) or 1
-        self.width = width or (round(source.width * height / source.height) if height else source.width) or 1
+        if not 0 <= first < source.frames:
+            raise UserError(f"dataset.first={first}: the video has frames 0 to {source.frames - 1}")
+        if frames is not None and frames > source.frames - first:
+            left = f", {source.frames - first} from {first} on" if first else ""
+            raise UserError(f"dataset.frames={frames}: the video has {source.frames} frames{left}; ask for no more")
+        self.frames = frames or source.frames - first
+        self.middle = _middle(source, crop)
+        kept = self.middle
+        self.height = height or (round(kept.height * width / kept.width) if width else kept.height) or 1
+        self.width = width or (round(kept.width * height / kept.height) if height else kept.width) or 1
 
     def read(self, index: int) -> Tensor:
         """Frame `index` as RGB (3, height, width) uint8."""
-        return resize(self.source.read(index), (self.height, self.width))
+        frame = self.source.read(self.first + index)
+        return resize(crop(frame, self.middle), (self.height, self.width))
+
+
+def adapt(source: VideoSource, **part: Unpack[Part]) -> VideoSource:
+    """The `part` of `source` that is meant: itself, if that is all of it."""
+    wanted = {name: value for name, value in part.items() if value is not None}
+    return source if wanted in ({}, {"first": 0}) else Adapted(source, **part)
+
+
+def _middle(source: VideoSource, wanted: Sequence[int] | None) -> Window:
+    if wanted is None:
+        return Window(0, 0, source.height, source.width)
+    if len(wanted) != 2 or not (1 <= wanted[0] <= source.height and 1 <= wanted[1] <= source.width):
+        size = f"up to {source.height}x{source.width}"
+        raise UserError(f"dataset.crop={list(wanted)}: give [height,width] {size}, the size of the video")
+    height, width = wanted
+    return Window((source.height - height) // 2, (source.width - width) // 2, height, width)
 
 
 def resize(frame: Tensor, size: tuple[int, int]) -> Tensor:
     """(3, h, w) uint8 -> (3, *size) uint8: by area where the frame shrinks, bicubic where it grows."""
     if tuple(frame.shape[1:]) == size:
         return frame
-    shrinks = size[0] <= frame.shape[1] and size[1] <= frame.shape[2]
     pixels = frame[None].float()
-    if shrinks:
+    if size[0] <= frame.shape[1] and size[1] <= frame.shape[2]:
         resized = F.interpolate(pixels, size, mode="area")
     else:
         resized = F.interpolate(pixels, size, mode="bicubic", align_corners=False, antialias=True)

@@ -1,11 +1,13 @@
 """Frames to disk: an H.264 video to look at, or exact PNGs."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import torch.nn.functional as F
+from av.video.stream import VideoStream
 from PIL import Image
 from torch import Tensor
 
@@ -13,6 +15,17 @@ from lightning_inr.errors import UserError
 from lightning_inr.paths import writing
 
 VIDEOS = {".mp4", ".mkv", ".mov", ".avi"}
+
+
+class Encoding(NamedTuple):
+    """An encoder of FFmpeg's, and its options."""
+
+    codec: str
+    options: Mapping[str, str]
+
+
+# At a quality where what one sees is the model, not this copy.
+TO_LOOK_AT = Encoding("libx264", {"crf": "12", "preset": "veryfast"})
 
 
 def check_target(out: str | Path) -> Path:
@@ -33,7 +46,7 @@ def write_frames(frames: Iterable[Tensor], out: str | Path, fps: float, first: i
     target = check_target(out)
     with writing(target) as draft:
         if target.suffix.lower() in VIDEOS:
-            _write_video(frames, draft, fps)
+            encode_video(frames, draft, fps, TO_LOOK_AT)
         else:
             draft.mkdir()
             for number, frame in enumerate(frames, start=first):
@@ -42,12 +55,13 @@ def write_frames(frames: Iterable[Tensor], out: str | Path, fps: float, first: i
     return target
 
 
-def _write_video(frames: Iterable[Tensor], path: Path, fps: float) -> None:
-    """H.264 at a quality where what one sees is the model, not this copy; odd sides gain an edge pixel."""
+def encode_video(frames: Iterable[Tensor], path: Path, fps: float, encoding: Encoding) -> None:
+    """Frames (3, H, W) uint8 through `encoding`, 8-bit 4:2:0 BT.601; odd sides gain an edge pixel."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
+        stream = container.add_stream(encoding.codec, rate=Fraction(fps).limit_denominator(1001))
+        assert isinstance(stream, VideoStream)
         stream.pix_fmt = "yuv420p"
-        stream.options = {"crf": "12", "preset": "veryfast"}
+        stream.options = dict(encoding.options)
         for frame in frames:
             height, width = frame.shape[1:]
             if height % 2 or width % 2:  # 4:2:0 needs even sides

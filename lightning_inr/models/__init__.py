@@ -8,9 +8,10 @@ import torch
 from lightning_inr.errors import UserError
 from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.models.latent_inr import LatentINR
+from lightning_inr.models.nerv import NeRV
 from lightning_inr.types import VideoShape
 
-MODELS: dict[str, type[VideoRepresentation]] = {"latent_inr": LatentINR}
+MODELS: dict[str, type[VideoRepresentation]] = {"latent_inr": LatentINR, "nerv": NeRV}
 
 
 def build(name: str, video: VideoShape, **config: Any) -> VideoRepresentation:

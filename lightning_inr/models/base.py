@@ -1,5 +1,6 @@
 """What every video representation promises, whatever the paper it comes from."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_inr.devices import fast_bfloat16
+from lightning_inr.errors import UserError
 from lightning_inr.types import FrameBatch, VideoShape, Window
 
 # Pixels painted in one go: bounds the memory of decoding at any resolution.
@@ -39,18 +41,21 @@ class VideoRepresentation(nn.Module, ABC):
     ) -> Tensor:
         """index (B,) -> RGB (B, 3, h, w) in [0, 1], from coded tensors and nothing else.
 
-        `size` is the frame's (height, width), native by default; others only where `any_size`.
-        `window` cuts a rectangle out of the frame of that size. `prepared` saves work: what `prepare`
-        gave for the same size and window.
+        `size` is the frame's (height, width), native by default. `window` cuts a rectangle out of the frame of
+        that size. `prepared` saves work: what `prepare` gave for the same size and window.
         """
 
     @abstractmethod
     def coded_groups(self) -> Mapping[str, list[str]]:
         """role -> names in the state dict; together they name every tensor `forward` uses, once."""
 
+    def latent(self, index: Tensor) -> Tensor:
+        """Float positions (B,) -> (B, D), where a frame has a latent of its own; UserError where none has."""
+        raise UserError(f"{type(self).__name__} has no latents; choose a model that has, as model=latent_inr")
+
     @property
-    def any_size(self) -> bool:
-        """Whether `forward` paints at sizes other than the native one."""
+    def by_pixel(self) -> bool:
+        """Whether a window costs no more than its share of the frame: large frames are painted in bands then."""
         return False
 
     @property
@@ -86,9 +91,10 @@ class VideoRepresentation(nn.Module, ABC):
         A frame too large to paint at once is painted in bands, where the model can paint windows alone.
         """
         height, width = size or (self.video.height, self.video.width)
-        rows = min(height, max(1, PIXELS_AT_ONCE // width)) if self.any_size else height
+        rows = min(height, max(1, PIXELS_AT_ONCE // width)) if self.by_pixel else height
         bands = [Window(top, 0, min(rows, height - top), width) for top in range(0, height, rows)]
-        batch = max(1, PIXELS_AT_ONCE // (height * width))
+        painted_pixels = height * width if self.by_pixel else max(height * width, math.prod(self.padded))
+        batch = max(1, PIXELS_AT_ONCE // painted_pixels)
         shared: Any = None  # of the whole frame; that of many bands would not fit in memory at once
         positions = torch.tensor(list(index), dtype=torch.float32, device=self.device)
         for chosen in positions.split(batch if len(bands) == 1 else FRAMES_PER_BAND):

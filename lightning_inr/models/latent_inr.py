@@ -21,8 +21,8 @@ from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.nn.encodings import build_encoding, positions
 from lightning_inr.nn.hypernetwork import Hypernetwork
 from lightning_inr.nn.modulation import MODULATIONS, ModulatedLinear
-from lightning_inr.nn.upsample import UpsampleStage, start_layer
-from lightning_inr.types import VideoShape, Window
+from lightning_inr.nn.upsample import UpsampleStage, paint, start_layer
+from lightning_inr.types import VideoShape, Window, crop
 
 ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.gelu, "silu": F.silu}
 LATENT_STARTS = ("normal", "smooth")
@@ -93,7 +93,7 @@ class LatentINR(VideoRepresentation):
         self.video, self.config = video, config
         self.stride = math.prod(stage["stride"] for stage in config.stages)
         self.rows, self.columns = -(-video.height // self.stride), -(-video.width // self.stride)
-        self.latents = nn.Parameter(torch.empty(video.frames, config.latent_dim))
+        self.latents = nn.Parameter(torch.empty(len(video.seen), config.latent_dim))
         self.encoding = build_encoding(**config.encoding)
         self.layers = nn.ModuleList()
         self.hypernetworks = nn.ModuleDict()
@@ -118,7 +118,7 @@ class LatentINR(VideoRepresentation):
             last = number == len(self.config.stages)
             built = UpsampleStage(
                 channels, height=self.rows * scale, width=self.columns * scale,
-                activation=_to_rgb if last else ACTIVATIONS[self.config.activation], **stage,
+                activation=_identity if last else ACTIVATIONS[self.config.activation], **stage,
             )  # fmt: skip
             self.stages.append(built)
             channels = stage["channels"]
@@ -127,7 +127,7 @@ class LatentINR(VideoRepresentation):
         """Set the starting values: every frame the same picture, as if nothing were modulated."""
         neutral = MODULATIONS[self.config.modulation].neutral
         with torch.no_grad():
-            self.latents.copy_(_start_latents(self.video.frames, self.config))
+            self.latents.copy_(_start_latents(self.video, self.config))
         self.encoding.start()
         for layer in self.layers:
             assert isinstance(layer, nn.Linear)
@@ -136,8 +136,11 @@ class LatentINR(VideoRepresentation):
             block.start()
 
     @property
-    def any_size(self) -> bool:
-        """True for the pixel-wise network: its coordinates are continuous and nothing else is spatial."""
+    def by_pixel(self) -> bool:
+        """True for the pixel-wise network: its coordinates are continuous and nothing else is spatial.
+
+        At another size it reads other coordinates; the variants with stages paint their logits, resampled.
+        """
         return all(
             stage["stride"] == stage["kernel"] == 1 and not stage["grid_channels"] for stage in self.config.stages
         )
@@ -162,10 +165,11 @@ class LatentINR(VideoRepresentation):
         return {role: names for role, names in groups.items() if names}
 
     def latent(self, index: Tensor) -> Tensor:
-        """Float positions (B,) -> (B, D), linear between frames (Eq. 4), constant beyond the ends."""
-        position = index.to(self.latents.dtype).clamp(0, self.video.frames - 1)
+        """Float positions (B,) -> (B, D), linear between seen frames (Eq. 4), constant beyond the ends."""
+        last = len(self.latents) - 1
+        position = (index.to(self.latents.dtype) / self.video.stride).clamp(0, last)
         before = position.floor().long()
-        after = (before + 1).clamp_max(self.video.frames - 1)
+        after = (before + 1).clamp_max(last)
         return torch.lerp(self.latents[before], self.latents[after], (position - before)[:, None])
 
     def modulation(self, z: Tensor) -> dict[int, Tensor]:
@@ -177,8 +181,10 @@ class LatentINR(VideoRepresentation):
 
     def prepare(self, size: tuple[int, int] | None = None, window: Window | None = None) -> Static:
         """All that does not depend on time, at one size and window."""
-        height, width = self._native(size)
-        cells = self._cells(window or Window(0, 0, height, width), height, width)
+        height, width = self._raster(size)
+        if window is None or self._resized(size):
+            window = Window(0, 0, height, width)
+        cells = self._cells(window, height, width)
         where = positions(*cells, height / self.stride, width / self.stride, like=self.latents)
         x = self.encoding(where)
         for layer in range(self.config.modulated_layers[0]):
@@ -193,15 +199,21 @@ class LatentINR(VideoRepresentation):
         prepared: Static | None = None,
     ) -> Tensor:
         """(B,) -> RGB (B, 3, h, w) in [0, 1]; `prepared` is what `prepare` gave for this size and window."""
-        height, width = self._native(size)
-        window = window or Window(0, 0, height, width)
-        features, details, cells = prepared or self.prepare(size, window)
-        x = self._base(self.latent(index), features)  # (B, cells, width)
+        raster = Window(0, 0, *self._raster(size))
+        if self._resized(size):
+            whole = paint(self._logits(index, raster, prepared or self.prepare()), size)
+            return whole if window is None else crop(whole, window)
+        return paint(self._logits(index, window or raster, prepared or self.prepare(size, window)))
+
+    def _logits(self, index: Tensor, window: Window, static: Static) -> Tensor:
+        """(B,) -> (B, 3, h, w), the window of the network's own raster."""
+        cells = static.cells
+        x = self._base(self.latent(index), static.features)  # (B, cells, width)
         x = x.mT.unflatten(2, (cells.height, cells.width)).contiguous(memory_format=torch.channels_last)
-        for stage, detail in zip(self.stages, details, strict=True):
+        for stage, detail in zip(self.stages, static.details, strict=True):
             x = stage(x, detail)
         top, left = window.top - cells.top * self.stride, window.left - cells.left * self.stride
-        return x[:, :, top : top + window.height, left : left + window.width]
+        return crop(x, window._replace(top=top, left=left))
 
     def _base(self, z: Tensor, x: Tensor) -> Tensor:
         """Latents (B, D) and static features (cells, channels) -> (B, cells, width)."""
@@ -216,11 +228,12 @@ class LatentINR(VideoRepresentation):
     def _activate(self, x: Tensor) -> Tensor:
         return ACTIVATIONS[self.config.activation](x)
 
-    def _native(self, size: tuple[int, int] | None) -> tuple[int, int]:
-        native = (self.video.height, self.video.width)
-        if size is not None and tuple(size) != native and not self.any_size:
-            raise ValueError(f"size={size}: this model has stages at {native}; decode there and resize")
-        return size or native
+    def _raster(self, size: tuple[int, int] | None) -> tuple[int, int]:
+        """Height and width of what the network paints, before anything is resampled."""
+        return size if size and self.by_pixel else (self.video.height, self.video.width)
+
+    def _resized(self, size: tuple[int, int] | None) -> bool:
+        return size is not None and tuple(size) != self._raster(size)
 
     def _cells(self, window: Window, height: int, width: int) -> Window:
         """The cells under `window` and a margin for what its convolutions see, within the frame's cells."""
@@ -246,16 +259,16 @@ class LatentINR(VideoRepresentation):
         return details
 
 
-def _to_rgb(x: Tensor) -> Tensor:
-    # float32 first: in bfloat16 a sigmoid has steps as coarse as an 8-bit picture's
-    return torch.sigmoid(x.float())
+def _identity(x: Tensor) -> Tensor:
+    return x
 
 
-def _start_latents(frames: int, config: LatentINRConfig) -> Tensor:
-    """(N, D): normal noise, or sin/cos of time at frequencies spaced evenly in their logarithm."""
+def _start_latents(video: VideoShape, config: LatentINRConfig) -> Tensor:
+    """(seen frames, D): normal noise, or sin/cos of time at frequencies spaced evenly in their logarithm."""
+    seen = torch.tensor(video.seen)[:, None]
     if config.latent_start == "normal":
-        return config.latent_scale * torch.randn(frames, config.latent_dim)
-    time = torch.arange(frames)[:, None] / max(1, frames - 1)
+        return config.latent_scale * torch.randn(len(seen), config.latent_dim)
+    time = seen / max(1, video.frames - 1)
     cycles = torch.logspace(math.log10(0.5), math.log10(config.latent_cycles), -(-config.latent_dim // 2))
     phase = 2 * math.pi * time * cycles
     return config.latent_scale * torch.cat([phase.sin(), phase.cos()], dim=1)[:, : config.latent_dim]

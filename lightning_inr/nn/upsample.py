@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -31,11 +32,26 @@ def depth_to_space(x: Tensor, stride: int) -> Tensor:
     return cells.transpose(2, 3).reshape(batch, height * stride, width * stride, -1).permute(0, 3, 1, 2)
 
 
+def paint(logits: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+    """What a raster network ends with: logits (B, 3, h, w) -> RGB (B, 3, *size) in [0, 1], by default at h x w.
+
+    Where the frame grows, the logits are enlarged (bicubic) and every new pixel is painted from its own; that is
+    sharper than an enlarged picture. Where it shrinks, a pixel is the mean of what is painted in its area.
+    """
+    # float32: in bfloat16 a sigmoid has steps as coarse as an 8-bit picture's
+    logits, native = logits.float(), tuple(logits.shape[2:])
+    grown = native if size is None else (max(size[0], native[0]), max(size[1], native[1]))
+    if grown != native:
+        logits = F.interpolate(logits, grown, mode="bicubic", align_corners=False)
+    rgb = torch.sigmoid(logits)
+    return rgb if size in (None, grown) else F.interpolate(rgb, size, mode="area")
+
+
 class UpsampleStage(nn.Module):
     """Convolution, pixel shuffle by `stride`, a static grid of spatial detail added, activation.
 
     The grid belongs to the video, not to a frame: what every frame shares at this scale is learned once.
-    `grid_channels=0` leaves it out.
+    `grid_channels=0` leaves it out; else `height` and `width` are the finer raster's.
     """
 
     def __init__(
@@ -44,10 +60,10 @@ class UpsampleStage(nn.Module):
         channels: int,
         stride: int,
         kernel: int,
-        grid_channels: int,
-        height: int,
-        width: int,
         activation: Callable[[Tensor], Tensor],
+        grid_channels: int = 0,
+        height: int = 0,
+        width: int = 0,
     ) -> None:
         super().__init__()
         self.stride, self.activation = stride, activation
@@ -70,7 +86,7 @@ class UpsampleStage(nn.Module):
             return None
         return self.mix(self.grid[top : top + height, left : left + width]).permute(2, 0, 1)[None]
 
-    def forward(self, x: Tensor, detail: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, detail: Tensor | None = None) -> Tensor:
         """(B, in_channels, h, w) -> (B, channels, h * stride, w * stride)."""
         x = depth_to_space(self.convolution(x), self.stride)
         return self.activation(x if detail is None else x + detail)

@@ -1,6 +1,7 @@
 """The pictures of one run: source beside decoded, and the training curves."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ matplotlib.use("Agg")  # before pyplot: no screen is needed
 import matplotlib.pyplot as plt
 from torch import Tensor
 
+from lightning_inr.metrics import PEAK, mean_squares, psnr
 from lightning_inr.paths import writing
 
 ERROR_GAIN = 4
@@ -38,6 +40,48 @@ def draw_comparison(frames: Sequence[Compared], target: Path) -> None:
             axis.imshow(picture.permute(1, 2, 0).numpy(), interpolation="nearest")
             axis.set_title(title, fontsize=10)
             axis.set_axis_off()
+    _save(figure, target)
+
+
+def draw_strip(first: int, source: Tensor, guesses: Mapping[str, Tensor], target: Path) -> None:
+    """Source frames (N, 3, H, W) from number `first` on, and below them each guess at them, as a PNG."""
+    rows = {"source": source, **guesses}
+    count, _, height, width = source.shape
+    figure, axes = plt.subplots(
+        len(rows), count, figsize=(2.6 * count, 2.9 * len(rows) * height / width + 0.3), squeeze=False,
+        layout="constrained",
+    )  # fmt: skip
+    for line, (name, frames) in zip(axes, rows.items(), strict=True):
+        quality = psnr(mean_squares(frames, source), PEAK)
+        for step, (axis, frame) in enumerate(zip(line, frames, strict=True)):
+            axis.imshow(frame.permute(1, 2, 0).numpy(), interpolation="nearest")
+            said = f"{name}, frame {first + step}" if name == "source" else f"{name}, {quality[step]:.1f} dB"
+            axis.set_title(said, fontsize=8)
+            axis.set_axis_off()
+    _save(figure, target)
+
+
+def draw_resolutions(heights: Sequence[int], fps: Mapping[str, Sequence[float | None]], target: Path) -> None:
+    """Decoding speed against the height of the frame, a line a decoder, as a PNG."""
+    figure, axis = plt.subplots(figsize=(5.6, 4), layout="constrained")
+    for name, values in fps.items():
+        axis.plot(heights, [math.nan if value is None else value for value in values], marker="o", label=name)
+    axis.set(xlabel="height (pixels)", ylabel="frames/s", xscale="log", yscale="log", xticks=heights)
+    axis.set_xticks(heights, [str(height) for height in heights])
+    axis.minorticks_off()
+    axis.grid(alpha=0.3)
+    axis.legend()
+    _save(figure, target)
+
+
+def draw_crops(frames: Mapping[str, Tensor], target: Path, side: int = 160) -> None:
+    """The middle of each frame (3, H, W), enlarged, side by side, as a PNG."""
+    figure, axes = plt.subplots(1, len(frames), figsize=(4 * len(frames), 4.3), squeeze=False, layout="constrained")
+    for axis, (name, frame) in zip(axes[0], frames.items(), strict=True):
+        top, left = (max(0, (length - side) // 2) for length in frame.shape[1:])
+        axis.imshow(frame[:, top : top + side, left : left + side].permute(1, 2, 0).numpy(), interpolation="nearest")
+        axis.set_title(name, fontsize=10)
+        axis.set_axis_off()
     _save(figure, target)
 
 

@@ -1,19 +1,15 @@
 """A `.linr` file to a video or a folder of PNGs; nothing but the file is needed."""
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 from omegaconf import DictConfig
-from torch import Tensor
 from tqdm import tqdm
 
 from lightning_inr.codec import decode
-from lightning_inr.data.source import resize
 from lightning_inr.data.writer import check_target, write_frames
 from lightning_inr.devices import choose_device
 from lightning_inr.errors import UserError
-from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.paths import existing
 
 
@@ -25,19 +21,11 @@ def run(cfg: DictConfig) -> None:
     size = parse_size(cfg.size)
     slowdown = parse_slowdown(cfg.slowdown)
     index = positions(frames, slowdown)
-    painted = tqdm(paint(model, index, size), total=len(index), desc="decode", unit="frame", disable=len(index) < 100)
+    frames_at = model.render(index, size)
+    painted = tqdm(frames_at, total=len(index), desc="decode", unit="frame", disable=len(index) < 100)
     first = frames.start + 1 if slowdown == 1 else 1  # PNGs keep the numbers their frames have in the video
     write_frames(painted, target, model.video.fps, first)
     print(f"{len(index)} frames -> {target}")
-
-
-def paint(model: VideoRepresentation, index: list[float], size: tuple[int, int] | None) -> Iterator[Tensor]:
-    """Frames (3, h, w) uint8 at `size`: painted there where the model can, else resized from the native one."""
-    if size is None or model.any_size:
-        yield from model.render(index, size)
-        return
-    for frame in model.render(index):
-        yield resize(frame, size)
 
 
 def positions(frames: range, slowdown: int) -> list[float]:

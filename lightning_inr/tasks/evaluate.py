@@ -27,6 +27,7 @@ from lightning_inr.metrics import PEAK, FrameQuality, compare, psnr, summarise
 from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.paths import existing
 from lightning_inr.report.pictures import Compared, draw_comparison
+from lightning_inr.tasks.held_out import measure_held_out
 
 SECONDS_OF_TIMING = 3.0
 
@@ -66,8 +67,9 @@ def measure(wish: Wish) -> dict[str, Any]:
     model = decode(data, device)
     load_seconds = time.perf_counter() - start
     video = model.video
-    decode_fps = _speed(model)
-    source: VideoSource = instantiate(wish.dataset)
+    decode_fps = speed(model, range(video.frames))
+    whole: VideoSource = instantiate(wish.dataset)
+    source = whole.seen_at(video.stride)
     _check_same_video(wish, source, video)
     watched = Watched(model, source)
     if wish.pictures:
@@ -75,7 +77,11 @@ def measure(wish: Wish) -> dict[str, Any]:
         _draw_comparison(model, source, watched.quality, Path(wish.pictures) / "comparison.png")
     else:
         deque(watched, maxlen=0)
+    between = {}
+    if video.stride > 1:
+        between = measure_held_out(model, source, Path(wish.pictures) / "strip.png" if wish.pictures else None)
     return {
+        "video": source.name,
         "frames": video.frames,
         "height": video.height,
         "width": video.width,
@@ -84,14 +90,15 @@ def measure(wish: Wish) -> dict[str, Any]:
         "bytes": len(data),
         "bpp": 8 * len(data) / (video.frames * video.height * video.width),
         **summarise(watched.quality),
+        **between,
         "load_seconds": load_seconds,
         "decode_fps": decode_fps,
         "device": _describe(device),
     }
 
 
-def _speed(model: VideoRepresentation) -> float:
-    """Frames a second, from latents to bytes: the fastest of the passes over the video that fit the time.
+def speed(model: VideoRepresentation, frames: range, size: tuple[int, int] | None = None) -> float:
+    """Frames a second, from latents to bytes: the fastest of the passes over `frames` that fit the time.
 
     The first frames choose kernels and start threads, and a shared machine has bad moments: one pass over a
     short video would measure those.
@@ -99,9 +106,9 @@ def _speed(model: VideoRepresentation) -> float:
     best, started = math.inf, time.perf_counter()
     while best == math.inf or time.perf_counter() - started < SECONDS_OF_TIMING:
         start = time.perf_counter()
-        deque(model.render(range(model.video.frames)), maxlen=0)
+        deque(model.render(frames, size), maxlen=0)
         best = min(best, time.perf_counter() - start)
-    return model.video.frames / best
+    return len(frames) / best
 
 
 class Watched:

@@ -2,8 +2,6 @@
 
 import json
 import logging
-import shlex
-import sys
 import time
 import warnings
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
@@ -27,7 +26,7 @@ from lightning_inr.report.pictures import draw_training
 from lightning_inr.tasks.evaluate import Wish, measure_apart
 from lightning_inr.training.callbacks import CHECKPOINT, Budget, History, one_of, resume_checkpoint
 from lightning_inr.training.fit import FitModule
-from lightning_inr.training.loggers import log_result
+from lightning_inr.training.loggers import command_line, log_result
 
 # Settings that may differ when a fit is gone on with: they do not change what is fitted.
 NOT_THE_FIT = ("run_dir", "device", "logger", "trainer", "keep_checkpoints", "callbacks.previews")
@@ -43,13 +42,14 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     L.seed_everything(cfg.seed, verbose=False)
     device = choose_device(cfg.device)
     codec: Codec = instantiate(cfg.codec)
-    source: VideoSource = instantiate(cfg.dataset)
+    whole: VideoSource = instantiate(cfg.dataset)
+    source = whole.seen_at(cfg.stride)
     options: Any = OmegaConf.to_container(cfg.model, resolve=True)
-    net = build(video=source.shape, **options).to(memory_format=torch.channels_last)
+    net = build(video=source.shape._replace(stride=cfg.stride), **options).to(memory_format=torch.channels_last)
     module: FitModule = instantiate(cfg.module, net=net)
     loggers: list[Logger] = [] if cfg.logger is None else [instantiate(cfg.logger, save_dir=str(folder))]
     trainer = _trainer(cfg, folder, device, loggers)
-    data = FrameDataModule(source, **cfg.data)  # last: reading takes longer than refusing a wrong rank
+    data = FrameDataModule(source, cfg.stride, **cfg.data)  # last: reading takes longer than refusing a wrong rank
 
     write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     _fit(trainer, module, data, folder)
@@ -68,13 +68,16 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     dataset: Any = OmegaConf.to_container(cfg.dataset, resolve=True)
     result = {
         "model": cfg.preset,
+        "rank": cfg.get("rank"),
+        "overrides": list(HydraConfig.get().overrides.task),
         "dataset": dataset,
+        "matrix": source.matrix,
         **measure_apart(Wish(str(folder / "video.linr"), dataset, cfg.device, str(folder))),
         "fit_seconds": one_of(trainer, Budget).seconds,
         "epochs": trainer.current_epoch,
         "encode_seconds": encode_seconds,
         "seed": cfg.seed,
-        "command": shlex.join(["python", "-m", "lightning_inr.run", *sys.argv[1:]]),
+        "command": command_line(),
         "version": __version__,
     }
     write_text(folder / "result.json", json.dumps(result, indent=2) + "\n")
@@ -96,6 +99,10 @@ def table(result: dict[str, Any]) -> str:
         "fit": f"{result['fit_seconds']:.0f} s",
         "decoding": f"{result['decode_fps']:.0f} frames/s",
     }
+    if "held_out" in result:
+        rows["seen"] = f"{result['seen']['psnr']:.2f} dB"
+        floors = {"held out": "psnr", "blend": "blend_true", "own blend": "blend_decoded", "nearest": "nearest"}
+        rows |= {floor: f"{result['held_out'][name]:.2f} dB" for floor, name in floors.items()}
     return "\n".join(f"  {name:<9}{value:>24}" for name, value in rows.items())
 
 

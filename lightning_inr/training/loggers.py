@@ -1,5 +1,7 @@
-"""What the loggers need beyond Lightning: W&B without a login, and the final row with its picture."""
+"""What the records need beyond Lightning: W&B without a login, the command, the final row with its picture."""
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +23,23 @@ def wandb_logger(save_dir: str, project: str, name: str | None, group: str | Non
     return WandbLogger(name=name, save_dir=save_dir, project=project, group=group, offline=not online, mode=mode)
 
 
+def command_line() -> str:
+    """The command that runs now, for the records."""
+    return shlex.join(["python", "-m", "lightning_inr.run", *sys.argv[1:]])
+
+
 def log_result(loggers: list[Logger], result: dict[str, Any], picture: Path) -> None:
     """The figures of a finished fit, as summary where the logger has one, and the comparison."""
-    figures = {key: value for key, value in result.items() if isinstance(value, int | float)}
+    figures = {key: value for key, value in result.items() if isinstance(value, int | float | str)}
+    figures |= {f"held_out/{key}": value for key, value in result.get("held_out", {}).items()}
     for logger in loggers:
         if isinstance(logger, WandbLogger):
             logger.experiment.summary.update(figures)
             logger.log_image("comparison", [str(picture)])
+            logger.experiment.finish()  # or the next job of a sweep would go on with this run
         else:
-            logger.log_metrics({f"result/{key}": value for key, value in figures.items()})
+            numbers = {key: value for key, value in figures.items() if not isinstance(value, str)}
+            logger.log_metrics({f"result/{key}": value for key, value in numbers.items()})
         if isinstance(logger, TensorBoardLogger):
             pixels = np.asarray(Image.open(picture).convert("RGB"))
             logger.experiment.add_image("comparison", pixels, dataformats="HWC")

@@ -66,18 +66,21 @@ def test_smooth_latents_start_smooth_and_normal_ones_small() -> None:
 
 def test_pixelwise_network_paints_any_size() -> None:
     model = latent_inr(**PIXELWISE)
-    assert model.any_size
+    assert model.by_pixel
     coarse = model(torch.tensor([2.0]), size=(11, 15))
     fine = model(torch.tensor([2.0]), size=(33, 45))
     # The centre of a coarse pixel is the centre of the middle one of three fine pixels.
     torch.testing.assert_close(fine[:, :, 1::3, 1::3], coarse, atol=1e-5, rtol=1e-4)
 
 
-def test_stages_refuse_other_sizes() -> None:
-    model = latent_inr()
-    assert not model.any_size
-    with pytest.raises(ValueError, match="size="):
-        model(torch.tensor([0.0]), size=(44, 60))
+def test_one_latent_a_seen_frame_and_the_line_between_them() -> None:
+    model = latent_inr(VideoShape(9, 22, 30, 25.0, stride=4))
+    assert len(model.latents) == 3
+    with torch.no_grad():
+        first, between, last = model.latent(torch.tensor([4.0, 5.0, 8.0]))
+    assert torch.equal(first, model.latents[1])
+    assert torch.equal(last, model.latents[2])
+    torch.testing.assert_close(between, 0.75 * model.latents[1] + 0.25 * model.latents[2])
 
 
 def test_rendering_in_bands_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,7 +97,7 @@ def test_info_is_json_on_stdout(cli: Cli, bitstream: Path) -> None:
     outcome = cli("task=info", f"bitstream={bitstream}")
     described = json.loads(outcome.out)
     assert described["model"] == "latent_inr"
-    assert described["video"] == {"frames": 12, "height": 48, "width": 64, "fps": 25.0}
+    assert described["video"] == {"frames": 12, "height": 48, "width": 64, "fps": 25.0, "stride": 1}
     assert sum(role["bytes"] for role in described["roles"].values()) < described["bytes"]
 
 

@@ -19,7 +19,8 @@ Cli = Callable[..., Outcome]
 
 KEYS = {
     "model", "dataset", "frames", "height", "width", "fps", "params", "bytes", "bpp", "psnr", "psnr_mean_mse", "ssim",
-    "ms_ssim", "fit_seconds", "encode_seconds", "decode_fps", "device", "seed", "command", "version",
+    "ms_ssim", "video", "rank", "overrides", "fit_seconds", "encode_seconds", "decode_fps", "device", "seed", "command",
+    "version",
 }  # fmt: skip
 
 

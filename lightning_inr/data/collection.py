@@ -1,0 +1,42 @@
+"""What published datasets have in common: a folder the user fetched, and names in it."""
+
+import os
+from collections.abc import Collection
+from pathlib import Path
+from typing import NamedTuple
+
+from lightning_inr.errors import UserError
+
+ENVIRONMENT = "LIGHTNING_INR_DATA"
+
+
+class Published(NamedTuple):
+    """A dataset that users fetch themselves."""
+
+    name: str  # of its group file, and in messages
+    folder: str  # under the folder that LIGHTNING_INR_DATA names
+    origin: str  # where it comes from
+    layout: str  # what the folder must look like
+
+    def root(self, given: str | None) -> Path:
+        """Where it lies: `dataset.root`, else in LIGHTNING_INR_DATA; UserError says how to get it."""
+        parent = os.environ.get(ENVIRONMENT)
+        path = Path(given or (os.path.join(parent, self.folder) if parent else self.folder)).expanduser()
+        if not path.is_dir():
+            raise UserError(
+                f"dataset.root={path}: {self.name} is not there; get it from {self.origin}, and name the folder that "
+                f"holds {self.layout} with dataset.root=…, or its parent with {ENVIRONMENT}=…"
+            )
+        return path
+
+    def check(self, sequence: str, names: Collection[str], root: Path) -> None:
+        """UserError that lists what there is if `sequence` is not among `names`."""
+        if not names:
+            raise UserError(f"dataset.root={root}: no {self.name} here; it must hold {self.layout}")
+        if sequence not in names:
+            raise UserError(f"dataset.sequence={sequence}: choose one of {_listed(names)} (those in {root})")
+
+
+def _listed(names: Collection[str], most: int = 60) -> str:
+    shown = ", ".join(sorted(names)[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

@@ -1,0 +1,35 @@
+"""Rate-distortion curves on a Weights & Biases board: native charts and tables, not only pictures of them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import wandb
+
+from lightning_inr.report.curves import MEAN, METRICS, Curve, Difference
+
+
+def log_report(
+    board: Any, each: Mapping[str, Sequence[Curve]], differences: Mapping[str, Sequence[Difference]]
+) -> None:
+    """Send every metric's curves to the W&B run `board`: a chart a video, a table of points, one of differences."""
+    for metric, own in each.items():
+        for video in dict.fromkeys(curve.video for curve in own):
+            here = [curve for curve in own if curve.video == video]
+            name = "mean" if video == MEAN else video
+            board.log({f"rate_distortion/{metric}/{name}": _chart(here, metric, video)})
+        rows = [[metric, curve.video, curve.method, *point] for curve in own for point in curve.points]
+        columns: list[str | int] = ["metric", "video", "method", "bpp", metric, "setting"]
+        board.log({f"points/{metric}": wandb.Table(columns, rows)})
+        if differences[metric]:
+            table = wandb.Table(list(Difference._fields), [list(each) for each in differences[metric]])
+            board.log({f"bjontegaard/{metric}": table})
+
+
+def _chart(here: Sequence[Curve], metric: str, video: str) -> Any:
+    return wandb.plot.line_series(
+        xs=[[point.bpp for point in curve.points] for curve in here],
+        ys=[[point.quality for point in curve.points] for curve in here],
+        keys=[curve.method for curve in here],
+        title=f"{video}: {METRICS[metric]} against bits per pixel",
+        xname="bpp",
+    )

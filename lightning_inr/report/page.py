@@ -1,0 +1,68 @@
+"""One HTML page that opens without a server: charts, differences, every run, what is missing."""
+
+import html
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from lightning_inr.paths import write_text
+from lightning_inr.report.curves import METRICS, Difference
+from lightning_inr.report.runs import Missing, Run, name_methods
+
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 1200px; margin: 2em auto; padding: 0 1em; color: #222 }
+table { border-collapse: collapse; margin: 1em 0; font-size: 13px; font-variant-numeric: tabular-nums }
+th, td { padding: .25em .8em; border-bottom: 1px solid #ddd; text-align: left } td.n { text-align: right }
+svg { max-width: 100%; height: auto } .missing { color: #a00 }
+"""
+Rows = Sequence[Sequence[object]]
+
+
+def write_page(
+    target: Path,
+    charts: Mapping[str, Path],
+    differences: Mapping[str, Sequence[Difference]],
+    runs: Sequence[Run],
+    missing: Sequence[Missing],
+) -> None:
+    """Everything inside one file; `charts` and `differences` by metric, charts as SVG files."""
+    parts = [f"<h1>{len(runs)} runs</h1>"]
+    if missing:
+        parts.append('<h2 class="missing">Missing</h2>' + _table(["run", "reason"], missing))
+    for metric, chart in charts.items():
+        svg = chart.read_text()
+        parts.append(f"<h2>{METRICS[metric]} against bits per pixel</h2>" + svg[svg.index("<svg") :])
+        if differences[metric]:
+            columns = ["video", "anchor", "test", "rate at equal quality, %", "quality at equal rate"]
+            parts.append("<h3>Bjøntegaard differences</h3>" + _table(columns, differences[metric]))
+    parts.append("<h2>Runs</h2>" + _table(*_runs(runs)))
+    text = f'<!doctype html><meta charset="utf-8"><title>lightning_inr</title><style>{STYLE}</style>{"".join(parts)}\n'
+    write_text(target, text)
+
+
+def _runs(runs: Sequence[Run]) -> tuple[list[str], Rows]:
+    figures = ["bpp", "psnr", "ssim", "ms_ssim", "bytes", "params", "fit_seconds", "decode_fps"]
+    interpolated = any("held_out" in run.result for run in runs)
+    held_out = ["psnr", "blend_true", "blend_decoded", "nearest"] if interpolated else []
+    columns = ["video", "method", "rate setting", *figures, *(f"held out: {name}" for name in held_out)]
+    rows = [
+        [run.result["video"], method, run.rate_setting, *(run.result.get(name) for name in figures),
+         *(run.result.get("held_out", {}).get(name) for name in held_out)]
+        for run, method in zip(runs, name_methods(runs), strict=True)
+    ]  # fmt: skip
+    return columns, sorted(rows, key=lambda row: (str(row[0]), str(row[1]), row[3] or 0))
+
+
+def _table(columns: Sequence[str], rows: Rows) -> str:
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in columns)
+    body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
+    return f"<table><tr>{head}</tr>{body}</table>"
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "<td></td>"
+    if isinstance(value, float):
+        return f'<td class="n">{value:.4g}</td>' if abs(value) < 10 else f'<td class="n">{value:,.2f}</td>'
+    if isinstance(value, int):
+        return f'<td class="n">{value:,}</td>'
+    return f"<td>{html.escape(str(value))}</td>"

@@ -1,0 +1,71 @@
+"""Finished runs on disk, and those that should be there and are not."""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lightning_inr.paths import FAILED
+
+RATE_KNOBS = ("rank", "crf", "rate_weight", "params", "codec.bits")  # settings that move a run along its curve
+NOT_SETTINGS = ("task", "experiment", "run_dir", "device", "logger", "model", "dataset", "keep_checkpoints")
+WHICH_VIDEO = ("dataset.sequence", "dataset.path", "dataset.root")
+
+
+class Run(NamedTuple):
+    """A finished run: its folder and its result.json."""
+
+    folder: Path
+    result: dict[str, Any]
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What its command line set, by dotted name."""
+        pairs = (text.lstrip("+").split("=", 1) for text in self.result.get("overrides", []))
+        return {name: value for name, value in pairs if name not in (*NOT_SETTINGS, *WHICH_VIDEO)}
+
+    @property
+    def rate_setting(self) -> str:
+        """The settings that move it along its curve, as text; those of one point are alike for all videos."""
+        return _join({name: value for name, value in self.settings.items() if name.startswith(RATE_KNOBS)})
+
+
+class Missing(NamedTuple):
+    """A run that was begun and has no result."""
+
+    folder: Path
+    reason: str
+
+
+def collect(folders: Iterable[Path]) -> tuple[list[Run], list[Missing]]:
+    """All runs in and below `folders`, by path."""
+    runs: list[Run] = []
+    missing: list[Missing] = []
+    for folder in sorted({file.parent for root in folders for file in root.rglob("*") if _tells(file)}):
+        result, failed = folder / "result.json", folder / FAILED
+        if result.exists():
+            try:
+                runs.append(Run(folder, json.loads(result.read_text())))
+            except ValueError as error:
+                missing.append(Missing(folder, f"result.json is damaged: {error}"))
+        else:
+            missing.append(Missing(folder, failed.read_text().strip() if failed.exists() else "not finished"))
+    return runs, missing
+
+
+def name_methods(runs: Sequence[Run]) -> list[str]:
+    """For each run its model, and the settings that tell it from the other runs; rate knobs are none of them."""
+    names = sorted({name for run in runs for name in run.settings if not name.startswith(RATE_KNOBS)})
+    varying = [name for name in names if len({run.settings.get(name) for run in runs}) > 1]
+    return [
+        _join({"": run.result["model"]} | {name: run.settings[name] for name in varying if name in run.settings})
+        for run in runs
+    ]
+
+
+def _tells(file: Path) -> bool:
+    return file.name in ("result.json", "config.yaml", FAILED)
+
+
+def _join(settings: dict[str, str]) -> str:
+    return " ".join(f"{name}={value}" if name else value for name, value in settings.items())

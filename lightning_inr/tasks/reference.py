@@ -1,0 +1,103 @@
+"""Conventional codecs on the same frames, measured the same way: the file's size, the decoded RGB frames."""
+
+import json
+import math
+import os
+import time
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+from tqdm import tqdm
+
+from lightning_inr import __version__
+from lightning_inr.data.module import Frames
+from lightning_inr.data.source import VideoSource
+from lightning_inr.data.writer import Encoding, encode_video
+from lightning_inr.errors import UserError
+from lightning_inr.metrics import compare, summarise
+from lightning_inr.paths import write_text, writing
+from lightning_inr.tasks.evaluate import SECONDS_OF_TIMING
+from lightning_inr.training.loggers import command_line
+
+
+def run(cfg: DictConfig) -> None:
+    """Encode with every peer at every rate; one folder with a result.json each, finished ones are kept."""
+    os.environ.setdefault("SVT_LOG", "1")  # errors only; it fills the screen otherwise
+    source: VideoSource = instantiate(cfg.dataset)
+    frames = Frames(source, range(source.frames), None, cfg.data.memory_gib)  # read once for all encoders
+    peers: Any = OmegaConf.to_container(cfg.peers, resolve=True)
+    points = [(name, peer, crf) for name, peer in peers.items() for crf in peer["crf"]]
+    for name, peer, crf in tqdm(points, "encode", unit="file"):
+        folder = Path(cfg.run_dir) / f"{name}-crf{crf}"
+        if (folder / "result.json").exists():
+            continue
+        encoding = Encoding(peer["codec"], {**peer["options"], "crf": str(crf)})
+        result = {
+            "model": name,
+            "overrides": [f"crf={crf}", *HydraConfig.get().overrides.task],
+            "dataset": OmegaConf.to_container(cfg.dataset, resolve=True),
+            **measure_codec(frames, folder / f"video.{peer['format']}", encoding),
+            "command": command_line(),
+            "version": __version__,
+        }
+        write_text(folder / "result.json", json.dumps(result, indent=2) + "\n")
+    print(f"{len(points)} files in {cfg.run_dir}; python -m lightning_inr.run task=report runs={cfg.run_dir}")
+
+
+def measure_codec(frames: Frames, target: Path, encoding: Encoding) -> dict[str, Any]:
+    """Encode `frames` into `target`, a raw stream without a container's overhead, and measure what it decodes to."""
+    source = frames.source
+    start = time.perf_counter()
+    try:
+        with writing(target) as draft:
+            encode_video((frames.frame(number) for number in range(source.frames)), draft, source.fps, encoding)
+    except (av.FFmpegError, av.codec.codec.UnknownCodecError, ValueError) as error:
+        raise UserError(f"peers: {encoding.codec} cannot encode this: {error}; leave it out of peers") from error
+    encode_seconds = time.perf_counter() - start
+    quality = [
+        compare(frame[:, : source.height, : source.width], frames.frame(number))
+        for number, frame in enumerate(decode_stream(target))
+    ]
+    if len(quality) != source.frames:
+        raise UserError(f"{target}: {len(quality)} of {source.frames} frames come back; leave this codec out of peers")
+    size = target.stat().st_size
+    return {
+        "video": source.name,
+        "frames": source.frames,
+        "height": source.height,
+        "width": source.width,
+        "fps": source.fps,
+        "bytes": size,
+        "bpp": 8 * size / (source.frames * source.height * source.width),
+        **summarise(quality),
+        "encode_seconds": encode_seconds,
+        "decode_fps": stream_speed(target, source.frames),
+        "device": f"cpu, {torch.get_num_threads()} threads",
+    }
+
+
+def decode_stream(path: Path) -> Iterator[Tensor]:
+    """RGB frames (3, H, W) uint8 of a raw stream, in the order of display."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        for frame in container.decode(stream):
+            yield torch.from_numpy(frame.to_ndarray(format="rgb24")).permute(2, 0, 1)
+
+
+def stream_speed(path: Path, frames: int) -> float:
+    """Frames a second, from the file to RGB bytes: the fastest of the passes that fit the time."""
+    best, started = math.inf, time.perf_counter()
+    while best == math.inf or time.perf_counter() - started < SECONDS_OF_TIMING:
+        start = time.perf_counter()
+        deque(decode_stream(path), maxlen=0)
+        best = min(best, time.perf_counter() - start)
+    return frames / best

@@ -1,0 +1,35 @@
+"""Fit every stride-th frame so that the frames between come right, too."""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from lightning_inr.errors import UserError
+from lightning_inr.models.base import VideoRepresentation
+from lightning_inr.training.compression import CompressionModule
+from lightning_inr.types import FrameBatch
+
+
+class InterpolationModule(CompressionModule):
+    """The mean squared error, and `smoothness` times how far each latent lies off the line of its neighbours."""
+
+    def __init__(
+        self,
+        net: VideoRepresentation,
+        learning_rate: float = 5e-4,
+        latent_learning_rate: float = 5e-4,
+        smoothness: float = 0.0,
+    ) -> None:
+        super().__init__(net, learning_rate, latent_learning_rate)
+        if not smoothness >= 0:
+            raise UserError(f"module.smoothness={smoothness}: choose a number from 0")
+        self.smoothness = smoothness
+
+    def terms(self, prediction: Tensor, target: Tensor, batch: FrameBatch) -> dict[str, Tensor]:
+        """mse, and smoothness: of z_t against the mean of the seen neighbours' latents (Eq. 4 at β = 1/2)."""
+        terms = super().terms(prediction, target, batch)
+        if self.smoothness:
+            stride, last = self.net.video.stride, self.net.video.frames - 1
+            reach = batch.index.clamp(stride, max(stride, last - stride))  # the ends have one neighbour only
+            between = (self.net.latent(reach - stride) + self.net.latent(reach + stride)) / 2
+            terms["smoothness"] = self.smoothness * F.mse_loss(self.net.latent(reach), between)
+        return terms

@@ -1,0 +1,122 @@
+"""Curves, differences and pages from result.json files."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lightning_inr.report.charts import draw_curves
+from lightning_inr.report.curves import MEAN, Curve, Point, curves, differences
+from lightning_inr.report.latents import draw_latents, measure_walk
+from lightning_inr.report.page import write_page
+from lightning_inr.report.runs import FAILED, collect, name_methods
+from tests.conftest import write_result
+
+
+def write_sweep(folder: Path) -> None:
+    """Two methods at three ranks on two videos; the second costs twice the rate of the first."""
+    for video in ("Beauty", "Jockey"):
+        for rank in (50, 100, 200):
+            for model, cost in (("latent_inr", 1.0), ("nerv", 2.0)):
+                overrides = [f"rank={rank}", f"dataset.sequence={video}", f"model={model}", "dataset=uvg"]
+                psnr = 30 + rank / 50 + (video == "Jockey")
+                write_result(folder / f"{model}{rank}{video}", model=model, video=video, bpp=cost * rank / 1000,
+                             psnr=psnr, overrides=overrides, rank=rank)  # fmt: skip
+
+
+def test_curves_a_video_and_their_mean(tmp_path: Path) -> None:
+    write_sweep(tmp_path)
+    runs, missing = collect([tmp_path])
+    assert (len(runs), missing) == (12, [])
+    found = {(curve.method, curve.video): curve for curve in curves(runs, "psnr")}
+    assert set(found) == {(m, v) for m in ("latent_inr", "nerv") for v in ("Beauty", "Jockey", MEAN)}
+    assert [point.bpp for point in found["nerv", "Beauty"].points] == [0.1, 0.2, 0.4]
+    assert [point.quality for point in found["latent_inr", MEAN].points] == [31.5, 32.5, 34.5]
+    assert curves(runs, "ms_ssim") == []
+
+
+def test_twice_the_rate_is_a_difference_of_100_percent(tmp_path: Path) -> None:
+    write_sweep(tmp_path)
+    between = differences(curves(collect([tmp_path])[0], "psnr"))
+    found = {(each.video, each.anchor, each.test): each for each in between}
+    assert found["Beauty", "latent_inr", "nerv"].rate == pytest.approx(100, abs=0.1)
+    assert found[MEAN, "nerv", "latent_inr"].rate == pytest.approx(-50, abs=0.1)
+    assert found["Jockey", "nerv", "latent_inr"].quality > 0.5  # type: ignore[operator]
+
+
+def test_curves_that_do_not_meet_have_no_difference() -> None:
+    low = Curve("low", "v", [Point(0.1, 20.0, "a"), Point(0.2, 21.0, "b")])
+    high = Curve("high", "v", [Point(0.5, 30.0, "a"), Point(0.9, 31.0, "b")])
+    lonely = Curve("lonely", "v", [Point(0.15, 20.5, "a")])
+    assert all(each.rate is None and each.quality is None for each in differences([low, high, lonely]))
+
+
+def test_a_point_that_a_cheaper_one_beats_does_not_break_the_difference() -> None:
+    plain = Curve("plain", "v", [Point(0.1, 20.0, "a"), Point(0.2, 22.0, "b"), Point(0.4, 24.0, "c")])
+    bent = Curve("bent", "v", sorted([*plain.points, Point(0.3, 21.0, "x")]))
+    assert differences([plain, bent])[0].rate == pytest.approx(0, abs=1e-6)
+
+
+def test_settings_that_vary_name_the_method_and_the_rate_knobs_do_not(tmp_path: Path) -> None:
+    for rank in (4, 8):
+        for sigma in ("tanh", "sigmoid"):
+            write_result(tmp_path / f"{rank}{sigma}", overrides=[f"rank={rank}", f"model.modulation={sigma}", "seed=1"])
+    names = name_methods(collect([tmp_path])[0])
+    assert set(names) == {"latent_inr model.modulation=tanh", "latent_inr model.modulation=sigmoid"}
+
+
+def test_what_failed_and_what_never_ended_is_named(tmp_path: Path) -> None:
+    write_result(tmp_path / "good")
+    for name in ("failed", "killed", "broken"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "failed" / FAILED).write_text("rank=500: choose less\n")
+    (tmp_path / "killed" / "config.yaml").write_text("rank: 8\n")
+    (tmp_path / "broken" / "result.json").write_text("{")
+    runs, missing = collect([tmp_path])
+    assert len(runs) == 1
+    reasons = {absent.folder.name: absent.reason for absent in missing}
+    assert reasons["failed"] == "rank=500: choose less"
+    assert reasons["killed"] == "not finished"
+    assert "damaged" in reasons["broken"]
+
+
+def test_the_page_stands_alone(tmp_path: Path) -> None:
+    write_sweep(tmp_path)
+    (tmp_path / "lost").mkdir()
+    (tmp_path / "lost" / FAILED).write_text("out of <memory>\n")
+    runs, missing = collect([tmp_path])
+    own = curves(runs, "psnr")
+    chart = draw_curves(own, "psnr", tmp_path / "chart")[-1]
+    write_page(tmp_path / "report.html", {"psnr": chart}, {"psnr": differences(own)}, runs, missing)
+    page = (tmp_path / "report.html").read_text()
+    assert "<svg" in page
+    assert "out of &lt;memory&gt;" in page
+    assert not re.search(r'(src|href)="(?!#)', page.replace("xlink:href", "xlink"))
+    assert page.count("<tr>") > 12 + 1
+
+
+def test_more_videos_than_panels_are_said(tmp_path: Path) -> None:
+    for number in range(14):
+        write_result(tmp_path / str(number), video=f"v{number:02d}")
+    own = curves(collect([tmp_path])[0], "psnr")
+    assert len(draw_curves(own, "psnr", tmp_path / "chart")) == 2
+
+
+def test_latents_on_a_line_walk_through_time_and_noise_does_not(tmp_path: Path) -> None:
+    import numpy as np
+
+    line = np.arange(30)[:, None] * np.ones((1, 4))
+    noise = np.random.default_rng(0).normal(size=(30, 4))
+    assert measure_walk(line.astype(np.float32)).correlation == pytest.approx(1)
+    assert abs(measure_walk(noise.astype(np.float32)).correlation) < 0.2
+    assert measure_walk(line.astype(np.float32)).step < 0.2 < measure_walk(noise.astype(np.float32)).step
+    assert measure_walk(np.ones((5, 2), np.float32)) == (0, 0)
+    draw_latents({"line": line.astype(np.float32)}, tmp_path / "latents.png")
+    assert (tmp_path / "latents.png").stat().st_size > 5000
+
+
+def test_write_result_matches_what_a_fit_writes(tmp_path: Path) -> None:
+    result: dict[str, Any] = json.loads(write_result(tmp_path / "one").read_text())
+    assert {"model", "video", "bpp", "psnr", "ssim", "ms_ssim", "overrides", "rank"} <= set(result)

@@ -1,0 +1,70 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from lightning_inr.data.source import VideoSource
+from lightning_inr.models.base import VideoRepresentation
+from lightning_inr.tasks.held_out import measure_held_out
+from lightning_inr.types import VideoShape
+
+
+class Tensors(VideoSource):
+    """A video in memory."""
+
+    name = "tensors"
+
+    def __init__(self, frames: Tensor) -> None:
+        self.data, self.fps = frames, 25.0
+        self.frames, _, self.height, self.width = frames.shape
+
+    def read(self, index: int) -> Tensor:
+        return self.data[index]
+
+
+class Paints(Tensors):
+    """Stands in for a decoded model."""
+
+    def __init__(self, frames: Tensor, stride: int) -> None:
+        super().__init__(frames)
+        self.video = VideoShape(*self.shape[:4], stride=stride)
+
+    def render(self, index: range) -> list[Tensor]:
+        return [self.data[number] for number in index]
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    return float(10 * np.log10(255**2 / np.mean((a.astype(float) - b.astype(float)) ** 2)))
+
+
+@pytest.mark.parametrize("stride", [2, 4])
+def test_every_floor_is_what_numpy_says(tmp_path: Path, stride: int) -> None:
+    true = torch.randint(0, 255, (9, 3, 8, 10), dtype=torch.uint8)
+    decoded = (true.int() + torch.randint(-9, 9, true.shape)).clamp(0, 255).to(torch.uint8)
+    model: VideoRepresentation = Paints(decoded, stride)  # type: ignore[assignment]
+    found = measure_held_out(model, Tensors(true), tmp_path / "strip.png")
+
+    t, d = true.numpy(), decoded.numpy()
+    held = [n for n in range(9) if n % stride]
+    blends = {n: ((n // stride) * stride, n % stride / stride) for n in held}
+
+    def blend(frames: np.ndarray, n: int) -> np.ndarray:
+        first, share = blends[n]
+        return np.round((1 - share) * frames[first].astype(float) + share * frames[first + stride])
+
+    nearest = {n: stride * (n // stride if n % stride <= stride / 2 else n // stride + 1) for n in held}
+    expected = {
+        "psnr": [psnr(d[n], t[n]) for n in held],
+        "blend_true": [psnr(blend(t, n), t[n]) for n in held],
+        "blend_decoded": [psnr(blend(d, n), t[n]) for n in held],
+        "nearest": [psnr(t[nearest[n]], t[n]) for n in held],
+    }
+    for name, values in expected.items():
+        assert found["held_out"][name] == pytest.approx(np.mean(values), abs=1e-3), name
+        errors = [10 ** (-value / 10) for value in values]
+        assert found["held_out"][f"{name}_mean_mse"] == pytest.approx(-10 * np.log10(np.mean(errors)), abs=1e-3)
+    seen = [psnr(d[n], t[n]) for n in range(0, 9, stride)]
+    assert found["seen"]["psnr"] == pytest.approx(np.mean(seen), abs=1e-3)
+    assert (tmp_path / "strip.png").stat().st_size > 5000
