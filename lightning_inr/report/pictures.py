@@ -1,6 +1,5 @@
 """The pictures of one run: source beside decoded, and the training curves."""
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -61,11 +60,11 @@ def draw_strip(first: int, source: Tensor, guesses: Mapping[str, Tensor], target
     _save(figure, target)
 
 
-def draw_resolutions(heights: Sequence[int], fps: Mapping[str, Sequence[float | None]], target: Path) -> None:
+def draw_resolutions(heights: Sequence[int], fps: Mapping[str, Sequence[float]], target: Path) -> None:
     """Decoding speed against the height of the frame, a line a decoder, as a PNG."""
     figure, axis = plt.subplots(figsize=(5.6, 4), layout="constrained")
     for name, values in fps.items():
-        axis.plot(heights, [math.nan if value is None else value for value in values], marker="o", label=name)
+        axis.plot(heights, values, marker="o", label=name)
     axis.set(xlabel="height (pixels)", ylabel="frames/s", xscale="log", yscale="log", xticks=heights)
     axis.set_xticks(heights, [str(height) for height in heights])
     axis.minorticks_off()

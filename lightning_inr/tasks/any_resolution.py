@@ -1,6 +1,7 @@
 """One file at several sizes: how fast, and how good beside its resized native decode (Latent-INR, Fig. 4)."""
 
 import json
+import math
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
@@ -51,10 +52,7 @@ def run(cfg: DictConfig) -> None:
     numbers = range(0, model.video.frames, -(-model.video.frames // cfg.frames))
     rows = [at_size(model, factor, dataset, numbers, folder) for factor in tqdm(cfg.factors, "sizes", leave=False)]
     write_text(folder / "any_resolution.json", json.dumps([row._asdict() for row in rows], indent=2) + "\n")
-    speeds: dict[str, list[float | None]] = {
-        "this file": [row.fps for row in rows],
-        "x265 medium": [row.x265_fps for row in rows],
-    }
+    speeds = {"this file": [row.fps for row in rows], "x265 medium": [row.x265_fps or math.nan for row in rows]}
     draw_resolutions([row.height for row in rows], speeds, folder / "any_resolution.png")
     _print_table(rows)
 
