@@ -75,6 +75,14 @@ def write_images(folder: Path, video: Tensor, mode: str = "RGB") -> Path:
     return folder
 
 
+def write_yuv(path: Path, video: Tensor) -> Path:
+    """Headerless planar 4:2:0, as UVG and MCL-JCV come."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pictures = [av.VideoFrame.from_ndarray(np.ascontiguousarray(frame.permute(1, 2, 0)), "rgb24") for frame in video]
+    path.write_bytes(b"".join(picture.reformat(format="yuv420p").to_ndarray().tobytes() for picture in pictures))
+    return path
+
+
 def write_mp4(path: Path, video: Tensor, fps: int = 25) -> Path:
     """An H.264 file as cameras and FFmpeg make it."""
     with av.open(str(path), "w") as container:

@@ -8,6 +8,8 @@ import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_inr.models import blueprint
@@ -48,6 +50,18 @@ def test_every_file_composes_and_builds(group: str, name: str) -> None:
         assert hydra.utils.get_method(cfg.logger._target_)
     assert hydra.utils.get_method(cfg.dataset._target_)
     assert not OmegaConf.missing_keys(cfg.model)
+
+
+@pytest.mark.parametrize("name", GROUPS["experiment"])
+def test_what_an_experiment_sweeps_over_is_read_as_choices(name: str) -> None:
+    cfg = compose(f"experiment={name}")
+    params = cfg.hydra.sweeper.params or {}
+    assert bool(params) == (cfg.hydra.mode == RunMode.MULTIRUN)
+    for key, values in params.items():
+        override = OverridesParser.create().parse_override(f"{key}={values}")
+        assert override.is_sweep_override()
+        for value in override.sweep_string_iterator():
+            compose(f"experiment={name}", f"{key}={value}")
 
 
 def test_every_group_has_a_choice() -> None:

@@ -15,10 +15,21 @@ from lightning_inr.types import FrameBatch, Window, crop
 
 
 class Frames(Dataset[FrameBatch]):
-    """The frames `seen` of a source as uint8, held in memory where they fit `memory_gib`."""
+    """The frames `seen` of a source as uint8, held in memory where they fit `memory_gib`.
 
-    def __init__(self, source: VideoSource, seen: range, window: tuple[int, int] | None, memory_gib: float) -> None:
-        self.source, self.seen, self.window = source, seen, window
+    A share `between` of the batches shows, for each frame, its blend with the next seen one, at the position
+    between the two.
+    """
+
+    def __init__(
+        self,
+        source: VideoSource,
+        seen: range,
+        window: tuple[int, int] | None = None,
+        memory_gib: float = 4.0,
+        between: float = 0.0,
+    ) -> None:
+        self.source, self.seen, self.window, self.between = source, seen, window, between
         size = (len(seen), source.height, source.width, 3)
         fits = math.prod(size) <= memory_gib * 2**30
         # Read in order: a compressed video decodes each frame once, while at random it seeks for every one.
@@ -30,7 +41,9 @@ class Frames(Dataset[FrameBatch]):
     def __getitems__(self, indices: list[int]) -> FrameBatch:
         """A whole batch at once: one window for all its frames."""
         frames = torch.stack([self.frame(index) for index in indices])
-        index = torch.tensor([self.seen[index] for index in indices])
+        index = torch.tensor([self.seen[index] for index in indices], dtype=torch.float32)
+        if self.between and len(self.seen) > 1 and torch.rand(()) < self.between:
+            index, frames = self._blend(indices, frames)
         if self.window is None:
             return FrameBatch(index, frames)
         window = self._random_window(*self.window)
@@ -39,6 +52,15 @@ class Frames(Dataset[FrameBatch]):
     def frame(self, index: int) -> Tensor:
         """The `index`-th seen frame, (3, H, W) uint8."""
         return self.source.read(self.seen[index]) if self.memory is None else self.memory[index].permute(2, 0, 1)
+
+    def _blend(self, indices: list[int], frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Positions between these seen frames and the next ones, and the frames blended so."""
+        neighbours = [index + 1 if index + 1 < len(self.seen) else index - 1 for index in indices]
+        after = torch.stack([self.frame(index) for index in neighbours])
+        share = torch.rand(len(indices))
+        here, there = (torch.tensor([float(self.seen[index]) for index in each]) for each in (indices, neighbours))
+        blended = torch.lerp(frames.float(), after.float(), share[:, None, None, None]).round_().to(torch.uint8)
+        return torch.lerp(here, there, share), blended
 
     def _random_window(self, height: int, width: int) -> Window:
         top = int(torch.randint(0, self.source.height - height + 1, ()))
@@ -57,15 +79,18 @@ class FrameDataModule(L.LightningDataModule):
         window: tuple[int, int] | None = None,
         memory_gib: float = 4.0,
         workers: int = 0,
+        between: float = 0.0,
     ) -> None:
         super().__init__()
         if not batch_size >= 1:
             raise UserError(f"data.batch_size={batch_size}: choose a whole number from 1")
+        if not 0 <= between < 1:
+            raise UserError(f"data.between={between}: choose a share of the steps, from 0 to below 1")
         if window is not None:
             window = (min(window[0], source.height), min(window[1], source.width))
         seen = source.shape._replace(stride=stride).seen
         self.batch_size, self.workers = min(batch_size, len(seen)), workers
-        self.frames = Frames(source, seen, window, memory_gib)
+        self.frames = Frames(source, seen, window, memory_gib, between)
 
     def train_dataloader(self) -> DataLoader[FrameBatch]:
         """Every seen frame once an epoch, in random order."""

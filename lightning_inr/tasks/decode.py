@@ -24,7 +24,7 @@ def run(cfg: DictConfig) -> None:
     frames_at = model.render(index, size)
     painted = tqdm(frames_at, total=len(index), desc="decode", unit="frame", disable=len(index) < 100)
     first = frames.start + 1 if slowdown == 1 else 1  # PNGs keep the numbers their frames have in the video
-    write_frames(painted, target, model.video.fps, first)
+    write_frames(painted, target, parse_fps(cfg.fps, model.video.fps), first)
     print(f"{len(index)} frames -> {target}")
 
 
@@ -56,6 +56,15 @@ def parse_size(text: Any) -> tuple[int, int] | None:
     if match is None or not all(1 <= int(side) <= 2**14 for side in match.groups()):
         raise UserError(f"size={text}: give HEIGHTxWIDTH up to {2**14} a side, as in size=720x1280")
     return int(match[1]), int(match[2])
+
+
+def parse_fps(value: Any, own: float) -> float:
+    """Frames a second of the video that is written, or null for the video's `own`."""
+    if value is None:
+        return own
+    if not isinstance(value, int | float) or not 0.1 <= value <= 1000:
+        raise UserError(f"fps={value}: give a number from 0.1 to 1000")
+    return float(value)
 
 
 def parse_slowdown(value: Any) -> int:

@@ -81,7 +81,8 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         "version": __version__,
     }
     write_text(folder / "result.json", json.dumps(result, indent=2) + "\n")
-    log_result(loggers, result, folder / "comparison.png")
+    shown = [folder / name for name in ("comparison.png", "strip.png")]
+    log_result(loggers, result, [picture for picture in shown if picture.exists()])
     if not cfg.keep_checkpoints:
         _checkpoint(folder).unlink(missing_ok=True)
     print(f"{table(result)}\nlook at {folder}: comparison.png, decoded.mp4, training.png, result.json")

@@ -48,9 +48,12 @@ def measure_held_out(
 
 def _gaps(model: VideoRepresentation, source: VideoSource) -> Iterator[Gap]:
     stride = model.video.stride
+    end = source.read(0)  # read once: going back would decode a compressed video anew from its last key frame
     for first in tqdm(model.video.seen[:-1], "held out", leave=False, unit="gap"):
         numbers = range(first, first + stride + 1)
-        yield Gap(first, torch.stack([source.read(n) for n in numbers]), torch.stack(list(model.render(numbers))))
+        true = [end, *(source.read(number) for number in numbers[1:])]
+        end = true[-1]
+        yield Gap(first, torch.stack(true), torch.stack(list(model.render(numbers))))
 
 
 def _guesses(gap: Gap) -> Mapping[str, Tensor]:

@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +29,21 @@ def command_line() -> str:
     return shlex.join(["python", "-m", "lightning_inr.run", *sys.argv[1:]])
 
 
-def log_result(loggers: list[Logger], result: dict[str, Any], picture: Path) -> None:
-    """The figures of a finished fit, as summary where the logger has one, and the comparison."""
+def log_result(loggers: list[Logger], result: dict[str, Any], pictures: Sequence[Path]) -> None:
+    """The figures of a finished fit, as summary where the logger has one, and its pictures."""
     figures = {key: value for key, value in result.items() if isinstance(value, int | float | str)}
     figures |= {f"held_out/{key}": value for key, value in result.get("held_out", {}).items()}
     for logger in loggers:
         if isinstance(logger, WandbLogger):
             logger.experiment.summary.update(figures)
-            logger.log_image("comparison", [str(picture)])
+            for picture in pictures:
+                logger.log_image(picture.stem, [str(picture)])
             logger.experiment.finish()  # or the next job of a sweep would go on with this run
         else:
             numbers = {key: value for key, value in figures.items() if not isinstance(value, str)}
             logger.log_metrics({f"result/{key}": value for key, value in numbers.items()})
         if isinstance(logger, TensorBoardLogger):
-            pixels = np.asarray(Image.open(picture).convert("RGB"))
-            logger.experiment.add_image("comparison", pixels, dataformats="HWC")
+            for picture in pictures:
+                pixels = np.asarray(Image.open(picture).convert("RGB"))
+                logger.experiment.add_image(picture.stem, pixels, dataformats="HWC")
         logger.finalize("success")

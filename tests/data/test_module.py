@@ -35,6 +35,24 @@ def test_frames_become_floats_on_the_device_only(images: Path) -> None:
     assert batch.frames.max() <= 1
 
 
+def test_only_every_second_frame_is_seen(images: Path) -> None:
+    batches = list(FrameDataModule(open_source(str(images)), stride=2).train_dataloader())
+    assert sorted(float(batch.index) for batch in batches) == [0, 2, 4]
+    for batch in batches:
+        assert torch.equal(batch.frames[0], moving_square()[int(batch.index)])
+
+
+def test_blends_lie_where_they_say(images: Path) -> None:
+    data = FrameDataModule(open_source(str(images)), stride=2, batch_size=3, between=0.99)
+    for batch in data.train_dataloader():
+        for position, frame in zip(batch.index, batch.frames, strict=True):
+            before = int(position) // 2 * 2
+            first, last = moving_square()[before].float(), moving_square()[min(before + 2, 4)].float()
+            assert (frame - torch.lerp(first, last, (position - before) / 2)).abs().max() <= 1
+    with pytest.raises(UserError, match=r"data.between=1: choose a share"):
+        FrameDataModule(open_source(str(images)), between=1)
+
+
 def test_wrong_batch_size(images: Path) -> None:
     with pytest.raises(UserError, match="batch_size=0"):
         FrameDataModule(open_source(str(images)), batch_size=0)

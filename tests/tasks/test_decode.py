@@ -11,7 +11,7 @@ from lightning_inr.codec import Codec
 from lightning_inr.data.file import open_source
 from lightning_inr.errors import UserError
 from lightning_inr.models.base import VideoRepresentation
-from lightning_inr.tasks.decode import parse_frames, parse_size, parse_slowdown, positions
+from lightning_inr.tasks.decode import parse_fps, parse_frames, parse_size, parse_slowdown, positions
 from lightning_inr.types import VideoShape
 from tests.conftest import Outcome, small_model
 
@@ -70,6 +70,13 @@ def test_another_size_and_slow_motion(cli: Cli, bitstream: Path) -> None:
     assert np.abs(shrunk - native["00002.png"]).mean() < 3
 
 
+def test_twice_the_frame_rate(cli: Cli, bitstream: Path) -> None:
+    outcome = cli("task=decode", f"bitstream={bitstream}", "out=out.mp4", "slowdown=2", "fps=50")
+    assert outcome.code == 0, outcome.err
+    source = open_source("out.mp4")
+    assert (source.frames, source.fps) == (23, 50)
+
+
 def test_positions_of_slow_motion() -> None:
     assert positions(range(3, 6), 1) == [3, 4, 5]
     assert positions(range(3, 5), 4) == [3, 3.25, 3.5, 3.75, 4]
@@ -88,6 +95,10 @@ def test_options_are_read_strictly() -> None:
     for size in ("720", "0x5", "99999x9", "axb"):
         with pytest.raises(UserError, match="HEIGHTxWIDTH"):
             parse_size(size)
+    assert (parse_fps(None, 25.0), parse_fps(50, 25.0)) == (25, 50)
+    for fps in (0, -1, "fast"):
+        with pytest.raises(UserError, match=f"fps={fps}: give a number"):
+            parse_fps(fps, 25.0)
     for slowdown in (0, 1.5, "fast"):
         with pytest.raises(UserError, match=f"slowdown={slowdown}"):
             parse_slowdown(slowdown)

@@ -14,7 +14,7 @@ from lightning_inr.codec import Codec
 from lightning_inr.data.writer import Encoding, encode_video
 from lightning_inr.tasks.reference import decode_stream
 from lightning_inr.types import VideoShape
-from tests.conftest import SMALL_OVERRIDES, Outcome, moving_square, small_model, write_images, write_result
+from tests.conftest import SMALL_OVERRIDES, Outcome, moving_square, small_model, write_images, write_result, write_yuv
 
 Cli = Callable[..., Outcome]
 WITHOUT_RANK = [each for each in SMALL_OVERRIDES if not each.startswith("rank")]
@@ -68,6 +68,23 @@ def test_a_sweep_in_weights_and_biases(cli: Cli, images: Path, monkeypatch: pyte
     assert len(charts["points/psnr"].data) == 2
     assert len(list(Path("sweep").glob("*/wandb/offline-run-*"))) == 2
     assert len(list(Path("sweep").glob("wandb/offline-run-*"))) == 1
+
+
+def test_the_papers_sweep_over_uvg(cli: Cli, tmp_path: Path) -> None:
+    for name in ("Beauty", "Jockey"):
+        write_yuv(tmp_path / "UVG" / f"{name}_64x48_120fps_420_8bit_YUV.yuv", moving_square(3))
+    small = ["model.width=16", "model.latent_dim=8", "model.hyper_width=8", "model.encoding.log2_entries=6"]
+    small += ["max_epochs=1", "run_dir=sweep", f"dataset.root={tmp_path}/UVG"]
+    outcome = cli("-m", "experiment=uvg_rd", "rank=2,8", "dataset.sequence=Beauty,Jockey", *small)
+    assert outcome.code == 0, outcome.err
+    rows = list(csv.DictReader(Path("sweep/runs.csv").read_text().splitlines()))
+    assert {(row["video"], row["rank"], row["method"]) for row in rows} == {
+        (video, rank, "latent_inr") for video in ("Beauty", "Jockey") for rank in ("2", "8")
+    }
+    results = [json.loads(file.read_text()) for file in Path("sweep").rglob("result.json")]
+    assert {result["matrix"] for result in results} == {"bt601"}
+    assert {(result["frames"], result["height"], result["width"]) for result in results} == {(3, 48, 64)}
+    assert "mean of all videos" in Path("sweep/report.html").read_text()
 
 
 def test_an_experiment_that_sweeps_by_itself(cli: Cli, images: Path) -> None:

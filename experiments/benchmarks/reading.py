@@ -1,0 +1,55 @@
+"""Reading 1080p: the DataModule beside decord alone, both in order and from one H.264 file, in turns.
+
+python experiments/benchmarks/reading.py
+"""
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import decord
+
+from lightning_inr.data.bunny import open_bunny
+from lightning_inr.data.file import open_source
+from lightning_inr.data.module import FrameDataModule
+from lightning_inr.data.writer import write_frames
+
+ROUNDS = 5
+
+
+def main() -> None:
+    """Print frames a second of each, and their ratio."""
+    with tempfile.TemporaryDirectory() as folder:
+        clip = Path(folder) / "clip.mp4"
+        source = open_bunny(height=1080)
+        write_frames((source.read(number) for number in range(source.frames)), clip, source.fps)
+        ways: dict[str, Callable[[Path], int]] = {"decord alone": by_decord, "DataModule": by_data_module}
+        seconds = {name: min(timed(way, clip) for _ in range(ROUNDS)) for name, way in ways.items()}
+        speeds = {name: source.frames / value for name, value in seconds.items()}
+    for name, speed in speeds.items():
+        print(f"{name:<14}{speed:8.1f} frames/s")
+    print(f"{'ratio':<14}{speeds['DataModule'] / speeds['decord alone']:8.3f}")
+
+
+def timed(way: Callable[[Path], int], clip: Path) -> float:
+    """Seconds from opening the file to having all frames as bytes."""
+    start = time.perf_counter()
+    way(clip)
+    return time.perf_counter() - start
+
+
+def by_decord(clip: Path) -> int:
+    """Each frame as an array, dropped at once."""
+    reader = decord.VideoReader(str(clip))
+    return sum(reader[number].asnumpy().shape[0] > 0 for number in range(len(reader)))
+
+
+def by_data_module(clip: Path) -> int:
+    """As a fit reads them: kept."""
+    return len(FrameDataModule(open_source(str(clip))).frames)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
