@@ -49,6 +49,10 @@ def test_what_the_readme_shows_is_there(path: str) -> None:
 def test_options_named_in_the_readme_exist() -> None:
     for name in re.findall(r"`model=(\w+)`", README):
         assert (ROOT / "conf" / "model" / f"{name}.yaml").exists()
+    for name in re.findall(r"experiment=(\w+)|`(ablation_\w+)`", README):
+        assert (ROOT / "conf" / "experiment" / f"{''.join(name)}.yaml").exists()
+    for name in re.findall(r"`task=(\w+)", README):
+        assert (ROOT / "conf" / "task" / f"{name}.yaml").exists()
     for folder in ("tasks", "training", "report", "codec", "models", "data", "nn"):
         assert f"  {folder}/" in README
         assert (ROOT / "lightning_inr" / folder).is_dir()

@@ -22,6 +22,8 @@ class InterpolationModule(CompressionModule):
         super().__init__(net, learning_rate, latent_learning_rate)
         if not smoothness >= 0:
             raise UserError(f"module.smoothness={smoothness}: choose a number from 0")
+        if smoothness and type(net).latent is VideoRepresentation.latent:
+            raise UserError(f"module.smoothness={smoothness:g}: {type(net).__name__} has no latents; choose 0")
         self.smoothness = smoothness
 
     def terms(self, prediction: Tensor, target: Tensor, batch: FrameBatch) -> dict[str, Tensor]:

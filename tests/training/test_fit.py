@@ -13,10 +13,12 @@ from lightning_inr.codec import Codec, decode
 from lightning_inr.data.file import open_source
 from lightning_inr.data.module import FrameDataModule
 from lightning_inr.errors import UserError
+from lightning_inr.models.latent_inr import LatentINR
 from lightning_inr.training.callbacks import Budget, History, QuantizationAware, resume_checkpoint
 from lightning_inr.training.compression import CompressionModule
 from lightning_inr.training.fit import FitModule
-from lightning_inr.types import FrameBatch
+from lightning_inr.training.interpolation import InterpolationModule
+from lightning_inr.types import FrameBatch, VideoShape
 from tests.conftest import small_model
 
 
@@ -158,3 +160,21 @@ def test_a_loss_that_is_no_number_stops_the_fit_and_keeps_the_checkpoint(images:
     kept = torch.load(tmp_path / "last.ckpt", weights_only=True)
     assert 55 <= kept["global_step"] <= 60
     assert all(torch.isfinite(tensor).all() for tensor in kept["state_dict"].values())
+
+
+def test_smoothness_pulls_latents_towards_the_line_of_their_neighbours() -> None:
+    net = small_model(video=VideoShape(9, 22, 30, 25.0, stride=2))
+    assert isinstance(net, LatentINR)
+    module = InterpolationModule(net, smoothness=2.0)
+    batch = FrameBatch(torch.tensor([4.0]), torch.rand(1, 3, 22, 30))
+    terms = module.terms(*module.view(batch), batch)
+    with torch.no_grad():
+        off = net.latents[2] - (net.latents[1] + net.latents[3]) / 2
+    assert float(terms["smoothness"]) == pytest.approx(2 * float(off.square().mean()), rel=1e-5)
+    terms["smoothness"].backward()
+    assert net.latents.grad is not None
+    assert net.latents.grad[2].dot(off) > 0
+    with pytest.raises(UserError, match=r"module.smoothness=2: NeRV has no latents; choose 0"):
+        InterpolationModule(small_model("nerv"), smoothness=2.0)
+    with pytest.raises(UserError, match=r"module.smoothness=-1"):
+        InterpolationModule(net, smoothness=-1)
