@@ -2,7 +2,6 @@
 
 import csv
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -99,16 +98,14 @@ def test_an_experiment_that_sweeps_by_itself(cli: Cli, images: Path) -> None:
     assert len({row["psnr"] for row in rows}) == 1  # the same network, coded twice
 
 
-def test_a_report_of_200_runs_takes_seconds(cli: Cli, tmp_path: Path) -> None:
+def test_a_report_of_200_runs(cli: Cli, tmp_path: Path) -> None:
     for number in range(200):
         rank, video = 50 * (1 + number % 5), f"video{number // 20}"
         model = "latent_inr" if number % 20 < 10 else "nerv"
         figures = {"model": model, "video": video, "bpp": rank / 1000, "psnr": 30 + rank / 50, "ms_ssim": 0.9}
         write_result(tmp_path / "runs" / str(number), overrides=[f"rank={rank}", f"seed={number % 2}"], **figures)
-    start = time.perf_counter()
     outcome = cli("task=report", "runs=runs", "out=report")
     assert outcome.code == 0, outcome.err
-    assert time.perf_counter() - start < 120  # experiments/ holds the figure; this is for a hang
     assert len(Path("report/runs.csv").read_text().splitlines()) == 201
 
 
