@@ -5,6 +5,7 @@ python -m lightning_inr.run [-m] [task=fit|decode|evaluate|info|…] [option=val
 
 import importlib
 import os
+import re
 import sys
 import time
 import traceback
@@ -47,8 +48,8 @@ def job_of_a_sweep(cfg: DictConfig) -> None:
     """One that fails leaves a note in its folder, and the sweep goes on."""
     job = HydraConfig.get()
     root = cfg.run_dir or job.sweep.dir
-    # A value may be a path; the jobs of a sweep never share a folder, nor lie in each other's.
-    name = (job.job.override_dirname or str(job.job.num)).replace("/", "_")
+    # A folder for each setting, found again when the sweep is; in a name that a command line takes as it stands.
+    name = re.sub(r"[^\w.+-]+", "_", (job.job.override_dirname or str(job.job.num)).replace("=", "-"))
     cfg.run_dir = os.path.join(root, name)
     if cfg.get("logger") is not None and "group" in cfg.logger and cfg.logger.group is None:
         cfg.logger.group, cfg.logger.name = os.path.basename(root), name
