@@ -1,4 +1,4 @@
-"""The two ways a wish can fail through no fault of the code."""
+"""The ways a wish can fail through no fault of the code."""
 
 
 class UserError(ValueError):
@@ -7,3 +7,7 @@ class UserError(ValueError):
 
 class BitstreamError(UserError):
     """A `.linr` file is damaged, foreign, or newer than this version."""
+
+
+class InterruptedFitError(UserError):
+    """The user stopped the work; what was begun can be gone on with."""

@@ -19,7 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from lightning_inr.errors import UserError
+from lightning_inr.errors import InterruptedFitError, UserError
 from lightning_inr.paths import FAILED, config_dir, write_text
 
 TRACEBACK = os.environ.get("HYDRA_FULL_ERROR") == "1"
@@ -61,6 +61,8 @@ def job_of_a_sweep(cfg: DictConfig) -> None:
         if TRACEBACK or not _is_users(error):
             traceback.print_exc()
         print(f"error: {_line(error)}", file=sys.stderr)
+        if isinstance(error, InterruptedFitError):
+            sys.exit(130)  # the whole sweep, and not this job alone
         write_text(failed, _line(error) + "\n")
         return
     if os.path.exists(failed):  # of an earlier attempt

@@ -19,7 +19,7 @@ from lightning_inr.codec import Codec
 from lightning_inr.data.module import FrameDataModule
 from lightning_inr.data.source import VideoSource
 from lightning_inr.devices import choose_device, fast_bfloat16
-from lightning_inr.errors import UserError
+from lightning_inr.errors import InterruptedFitError, UserError
 from lightning_inr.models import build
 from lightning_inr.paths import write_bytes, write_text
 from lightning_inr.report.pictures import draw_training
@@ -148,7 +148,7 @@ def _fit(trainer: L.Trainer, module: FitModule, data: FrameDataModule, folder: P
     try:
         trainer.fit(module, data, ckpt_path=begun if begun.exists() else None, weights_only=True)
     except SystemExit as stop:  # so Lightning ends on Ctrl-C
-        raise UserError(f"interrupted; the same command with run_dir={folder} goes on from there") from stop
+        raise InterruptedFitError(f"interrupted; the same command with run_dir={folder} goes on from there") from stop
     except OSError as error:
         raise UserError(f"cannot write in {folder}: {error.strerror or error}; free some space and go on") from error
 

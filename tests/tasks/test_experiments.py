@@ -11,6 +11,7 @@ import torch
 
 from lightning_inr.codec import Codec
 from lightning_inr.data.writer import Encoding, encode_video
+from lightning_inr.errors import InterruptedFitError
 from lightning_inr.tasks.reference import decode_stream
 from lightning_inr.types import VideoShape
 from tests.conftest import SMALL_OVERRIDES, Outcome, moving_square, small_model, write_images, write_result, write_yuv
@@ -35,6 +36,20 @@ def test_a_sweep_ends_with_its_report_and_goes_on_past_a_failed_job(cli: Cli, im
     again = cli(*[each.replace("2,99,4", "2,4") for each in command], "dataset.fps=null")
     assert again.code == 1  # the folder of rank 99 is still there, and still failed
     assert "missing: " in again.out
+
+
+def test_an_interruption_ends_the_whole_sweep(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[object] = []
+
+    def interrupted(cfg: object) -> None:
+        begun.append(cfg)
+        raise InterruptedFitError("interrupted; the same command goes on")
+
+    monkeypatch.setattr("lightning_inr.tasks.info.run", interrupted)
+    outcome = cli("-m", "task=info", "bitstream=a.linr,b.linr", "run_dir=sweep")
+    assert (outcome.code, len(begun)) == (130, 1)
+    assert "interrupted; the same command goes on" in outcome.error
+    assert not Path("sweep").exists()
 
 
 def test_a_sweep_in_weights_and_biases(cli: Cli, images: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
