@@ -42,7 +42,8 @@ def paint(logits: Tensor, size: tuple[int, int] | None = None) -> Tensor:
     logits, native = logits.float(), tuple(logits.shape[2:])
     grown = native if size is None else (max(size[0], native[0]), max(size[1], native[1]))
     if grown != native:
-        logits = F.interpolate(logits, grown, mode="bicubic", align_corners=False)
+        # Channel by channel in memory: half as long again otherwise, on a CPU.
+        logits = F.interpolate(logits.contiguous(), grown, mode="bicubic", align_corners=False)
     rgb = torch.sigmoid(logits)
     return rgb if size in (None, grown) else F.interpolate(rgb, size, mode="area")
 
