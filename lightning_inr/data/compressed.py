@@ -37,7 +37,9 @@ class CompressedVideo(VideoSource):
     def _readable(self) -> int:
         """How many frames can be had: of a cut file, the index lists more."""
         least, most = 0, self.reader.frames  # everything below `least` is readable, nothing from `most` on
-        middle = most - 1  # of a sound file the last frame settles it
+        if _packets(self.path) >= most:
+            return most  # all is there; to decode the last frame may take as long as the whole video
+        middle = most - 1
         while least < most:
             least, most = (middle + 1, most) if self._can_read(middle) else (least, middle)
             middle = (least + most) // 2
@@ -51,6 +53,16 @@ class CompressedVideo(VideoSource):
         except Exception:  # decord raises its own, unrelated, exception types
             return False
         return True
+
+
+def _packets(path: Path) -> int:
+    """How many frames' data the file really holds, without decoding any."""
+    try:
+        with av.open(str(path)) as container:
+            packets = container.demux(container.streams.video[0])
+            return sum(packet.size > 0 and not packet.is_corrupt for packet in packets)
+    except (av.FFmpegError, IndexError):
+        return 0
 
 
 def _promised_frames(path: Path) -> int:
@@ -78,7 +90,7 @@ def _open_decord(path: Path) -> _DecordReader | None:
         return None
     decord.logging.set_level(decord.logging.QUIET)
     try:
-        return _DecordReader(decord.VideoReader(str(path), num_threads=1))
+        return _DecordReader(decord.VideoReader(str(path)))
     except Exception:  # PyAV tries next, and names the fault if it cannot either
         return None
 

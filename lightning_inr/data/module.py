@@ -1,6 +1,5 @@
 """A source as batches for a fit."""
 
-import math
 from typing import Any
 
 import lightning as L
@@ -30,10 +29,10 @@ class Frames(Dataset[FrameBatch]):
         between: float = 0.0,
     ) -> None:
         self.source, self.seen, self.window, self.between = source, seen, window, between
-        size = (len(seen), source.height, source.width, 3)
-        fits = math.prod(size) <= memory_gib * 2**30
+        fits = len(seen) * 3 * source.height * source.width <= memory_gib * 2**30
         # Read in order: a compressed video decodes each frame once, while at random it seeks for every one.
-        self.memory = _read_all(source, seen, size) if fits else None
+        # Kept as they come: to copy them into one piece of memory takes as long as to decode them.
+        self.memory = [source.read(index) for index in tqdm(seen, "read", leave=False, unit="frame")] if fits else None
 
     def __len__(self) -> int:
         return len(self.seen)
@@ -51,7 +50,7 @@ class Frames(Dataset[FrameBatch]):
 
     def frame(self, index: int) -> Tensor:
         """The `index`-th seen frame, (3, H, W) uint8."""
-        return self.source.read(self.seen[index]) if self.memory is None else self.memory[index].permute(2, 0, 1)
+        return self.source.read(self.seen[index]) if self.memory is None else self.memory[index]
 
     def _blend(self, indices: list[int], frames: Tensor) -> tuple[Tensor, Tensor]:
         """Positions between these seen frames and the next ones, and the frames blended so."""
@@ -103,14 +102,6 @@ class FrameDataModule(L.LightningDataModule):
         """Bytes cross to the device and become [0, 1] there."""
         frames = batch.frames.to(device, non_blocking=True).float().div_(255)
         return batch._replace(index=batch.index.to(device, non_blocking=True), frames=frames)
-
-
-def _read_all(source: VideoSource, seen: range, size: tuple[int, ...]) -> Tensor:
-    # Channels last, as decoders give them: a copy in one piece.
-    memory = torch.empty(size, dtype=torch.uint8)
-    for row, index in enumerate(tqdm(seen, desc="read", unit="frame", leave=False)):
-        memory[row] = source.read(index).permute(1, 2, 0)
-    return memory
 
 
 def _as_is(batch: Any) -> FrameBatch:

@@ -16,7 +16,7 @@ def test_an_epoch_shows_every_frame_once_as_bytes(images: Path, memory_gib: floa
     assert sorted(int(index) for batch in batches for index in batch.index) == list(range(6))
     for batch in batches:
         assert batch.frames.dtype == torch.uint8
-        assert torch.equal(batch.frames, moving_square()[batch.index])
+        assert torch.equal(batch.frames, moving_square()[batch.index.long()])
     assert (data.frames.memory is None) == (memory_gib == 0)
 
 
@@ -25,7 +25,7 @@ def test_a_window_is_where_it_says(images: Path) -> None:
     for batch in data.train_dataloader():
         top, left, height, width = batch.window  # type: ignore[misc]
         assert (height, width, left) == (10, 64, 0)  # as wide as the frame at most
-        assert torch.equal(batch.frames, moving_square()[batch.index][..., top : top + 10, :])
+        assert torch.equal(batch.frames, moving_square()[batch.index.long()][..., top : top + 10, :])
 
 
 def test_frames_become_floats_on_the_device_only(images: Path) -> None:
