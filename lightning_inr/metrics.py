@@ -44,7 +44,7 @@ def compare(decoded: Tensor, source: Tensor) -> FrameQuality:
     """
     a, b = decoded[None].float(), source[None].float()
     side = min(source.shape[-2:])
-    ssim = ms_ssim = None
+    ssim = ms_ssim = None  # torchmetrics' SSIM says it may return two images: only when asked to
     if side >= SSIM_LEAST_SIDE:
         ssim = float(structural_similarity_index_measure(a, b, data_range=PEAK))  # type: ignore[arg-type]
     if side >= MS_SSIM_LEAST_SIDE:

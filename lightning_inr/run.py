@@ -85,6 +85,9 @@ def one_line_errors() -> Iterator[None]:
     """What the user can mend ends in one line and exit code 1; HYDRA_FULL_ERROR=1 shows the traceback."""
     try:
         yield
+    except KeyboardInterrupt:  # a fit says for itself how it goes on
+        print("error: interrupted; nothing is left half-written", file=sys.stderr)
+        sys.exit(130)
     except Exception as error:
         if TRACEBACK or not _is_users(error):
             raise

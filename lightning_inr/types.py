@@ -30,7 +30,7 @@ class Window(NamedTuple):
 
 
 class FrameBatch(NamedTuple):
-    """Frames (B, 3, h, w), uint8 on the host and [0, 1] on the device, at `index` (B,)."""
+    """Frames (B, 3, h, w), uint8 on the host and [0, 1] on the device, at the float positions `index` (B,)."""
 
     index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody wants of a batch
     frames: Tensor

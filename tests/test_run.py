@@ -75,6 +75,17 @@ def test_a_damaged_file(cli: Cli, task: list[str]) -> None:
     assert not Path("x.mp4").exists()
 
 
+@pytest.mark.parametrize("sweep", [[], ["-m"]])
+def test_an_interruption_is_one_line(cli: Cli, monkeypatch: pytest.MonkeyPatch, sweep: list[str]) -> None:
+    def interrupted(cfg: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lightning_inr.tasks.info.run", interrupted)
+    outcome = cli(*sweep, "task=info", "bitstream=a.linr")
+    assert outcome.code == 130
+    assert "interrupted; nothing is left half-written" in outcome.error
+
+
 def test_a_text_file_named_mp4(cli: Cli) -> None:
     Path("text.mp4").write_text("hello")
     outcome = cli("dataset=file", "dataset.path=text.mp4")

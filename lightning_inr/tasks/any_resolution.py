@@ -23,8 +23,8 @@ from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.paths import existing, write_text
 from lightning_inr.report.pictures import draw_crops, draw_resolutions
 from lightning_inr.tasks import fit
-from lightning_inr.tasks.evaluate import speed
-from lightning_inr.tasks.reference import stream_speed
+from lightning_inr.tasks.evaluate import frames_per_second
+from lightning_inr.tasks.reference import decode_stream
 
 PEER = Encoding("libx265", {"preset": "medium", "crf": "30", "x265-params": "log-level=none"})
 
@@ -82,7 +82,8 @@ def at_size(model: VideoRepresentation, factor: float, dataset: dict[str, Any], 
         if factor > 1:
             shown = {"true": true[0], "painted": painted[0], "bicubic": resized[0]}
             draw_crops(shown, folder / f"crop_{factor:g}x.png")
-    return AtSize(factor, *size, speed(model, range(len(true)), size), _peer_speed(true, video.fps), *quality)
+    fps = frames_per_second(lambda: model.render(range(len(true)), size), len(true))
+    return AtSize(factor, *size, fps, _peer_speed(true, video.fps), *quality)
 
 
 def _peer_speed(frames: list[Tensor], fps: float) -> float | None:
@@ -92,7 +93,7 @@ def _peer_speed(frames: list[Tensor], fps: float) -> float | None:
             encode_video(frames, stream, fps, PEER)
         except av.FFmpegError:
             return None
-        return stream_speed(stream, len(frames))
+        return frames_per_second(lambda: decode_stream(stream), len(frames))
 
 
 def _psnr(frames: list[Tensor], true: list[Tensor]) -> float:

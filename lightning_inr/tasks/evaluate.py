@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -44,8 +44,8 @@ class Wish(NamedTuple):
 def run(cfg: DictConfig) -> None:
     """Print the figures as JSON."""
     bitstream = existing(cfg.bitstream, "bitstream")
-    dataset = OmegaConf.to_container(cfg.dataset, resolve=True)
-    print(json.dumps(measure_apart(Wish(str(bitstream), dataset, cfg.device)), indent=2))  # type: ignore[arg-type]
+    dataset: Any = OmegaConf.to_container(cfg.dataset, resolve=True)
+    print(json.dumps(measure_apart(Wish(str(bitstream), dataset, cfg.device)), indent=2))
 
 
 def measure_apart(wish: Wish) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def measure(wish: Wish) -> dict[str, Any]:
     model = decode(data, device)
     load_seconds = time.perf_counter() - start
     video = model.video
-    decode_fps = speed(model, range(video.frames))
+    decode_fps = frames_per_second(lambda: model.render(range(video.frames)), video.frames)
     whole: VideoSource = instantiate(wish.dataset)
     source = whole.seen_at(video.stride)
     _check_same_video(wish, source, video)
@@ -97,8 +97,8 @@ def measure(wish: Wish) -> dict[str, Any]:
     }
 
 
-def speed(model: VideoRepresentation, frames: range, size: tuple[int, int] | None = None) -> float:
-    """Frames a second, from latents to bytes: the fastest of the passes over `frames` that fit the time.
+def frames_per_second(play: Callable[[], Iterable[Tensor]], frames: int) -> float:
+    """Speed of `play`, which yields `frames` frames: that of the fastest of the passes that fit the time.
 
     The first frames choose kernels and start threads, and a shared machine has bad moments: one pass over a
     short video would measure those.
@@ -106,9 +106,9 @@ def speed(model: VideoRepresentation, frames: range, size: tuple[int, int] | Non
     best, started = math.inf, time.perf_counter()
     while best == math.inf or time.perf_counter() - started < SECONDS_OF_TIMING:
         start = time.perf_counter()
-        deque(model.render(frames, size), maxlen=0)
+        deque(play(), maxlen=0)
         best = min(best, time.perf_counter() - start)
-    return len(frames) / best
+    return frames / best
 
 
 class Watched:

@@ -9,12 +9,10 @@ from typing import Any
 
 import lightning as L
 import torch
-from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
-from lightning_inr import __version__
 from lightning_inr.codec import Codec
 from lightning_inr.data.module import FrameDataModule
 from lightning_inr.data.source import VideoSource
@@ -24,9 +22,10 @@ from lightning_inr.models import build
 from lightning_inr.paths import write_bytes, write_text
 from lightning_inr.report.pictures import draw_training
 from lightning_inr.tasks.evaluate import Wish, measure_apart
+from lightning_inr.tasks.record import provenance
 from lightning_inr.training.callbacks import CHECKPOINT, Budget, History, one_of, resume_checkpoint
 from lightning_inr.training.fit import FitModule
-from lightning_inr.training.loggers import command_line, log_result
+from lightning_inr.training.loggers import log_result
 
 # Settings that may differ when a fit is gone on with: they do not change what is fitted.
 NOT_THE_FIT = ("run_dir", "device", "logger", "trainer", "keep_checkpoints", "callbacks.previews")
@@ -69,16 +68,12 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     result = {
         "model": cfg.preset,
         "rank": cfg.get("rank"),
-        "overrides": list(HydraConfig.get().overrides.task),
-        "dataset": dataset,
-        "matrix": source.matrix,
+        **provenance(cfg, source),
         **measure_apart(Wish(str(folder / "video.linr"), dataset, cfg.device, str(folder))),
         "fit_seconds": one_of(trainer, Budget).seconds,
         "epochs": trainer.current_epoch,
         "encode_seconds": encode_seconds,
         "seed": cfg.seed,
-        "command": command_line(),
-        "version": __version__,
     }
     write_text(folder / "result.json", json.dumps(result, indent=2) + "\n")
     shown = [folder / name for name in ("comparison.png", "strip.png")]

@@ -1,31 +1,27 @@
 """Conventional codecs on the same frames, measured the same way: the file's size, the decoded RGB frames."""
 
 import json
-import math
 import os
 import time
-from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import av
 import torch
-from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 from tqdm import tqdm
 
-from lightning_inr import __version__
 from lightning_inr.data.module import Frames
 from lightning_inr.data.source import VideoSource
 from lightning_inr.data.writer import Encoding, encode_video
 from lightning_inr.errors import UserError
 from lightning_inr.metrics import compare, summarise
 from lightning_inr.paths import write_text, writing
-from lightning_inr.tasks.evaluate import SECONDS_OF_TIMING
-from lightning_inr.training.loggers import command_line
+from lightning_inr.tasks.evaluate import frames_per_second
+from lightning_inr.tasks.record import provenance
 
 
 def run(cfg: DictConfig) -> None:
@@ -42,12 +38,10 @@ def run(cfg: DictConfig) -> None:
         encoding = Encoding(peer["codec"], {**peer["options"], "crf": str(crf)})
         result = {
             "model": name,
-            "overrides": [f"crf={crf}", *HydraConfig.get().overrides.task],
-            "dataset": OmegaConf.to_container(cfg.dataset, resolve=True),
+            **provenance(cfg, source),
             **measure_codec(frames, folder / f"video.{peer['format']}", encoding),
-            "command": command_line(),
-            "version": __version__,
         }
+        result["overrides"].insert(0, f"crf={crf}")
         write_text(folder / "result.json", json.dumps(result, indent=2) + "\n")
     print(f"{len(points)} files in {cfg.run_dir}; python -m lightning_inr.run task=report runs={cfg.run_dir}")
 
@@ -79,7 +73,7 @@ def measure_codec(frames: Frames, target: Path, encoding: Encoding) -> dict[str,
         "bpp": 8 * size / (source.frames * source.height * source.width),
         **summarise(quality),
         "encode_seconds": encode_seconds,
-        "decode_fps": stream_speed(target, source.frames),
+        "decode_fps": frames_per_second(lambda: decode_stream(target), source.frames),
         "device": f"cpu, {torch.get_num_threads()} threads",
     }
 
@@ -91,13 +85,3 @@ def decode_stream(path: Path) -> Iterator[Tensor]:
         stream.thread_type = "AUTO"
         for frame in container.decode(stream):
             yield torch.from_numpy(frame.to_ndarray(format="rgb24")).permute(2, 0, 1)
-
-
-def stream_speed(path: Path, frames: int) -> float:
-    """Frames a second, from the file to RGB bytes: the fastest of the passes that fit the time."""
-    best, started = math.inf, time.perf_counter()
-    while best == math.inf or time.perf_counter() - started < SECONDS_OF_TIMING:
-        start = time.perf_counter()
-        deque(decode_stream(path), maxlen=0)
-        best = min(best, time.perf_counter() - start)
-    return frames / best

@@ -1,7 +1,5 @@
-"""What the records need beyond Lightning: W&B without a login, the command, the final row with its picture."""
+"""What the loggers need beyond Lightning: W&B without a login, and the final row with its pictures."""
 
-import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,11 +20,6 @@ def wandb_logger(save_dir: str, project: str, name: str | None, group: str | Non
     # `mode` as well: W&B has read its environment by now, where Lightning would put the wish to be offline.
     mode = "online" if online else "offline"
     return WandbLogger(name=name, save_dir=save_dir, project=project, group=group, offline=not online, mode=mode)
-
-
-def command_line() -> str:
-    """The command that runs now, for the records."""
-    return shlex.join(["python", "-m", "lightning_inr.run", *sys.argv[1:]])
 
 
 def log_result(loggers: list[Logger], result: dict[str, Any], pictures: Sequence[Path]) -> None:

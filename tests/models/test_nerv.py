@@ -6,6 +6,7 @@ import torch
 from lightning_inr.errors import UserError
 from lightning_inr.models import build
 from lightning_inr.models.nerv import NeRV
+from lightning_inr.nn.upsample import UpsampleStage
 from lightning_inr.types import VideoShape
 from tests.conftest import SMALL, small_model
 
@@ -20,7 +21,9 @@ def test_time_is_coded_in_sines_and_cosines_of_growing_frequency() -> None:
 
 def test_blocks_halve_down_to_the_least() -> None:
     net = build("nerv", VideoShape(4, 180, 320, 25.0), channels=26, least_channels=20, strides=[5, 2, 2], expansion=2)
-    widths = [block.convolution.out_channels // block.stride**2 for block in net.blocks]  # type: ignore[union-attr]
+    assert isinstance(net, NeRV)
+    blocks = [block for block in net.blocks if isinstance(block, UpsampleStage)]
+    widths = [block.convolution.out_channels // block.stride**2 for block in blocks]
     assert widths == [52, 26, 20]
     assert net.padded == (180, 320)
 
