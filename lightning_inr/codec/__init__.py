@@ -1,6 +1,6 @@
 """The vault: a fitted model in, one self-contained bitstream out, and back."""
 
-from lightning_inr.codec.codec import Codec, Entry, decode, describe
-from lightning_inr.codec.quantize import fake_quantize
+from lightning_inr.codec.codec import Codec, Entry, decode, describe, side_bytes
+from lightning_inr.codec.quantize import Step, fake_quantize
 
-__all__ = ["Codec", "Entry", "decode", "describe", "fake_quantize"]
+__all__ = ["Codec", "Entry", "Step", "decode", "describe", "fake_quantize", "side_bytes"]

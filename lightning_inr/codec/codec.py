@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from lightning_inr.codec.container import Container, pack, unpack
-from lightning_inr.codec.entropy import CODERS, Symbols, Table, frequency_table, valid_table
-from lightning_inr.codec.quantize import MOST_BITS, Quantized, dequantize, quantize
+from lightning_inr.codec.entropy import CODERS, Symbols, Table, count_codes, table_of
+from lightning_inr.codec.quantize import MOST_BITS, Quantized, Step, dequantize, quantize, quantize_by
 from lightning_inr.errors import BitstreamError
 from lightning_inr.models import MODELS, blueprint
 from lightning_inr.models.base import VideoRepresentation
@@ -32,7 +32,8 @@ class Entry(NamedTuple):
     name: str
     role: str
     shape: tuple[int, ...]
-    bits: int  # up to 12: symbols; 16, 32: floats
+    levels: int | None  # how many symbols there are; None for floats
+    bits: int | None  # 16 or 32 for floats; None for symbols
     axis: int | None  # of the quantisation ranges; None: one range
     coder: str | None  # None for floats
 
@@ -44,7 +45,7 @@ class Entry(NamedTuple):
     @property
     def quantized(self) -> bool:
         """Whether it is coded as symbols."""
-        return self.coder is not None
+        return self.levels is not None
 
     @property
     def channels(self) -> int:
@@ -73,13 +74,16 @@ class Codec:
         if self.coder not in CODERS:
             raise ValueError(f"codec.coder={self.coder}: choose one of {', '.join(CODERS)}")
 
-    def encode(self, model: VideoRepresentation) -> bytes:
-        """The whole `.linr` file of `model`; a decoded model encodes to the same bytes again."""
+    def encode(self, model: VideoRepresentation, steps: Mapping[str, Step] | None = None) -> bytes:
+        """The whole `.linr` file of `model`; a decoded model encodes to the same bytes again.
+
+        Tensors named in `steps` are quantised on those learned grids, the others as the codec says.
+        """
         state = model.state_dict()
-        entries = self.plan(model)
+        pieces = [_quantized(entry, state[entry.name], (steps or {}).get(entry.name)) for entry in self.plan(model)]
+        entries = [entry for entry, _ in pieces]
         sections = {
-            role: _write_section([(entry, state[entry.name]) for entry in entries if entry.role == role])
-            for role in model.coded_groups()
+            role: _write_section([piece for piece in pieces if piece[0].role == role]) for role in model.coded_groups()
         }
         header = {
             "model": next(name for name, kind in MODELS.items() if kind is type(model)),
@@ -97,13 +101,13 @@ class Codec:
     def _entry(self, name: str, role: str, tensor: Tensor) -> Entry:
         bits = self.bits.get(role, self.default_bits)
         if bits in FLOATS:
-            return Entry(name, role, tuple(tensor.shape), bits, None, None)
+            return Entry(name, role, tuple(tensor.shape), None, bits, None, None)
         if tensor.ndim < 2 and role != "grid":
-            return Entry(name, role, tuple(tensor.shape), 16, None, None)
+            return Entry(name, role, tuple(tensor.shape), None, 16, None, None)
         axis = None
         if self.ranges == "channel" and tensor.ndim > 1:
             axis = 1 if role == "latents" else 0
-        return Entry(name, role, tuple(tensor.shape), bits, axis, self.coder)
+        return Entry(name, role, tuple(tensor.shape), 2**bits, None, axis, self.coder)
 
 
 def decode(data: bytes, device: str | torch.device = "cpu") -> VideoRepresentation:
@@ -133,7 +137,7 @@ def describe(data: bytes) -> dict[str, Any]:
         role: {
             "bytes": len(section),
             "params": sum(entry.numel for entry in entries if entry.role == role),
-            "bits": sorted({entry.bits for entry in entries if entry.role == role}),
+            "bits": sorted({_bits(entry) for entry in entries if entry.role == role}),
         }
         for role, section in container.sections.items()
     }
@@ -144,10 +148,17 @@ def describe(data: bytes) -> dict[str, Any]:
         "bytes": len(data),
         "bpp": 8 * len(data) / pixels,
         "params": sum(entry.numel for entry in entries),
+        "passes": model.passes,
         "roles": roles,
         "config": container.header["config"],
         "tensors": [entry._asdict() for entry in entries],
     }
+
+
+def side_bytes(data: bytes) -> int:
+    """How much of a file is not its entropy-coded symbols: header, floats, ranges, tables."""
+    words = (len(section) - 4 - int.from_bytes(section[:4], "little") for section in unpack(data).sections.values())
+    return len(data) - sum(words)
 
 
 def _blueprint(header: dict[str, Any], size: int) -> tuple[VideoRepresentation, list[Entry]]:
@@ -156,10 +167,7 @@ def _blueprint(header: dict[str, Any], size: int) -> tuple[VideoRepresentation, 
         video = VideoShape(**header["video"])
         _check_video(video)
         model = blueprint(header["model"], video, **header["config"])
-        entries = [
-            Entry(name, role, tuple(shape), bits, axis, coder)
-            for name, role, shape, bits, axis, coder in header["tensors"]
-        ]
+        entries = [Entry(name, role, tuple(shape), *coding) for name, role, shape, *coding in header["tensors"]]
         _check_entries(entries, model, size)
     except BitstreamError:
         raise
@@ -183,8 +191,9 @@ def _check_entries(entries: list[Entry], model: VideoRepresentation, size: int) 
     if {entry.name: entry.shape for entry in entries} != expected or len(entries) != len(expected):
         raise BitstreamError("damaged .linr: its tensors are not those of its model; fetch the file again")
     for entry in entries:
-        floats = entry.coder is None and entry.bits in FLOATS
-        symbols = entry.coder in CODERS and isinstance(entry.bits, int) and 1 <= entry.bits <= MOST_BITS
+        floats = entry.coder is entry.levels is None and entry.bits in FLOATS
+        counted = isinstance(entry.levels, int) and 2 <= entry.levels <= 2**MOST_BITS
+        symbols = entry.coder in CODERS and entry.bits is None and counted
         axis = entry.axis is None or (isinstance(entry.axis, int) and 0 <= entry.axis < len(entry.shape))
         if not ((floats or symbols) and axis and groups[entry.name] == entry.role):
             raise BitstreamError(f"damaged .linr: tensor {entry.name} is described as {tuple(entry)}")
@@ -194,21 +203,26 @@ def _check_entries(entries: list[Entry], model: VideoRepresentation, size: int) 
 
 
 # A section: length of the side information (u32) | side information, deflated | entropy-coded words.
-# Side information: per tensor either its floats, or ranges and frequency table.
+# Side information: per tensor either its floats, or its lowest and highest levels and coded counts.
 
 
-def _write_section(tensors: list[tuple[Entry, Tensor]]) -> bytes:
+def _quantized(entry: Entry, tensor: Tensor, step: Step | None) -> tuple[Entry, Tensor | Quantized]:
+    if entry.levels is None:
+        return entry, tensor
+    quantized = quantize_by(tensor, step) if step else quantize(tensor, entry.levels, entry.axis)
+    return entry._replace(levels=quantized.levels, axis=None if step else entry.axis), quantized
+
+
+def _write_section(pieces: list[tuple[Entry, Tensor | Quantized]]) -> bytes:
     side: list[bytes] = []
     runs: dict[str, list[tuple[Symbols, Table]]] = {}
-    for entry, tensor in tensors:
-        if entry.coder is None:
-            side.append(tensor.detach().cpu().numpy().astype(FLOATS[entry.bits]).tobytes())
+    for entry, piece in pieces:
+        if isinstance(piece, Tensor):
+            side.append(piece.detach().cpu().numpy().astype(FLOATS[entry.bits or 0]).tobytes())
             continue
-        quantized = quantize(tensor, entry.bits, entry.axis)
-        table = frequency_table(quantized.symbols, 2**entry.bits)
-        side += [quantized.low.astype("<f4").tobytes(), quantized.high.astype("<f4").tobytes()]
-        side.append(table.astype("<u2").tobytes())
-        runs.setdefault(entry.coder, []).append((quantized.symbols, table))
+        codes = count_codes(piece.symbols, piece.levels)
+        side += [piece.low.astype("<f4").tobytes(), piece.high.astype("<f4").tobytes(), codes.tobytes()]
+        runs.setdefault(entry.coder or "", []).append((piece.symbols, table_of(codes)))
     packed = zlib.compress(b"".join(side), 9)
     words = [CODERS[coder].encode(run).astype("<u4").tobytes() for coder, run in runs.items()]
     return len(packed).to_bytes(4, "little") + packed + b"".join(words)
@@ -220,15 +234,13 @@ def _read_section(section: bytes, entries: list[Entry]) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     coded: list[tuple[Entry, Quantized, Table]] = []
     for entry in entries:
-        if entry.coder is None:
-            values = side.take(FLOATS[entry.bits], entry.numel).astype(np.float32)
+        if entry.levels is None:
+            values = side.take(FLOATS[entry.bits or 0], entry.numel).astype(np.float32)
             tensors[entry.name] = torch.from_numpy(values).reshape(entry.shape)
             continue
         low, high = (side.take(np.dtype("<f4"), entry.channels).astype(np.float32) for _ in range(2))
-        table = side.take(np.dtype("<u2"), 2**entry.bits).astype(np.uint16)
-        if not valid_table(table):
-            raise ValueError(f"the frequencies of {entry.name} do not add up")
-        coded.append((entry, Quantized(np.empty(0, np.int32), low, high), table))
+        table = table_of(side.take(np.dtype("u1"), entry.levels))
+        coded.append((entry, Quantized(np.empty(0, np.int32), low, high, entry.levels), table))
     if not coded:
         return tensors
     coder = coded[0][0].coder
@@ -237,14 +249,19 @@ def _read_section(section: bytes, entries: list[Entry]) -> dict[str, Tensor]:
     words = np.frombuffer(section[4 + length :], dtype="<u4").astype(np.uint32)
     runs = CODERS[coder].decode(words, [(entry.numel, table) for entry, _, table in coded])
     for (entry, quantized, _), symbols in zip(coded, runs, strict=True):
-        tensors[entry.name] = dequantize(quantized._replace(symbols=symbols), entry.shape, entry.bits, entry.axis)
+        tensors[entry.name] = dequantize(quantized._replace(symbols=symbols), entry.shape, entry.axis)
     return tensors
 
 
 def _side_bytes(entry: Entry) -> int:
-    if entry.coder is None:
-        return entry.numel * FLOATS[entry.bits].itemsize
-    return 8 * entry.channels + 2 * 2**entry.bits
+    if entry.levels is None:
+        return entry.numel * FLOATS[entry.bits or 0].itemsize
+    return 8 * entry.channels + entry.levels
+
+
+def _bits(entry: Entry) -> int:
+    """Of a float, or of the longest symbol number."""
+    return entry.bits or ((entry.levels or 1) - 1).bit_length()
 
 
 def _inflate(packed: bytes, expected: int) -> bytes:

@@ -1,9 +1,12 @@
-"""Min–max quantisation of tensors (Latent-INR, Eq. 3 as corrected): q = round((w − min) / step).
+"""Uniform quantisation of tensors: q = round((w − low) / step), of `levels` symbols.
 
-step = (max − min) / (2^bits − 1). Stored are min and max, not the step: a decoded tensor then has the
-same extremes as its source, and encoding it once more gives the same symbols.
+Min–max (Latent-INR, Eq. 3 as corrected): low and high are the extremes, step = (high − low) / (levels − 1).
+Learned (C-NeRV, section 3): step and offset come from training, low and high are the grid points that are used.
+Stored are low and high, not the step: a decoded tensor then has the same extremes as its source, and encoding it
+once more gives the same symbols.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -14,27 +17,46 @@ from torch import Tensor
 MOST_BITS = 12  # of a symbol; 16 and 32 mean plain floats of that size
 
 
+class Step(NamedTuple):
+    """A learned grid: the values offset + size * integer."""
+
+    size: float
+    offset: float
+
+
 class Quantized(NamedTuple):
-    """Symbols (numel,) int32 in [0, 2^bits) and the extremes of each channel, float32 (channels,)."""
+    """Symbols (numel,) int32 in [0, levels) and the lowest and highest level of each channel, float32 (channels,)."""
 
     symbols: NDArray[np.int32]
     low: NDArray[np.float32]
     high: NDArray[np.float32]
+    levels: int
 
 
-def quantize(tensor: Tensor, bits: int, axis: int | None) -> Quantized:
-    """Quantise `tensor` with one range for all, or one for each index along `axis`."""
+def quantize(tensor: Tensor, levels: int, axis: int | None) -> Quantized:
+    """Quantise `tensor` from its least to its largest value, or so for each index along `axis`."""
     values = _by_channel(tensor.detach().float().cpu(), axis).numpy()  # (channels, rest)
     low, high = values.min(axis=1), values.max(axis=1)
     # float64: float32 could round a symbol at the extremes the other way when a decoded tensor is encoded again
     span = (high.astype(np.float64) - low)[:, None]
     unit = np.divide(values.astype(np.float64) - low[:, None], span, out=np.zeros(values.shape), where=span > 0)
-    return Quantized(np.rint(unit * (2**bits - 1)).astype(np.int32).ravel(), low, high)
+    return Quantized(np.rint(unit * (levels - 1)).astype(np.int32).ravel(), low, high, levels)
 
 
-def dequantize(quantized: Quantized, shape: tuple[int, ...], bits: int, axis: int | None) -> Tensor:
-    """The tensor of `shape` that `quantize` stands for, float32."""
-    unit = quantized.symbols.reshape(len(quantized.low), -1) / float(2**bits - 1)
+def quantize_by(tensor: Tensor, step: Step) -> Quantized:
+    """Quantise `tensor` on a learned grid; a step too fine for the most levels there may be is made coarser."""
+    values = tensor.detach().double().cpu().ravel().numpy()
+    span = float(values.max() - values.min()) / (2**MOST_BITS - 2)
+    size = max(step.size, span, math.ulp(1.0))
+    grid = np.rint((values - step.offset) / size)
+    first, last = grid.min(), max(grid.max(), grid.min() + 1)
+    low, high = (np.array([step.offset + size * end], dtype=np.float32) for end in (first, last))
+    return Quantized((grid - first).astype(np.int32), low, high, int(last - first) + 1)
+
+
+def dequantize(quantized: Quantized, shape: tuple[int, ...], axis: int | None) -> Tensor:
+    """The tensor of `shape` that `quantize` or `quantize_by` stands for, float32."""
+    unit = quantized.symbols.reshape(len(quantized.low), -1) / float(quantized.levels - 1)
     low, high = quantized.low.astype(np.float64)[:, None], quantized.high.astype(np.float64)[:, None]
     # In this form both extremes come out exactly, whatever their sizes.
     values = torch.from_numpy((low * (1 - unit) + high * unit).astype(np.float32))
@@ -44,11 +66,11 @@ def dequantize(quantized: Quantized, shape: tuple[int, ...], bits: int, axis: in
     return values.reshape(moved).movedim(0, axis).contiguous()
 
 
-def fake_quantize(tensor: Tensor, bits: int, axis: int | None) -> Tensor:
+def fake_quantize(tensor: Tensor, levels: int, axis: int | None) -> Tensor:
     """What `dequantize(quantize(tensor))` gives, on the tensor's device and in its layout: for training."""
     others = [dim for dim in range(tensor.ndim) if dim != axis]
     low, high = tensor.amin(others, keepdim=True), tensor.amax(others, keepdim=True)
-    step = ((high - low) / (2**bits - 1)).clamp_min(torch.finfo(tensor.dtype).tiny)
+    step = ((high - low) / (levels - 1)).clamp_min(torch.finfo(tensor.dtype).tiny)
     return tensor.sub(low).div_(step).round_().mul_(step).add_(low)
 
 

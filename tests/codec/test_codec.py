@@ -53,7 +53,7 @@ def test_noise_is_refused(noise: bytes) -> None:
 
 def test_a_newer_version_is_named() -> None:
     newer = MAGIC + struct.pack("<H", VERSION + 1) + DATA[6:]
-    with pytest.raises(BitstreamError, match=f"version {VERSION + 1}: this program reads up to {VERSION}"):
+    with pytest.raises(BitstreamError, match=f"version {VERSION + 1}: this program reads version {VERSION}; install"):
         decode(newer)
 
 
@@ -78,10 +78,12 @@ def hostile_headers() -> dict[str, bytes]:
         "a tensor of terabytes": changed(tensors=huge),
         "no tensors": changed(tensors=[]),
         "tensors twice": changed(tensors=tensors + tensors),
-        "an unknown coder": changed(tensors=[[*entry[:5], "pickle"] for entry in tensors]),
-        "a mad number of bits": changed(tensors=[[*entry[:3], 60, *entry[4:]] for entry in tensors]),
+        "an entry cut short": changed(tensors=[entry[:5] for entry in tensors]),
+        "an unknown coder": changed(tensors=[[*entry[:6], "pickle"] for entry in tensors]),
+        "a mad number of levels": changed(tensors=[[*entry[:3], 2**60, *entry[4:]] for entry in tensors]),
+        "a mad number of bits": changed(tensors=[[*entry[:4], 60, *entry[5:]] for entry in tensors]),
         "another role": changed(tensors=[[entry[0], "base", *entry[2:]] for entry in tensors]),
-        "an axis too many": changed(tensors=[[*entry[:4], 7, entry[5]] for entry in tensors]),
+        "an axis too many": changed(tensors=[[*entry[:5], 7, entry[6]] for entry in tensors]),
         "fps that are none": changed(video=video | {"fps": "fast"}),
         "words for numbers": changed(config=config | {"width": "wide", "stages": 3}),
     }

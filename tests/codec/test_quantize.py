@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from lightning_inr.codec.quantize import dequantize, fake_quantize, quantize
+from lightning_inr.codec.quantize import Step, dequantize, fake_quantize, quantize, quantize_by
 
 tensors = arrays(np.float32, array_shapes(min_dims=1, max_dims=4, max_side=6), elements=st.floats(-1e6, 1e6, width=32))
 bits = st.integers(1, 12)
@@ -16,11 +16,11 @@ bits = st.integers(1, 12)
 def test_round_trip_stays_within_half_a_step_and_is_stable(values: np.ndarray, bits: int, by_channel: bool) -> None:
     tensor = torch.from_numpy(values)
     axis = tensor.ndim - 1 if by_channel else None
-    once = quantize(tensor, bits, axis)
-    decoded = dequantize(once, tuple(tensor.shape), bits, axis)
+    once = quantize(tensor, 2**bits, axis)
+    decoded = dequantize(once, tuple(tensor.shape), axis)
     step = float((once.high.astype(np.float64) - once.low).max()) / (2**bits - 1)
     assert (decoded.double() - tensor.double()).abs().max() <= step / 2 + 1e-6 * max(1.0, tensor.abs().max())
-    twice = quantize(decoded, bits, axis)
+    twice = quantize(decoded, 2**bits, axis)
     assert np.array_equal(once.symbols, twice.symbols)
     assert np.array_equal(once.low, twice.low)
     assert np.array_equal(once.high, twice.high)
@@ -29,18 +29,38 @@ def test_round_trip_stays_within_half_a_step_and_is_stable(values: np.ndarray, b
 @pytest.mark.parametrize("axis", [None, 0, 1, 3])
 def test_training_sees_what_a_decoder_will_see(axis: int | None) -> None:
     tensor = torch.randn(4, 5, 3, 3).to(memory_format=torch.channels_last)
-    seen = fake_quantize(tensor, 5, axis)
-    decoded = dequantize(quantize(tensor, 5, axis), tuple(tensor.shape), 5, axis)
+    seen = fake_quantize(tensor, 32, axis)
+    decoded = dequantize(quantize(tensor, 32, axis), tuple(tensor.shape), axis)
     torch.testing.assert_close(seen, decoded, atol=1e-5, rtol=1e-5)
     assert seen.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_a_constant_tensor_is_exact() -> None:
     tensor = torch.full((3, 4), 0.1)
-    assert torch.equal(dequantize(quantize(tensor, 4, None), (3, 4), 4, None), tensor)
-    assert torch.equal(fake_quantize(tensor, 4, 0), tensor)
+    assert torch.equal(dequantize(quantize(tensor, 16, None), (3, 4), None), tensor)
+    assert torch.equal(fake_quantize(tensor, 16, 0), tensor)
 
 
 def test_eq_3_as_corrected() -> None:
-    quantized = quantize(torch.tensor([-1.0, 0.1, 1.0]), 2, None)
+    quantized = quantize(torch.tensor([-1.0, 0.1, 1.0]), 4, None)
     assert quantized.symbols.tolist() == [0, 2, 3]  # (0.1 + 1) / (2 / 3) = 1.65
+
+
+@settings(max_examples=500)
+@given(tensors, st.floats(1e-3, 1e3), st.floats(-10, 10))
+def test_a_learned_grid_is_kept_and_is_stable(values: np.ndarray, size: float, offset: float) -> None:
+    tensor, step = torch.from_numpy(values), Step(size, offset)
+    once = quantize_by(tensor, step)
+    decoded = dequantize(once, tuple(tensor.shape), None)
+    assert 2 <= once.levels <= 2**12
+    coarsest = max(size, (values.max() - values.min()) / (2**12 - 2))  # no more levels than there may be
+    assert (decoded.double() - tensor.double()).abs().max() <= coarsest / 2 + 1e-6 * (abs(offset) + abs(values).max())
+    if coarsest == size:
+        assert np.array_equal(once.symbols, quantize_by(decoded, step).symbols)
+
+
+def test_a_learned_grid_need_not_meet_the_extremes() -> None:
+    quantized = quantize_by(torch.tensor([-1.0, 0.1, 1.0]), Step(0.75, 0.25))
+    assert quantized.symbols.tolist() == [0, 2, 3]
+    assert quantized.levels == 4
+    assert (quantized.low.tolist(), quantized.high.tolist()) == ([-1.25], [1.0])
