@@ -19,7 +19,7 @@ from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.types import VideoShape
 
 # One small configuration a model; the contract tests run on all of MODELS and fail for one without.
-SMALL = {
+SMALL: dict[str, dict[str, Any]] = {
     "latent_inr": {
         "latent_dim": 8, "latent_start": "smooth", "latent_scale": 1.0, "width": 16, "layers": 3, "rank": 4,
         "hyper_width": 8, "activation": "gelu", "encoding": {"kind": "grid", "height": 3, "width": 4, "channels": 6},
@@ -29,6 +29,31 @@ SMALL = {
         ],
     },
     "nerv": {"channels": 6, "least_channels": 8, "strides": [2, 2], "stem_width": 16, "octaves": 6},
+    "ff_nerv": {
+        "channels": 8, "grid_frames": [2, 3], "expansion": 2.0, "least_channels": 8, "strides": [2, 2], "groups": 4,
+    },
+    "t_nerv": {
+        "channels": 12, "strides": [2, 2], "embedding_share": 0.25, "grid_frames": [2, 3], "grid_share": 0.25,
+        "encoder_blocks": [1, 1], "encoder_widths": [8], "augmentation_width": 8, "time_width": 8, "code_width": 6,
+        "octaves": 6,
+    },
+    "hnerv_boost": {
+        "channels": 8, "least_channels": 4, "strides": [2, 2], "encoder_width": 8, "embedding_channels": 3,
+        "convolutions": [1, 2], "code_hidden": 8, "code_width": 4, "octaves": 6,
+    },
+    "dnerv": {
+        "channels": 8, "least_channels": 4, "strides": [2, 2], "encoder_width": 8, "embedding_channels": 3,
+        "difference_strides": [4], "fusion": 1,
+    },
+    "hnerv": {"channels": 8, "least_channels": 4, "strides": [2, 2], "encoder_width": 8, "embedding_channels": 3},
+    "e_nerv": {"channels": 12, "expansion": 2.0, "token_ratio": 0.7, "heads": 2, "strides": [2, 2], "octaves": 6},
+    "c_nerv": {"channels": 12, "expansion": 2.0, "least_ratio": 1.0, "strides": [2, 2], "octaves": 6},
+    "hinerv": {
+        "channels": 8, "strides": [2, 2], "depths": [2, 1], "expansions": [2, 1], "base_ratio": 0.4, "code_ratio": 0.3,
+        "frames_per_slice": 2,
+    },
+    "nvp": {"channels": 6, "levels": 3, "coarsest_ratio": 0.5, "width": 12},
+    "nirvana": {"channels": 8, "layers": 2, "strides": [2, 2], "group": 2},
 }  # fmt: skip
 
 SMALL_OVERRIDES = [

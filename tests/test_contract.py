@@ -59,6 +59,7 @@ def test_prepared_work_changes_nothing(model: VideoRepresentation) -> None:
 
 def test_groups_name_every_tensor_once(model: VideoRepresentation) -> None:
     names = [name for names in model.coded_groups().values() for name in names]
+    model.decoder_only()
     assert sorted(names) == sorted(model.state_dict())
 
 
@@ -75,11 +76,21 @@ def test_forward_uses_coded_tensors_only(model: VideoRepresentation) -> None:
 def test_gradients_reach_every_parameter(model: VideoRepresentation) -> None:
     index = torch.arange(model.video.frames)
     target = torch.rand(model.video.frames, 3, model.video.height, model.video.width)
-    batch = FrameBatch(index, target)
-    (model.reconstruct(batch.index, batch.frames) - target).square().mean().backward()
+    for _ in range(2):  # as fitted at first, and with what `absorb` stored
+        (model.reconstruct(index, target) - target).square().mean().backward()
+        model.absorb([FrameBatch(index, target)])
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().max() > 0, name
+
+
+def test_what_was_absorbed_is_what_was_fitted(model: VideoRepresentation) -> None:
+    index = torch.arange(model.video.frames)
+    frames = torch.rand(model.video.frames, 3, model.video.height, model.video.width)
+    with torch.no_grad():
+        model.absorb([FrameBatch(index[:2], frames[:2]), FrameBatch(index[2:], frames[2:])])
+        expected = model.reconstruct(index, frames)
+        torch.testing.assert_close(model(index), expected, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("coder", ["range", "huffman"])

@@ -7,11 +7,34 @@ import torch
 
 from lightning_inr.errors import UserError
 from lightning_inr.models.base import VideoRepresentation
+from lightning_inr.models.c_nerv import CNeRV
+from lightning_inr.models.dnerv import DNeRV
+from lightning_inr.models.e_nerv import ENeRV
+from lightning_inr.models.ff_nerv import FFNeRV
+from lightning_inr.models.hinerv import HiNeRV
+from lightning_inr.models.hnerv import HNeRV
+from lightning_inr.models.hnerv_boost import HNeRVBoost
 from lightning_inr.models.latent_inr import LatentINR
 from lightning_inr.models.nerv import NeRV
+from lightning_inr.models.nirvana import NIRVANA
+from lightning_inr.models.nvp import NVP
+from lightning_inr.models.t_nerv import TNeRV
 from lightning_inr.types import VideoShape
 
-MODELS: dict[str, type[VideoRepresentation]] = {"latent_inr": LatentINR, "nerv": NeRV}
+MODELS: dict[str, type[VideoRepresentation]] = {
+    "latent_inr": LatentINR,
+    "t_nerv": TNeRV,
+    "nerv": NeRV,
+    "e_nerv": ENeRV,
+    "c_nerv": CNeRV,
+    "ff_nerv": FFNeRV,
+    "hnerv": HNeRV,
+    "hnerv_boost": HNeRVBoost,
+    "dnerv": DNeRV,
+    "hinerv": HiNeRV,
+    "nvp": NVP,
+    "nirvana": NIRVANA,
+}
 
 
 def build(name: str, video: VideoShape, **config: Any) -> VideoRepresentation:
@@ -22,9 +45,11 @@ def build(name: str, video: VideoShape, **config: Any) -> VideoRepresentation:
 
 
 def blueprint(name: str, video: VideoShape, **config: Any) -> VideoRepresentation:
-    """The same without memory or values for its tensors: shapes to check before anything is believed."""
+    """The decoder of the same, without memory or values: shapes to check before anything is believed."""
     with torch.device("meta"):
-        return _construct(name, video, config)
+        model = _construct(name, video, config)
+    model.decoder_only()
+    return model
 
 
 def _construct(name: str, video: VideoShape, config: dict[str, Any]) -> VideoRepresentation:

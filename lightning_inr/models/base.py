@@ -24,6 +24,8 @@ class VideoRepresentation(nn.Module, ABC):
     """
 
     Config: ClassVar[type[Any]]  # frozen dataclass of JSON values
+    size_knob: ClassVar[str] = "channels"  # the option by which a wanted number of parameters is met
+    view_weights: ClassVar[Mapping[str, float]] = {}  # of what training compares with the frame besides the result
     config: Any
     video: VideoShape
 
@@ -49,6 +51,14 @@ class VideoRepresentation(nn.Module, ABC):
     def coded_groups(self) -> Mapping[str, list[str]]:
         """role -> names in the state dict; together they name every tensor `forward` uses, once."""
 
+    def decoder_only(self) -> None:
+        """Drop what only training needs: the state dict is then the coded groups; nothing by default."""
+
+    @property
+    def passes(self) -> int:
+        """How many passes of the decoder one frame costs, asked for alone."""
+        return 1
+
     def latent(self, index: Tensor) -> Tensor:
         """Float positions (B,) -> (B, D), where a frame has a latent of its own; UserError where none has."""
         raise UserError(f"{type(self).__name__} has no latents; choose a model that has, as model=latent_inr")
@@ -67,13 +77,20 @@ class VideoRepresentation(nn.Module, ABC):
         """What training compares with `frames` (B, 3, h, w); models with an encoder override it."""
         return self(index, window=window)
 
+    def views(self, index: Tensor, frames: Tensor, window: Window | None = None) -> Mapping[str, Tensor]:
+        """All that training compares with `frames`: `final`, and what `view_weights` names."""
+        return {"final": self.reconstruct(index, frames, window)}
+
     def absorb(self, batches: Iterable[FrameBatch]) -> None:
         """Take from the seen frames what `forward` needs besides trained parameters; nothing by default."""
 
     def roles(self) -> dict[str, list[nn.Parameter]]:
-        """role -> parameters: the optimiser's groups."""
+        """role -> parameters: the optimiser's groups; those of training alone are the role `encoder`."""
         named = dict(self.named_parameters())
-        return {role: [named[name] for name in names if name in named] for role, names in self.coded_groups().items()}
+        roles = {
+            role: [named.pop(name) for name in names if name in named] for role, names in self.coded_groups().items()
+        }
+        return roles | ({"encoder": list(named.values())} if named else {})
 
     @property
     def device(self) -> torch.device:

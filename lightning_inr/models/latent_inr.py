@@ -9,7 +9,7 @@ All that comes before the first modulated layer, and the stages' grids, belong t
 """
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -18,10 +18,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_inr.models.base import VideoRepresentation
+from lightning_inr.models.options import check_choice, check_range
 from lightning_inr.nn.encodings import build_encoding, positions
 from lightning_inr.nn.hypernetwork import Hypernetwork
 from lightning_inr.nn.modulation import MODULATIONS, ModulatedLinear
-from lightning_inr.nn.upsample import UpsampleStage, paint, start_layer
+from lightning_inr.nn.start import start_layer
+from lightning_inr.nn.upsample import UpsampleStage, paint
 from lightning_inr.types import VideoShape, Window, crop
 
 ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.gelu, "silu": F.silu}
@@ -54,25 +56,25 @@ class LatentINRConfig:
         object.__setattr__(self, "modulated_layers", tuple(sorted(set(layers))))
         object.__setattr__(self, "stages", tuple(dict(stage) for stage in self.stages))
         for name, most in (("latent_dim", 8192), ("width", 8192), ("layers", 64), ("hyper_depth", 16)):
-            _check_range(name, getattr(self, name), 1, most)
-        _check_range("hyper_width", self.hyper_width, 1, 8192)
-        _check_range("rank", self.rank, 1, self.width)
-        _check_choice("activation", self.activation, ACTIVATIONS)
-        _check_choice("modulation", self.modulation, MODULATIONS)
-        _check_choice("latent_start", self.latent_start, LATENT_STARTS)
+            check_range(name, getattr(self, name), 1, most)
+        check_range("hyper_width", self.hyper_width, 1, 8192)
+        check_range("rank", self.rank, 1, self.width)
+        check_choice("activation", self.activation, ACTIVATIONS)
+        check_choice("modulation", self.modulation, MODULATIONS)
+        check_choice("latent_start", self.latent_start, LATENT_STARTS)
         if not self.modulated_layers:
             raise ValueError("modulated_layers=[]: name at least one layer, or every frame is the same")
         for layer in self.modulated_layers:
-            _check_range("modulated_layers", layer, 0, self.layers - 1)
+            check_range("modulated_layers", layer, 0, self.layers - 1)
         if not 1 <= len(self.stages) <= 8 or self.stages[-1].get("channels") != 3:
             raise ValueError(f"stages={list(self.stages)}: give 1 to 8, the last of 3 channels (RGB)")
         for stage in self.stages:
             if set(stage) != {"stride", "channels", "kernel", "grid_channels"}:
                 raise ValueError(f"stages: {stage}; each needs stride, channels, kernel, grid_channels")
-            _check_range("stages.stride", stage["stride"], 1, 64)
-            _check_range("stages.channels", stage["channels"], 1, 4096)
-            _check_range("stages.grid_channels", stage["grid_channels"], 0, 1024)
-            _check_choice("stages.kernel", stage["kernel"], (1, 3, 5, 7))
+            check_range("stages.stride", stage["stride"], 1, 64)
+            check_range("stages.channels", stage["channels"], 1, 4096)
+            check_range("stages.grid_channels", stage["grid_channels"], 0, 1024)
+            check_choice("stages.kernel", stage["kernel"], (1, 3, 5, 7))
 
 
 class Static(NamedTuple):
@@ -87,6 +89,7 @@ class LatentINR(VideoRepresentation):
     """One latent per frame; see the module's diagram. Parameters are those of `LatentINRConfig`."""
 
     Config = LatentINRConfig
+    size_knob = "width"
 
     def __init__(self, video: VideoShape, config: LatentINRConfig) -> None:
         super().__init__()
@@ -272,13 +275,3 @@ def _start_latents(video: VideoShape, config: LatentINRConfig) -> Tensor:
     cycles = torch.logspace(math.log10(0.5), math.log10(config.latent_cycles), -(-config.latent_dim // 2))
     phase = 2 * math.pi * time * cycles
     return config.latent_scale * torch.cat([phase.sin(), phase.cos()], dim=1)[:, : config.latent_dim]
-
-
-def _check_range(name: str, value: int, least: int, most: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise ValueError(f"{name}={value}: choose a whole number from {least} to {most}")
-
-
-def _check_choice(name: str, value: object, allowed: Collection[object]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{name}={value}: choose one of {', '.join(map(str, allowed))}")

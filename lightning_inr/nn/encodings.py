@@ -163,6 +163,14 @@ def build_encoding(kind: str, **options: int) -> FourierFeatures | DenseGrid | H
         raise ValueError(f"encoding {kind}: {error}") from error
 
 
+def frequency_code(value: Tensor, base: float, octaves: int) -> Tensor:
+    """sin and cos of `value` at frequencies baseⁱ π, i < octaves (NeRV, Eq. 2): (...) -> (..., 2 * octaves)."""
+    # float64: at 1.25⁷⁹ a phase in float32 is off by several turns, and otherwise on every machine.
+    powers = base ** torch.arange(octaves, device=value.device, dtype=torch.float64)
+    phase = math.pi * powers * value.double()[..., None]
+    return torch.cat([phase.sin(), phase.cos()], dim=-1).float()
+
+
 def positions(top: int, left: int, rows: int, columns: int, height: float, width: float, like: Tensor) -> Tensor:
     """Centres (rows * columns, 2) of the cells of a height x width raster, from cell (top, left) on."""
     y = (torch.arange(top, top + rows, device=like.device) + 0.5) / height

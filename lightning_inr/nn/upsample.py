@@ -6,17 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-@torch.no_grad()
-def start_layer(layer: nn.Linear | nn.Conv2d, gain: float = 1.0) -> None:
-    """Set a layer's starting weights, `gain` times those of He et al. 2015, and zero its bias.
-
-    PyTorch's default shrinks a signal sixfold in variance a layer: all frames would start out alike.
-    """
-    nn.init.kaiming_normal_(layer.weight)
-    layer.weight.mul_(gain)
-    assert layer.bias is not None
-    layer.bias.zero_()
+from lightning_inr.nn.start import start_layer
 
 
 def depth_to_space(x: Tensor, stride: int) -> Tensor:
@@ -39,13 +29,31 @@ def paint(logits: Tensor, size: tuple[int, int] | None = None) -> Tensor:
     sharper than an enlarged picture. Where it shrinks, a pixel is the mean of what is painted in its area.
     """
     # float32: in bfloat16 a sigmoid has steps as coarse as an 8-bit picture's
-    logits, native = logits.float(), tuple(logits.shape[2:])
-    grown = native if size is None else (max(size[0], native[0]), max(size[1], native[1]))
-    if grown != native:
-        # Channel by channel in memory: half as long again otherwise, on a CPU.
-        logits = F.interpolate(logits.contiguous(), grown, mode="bicubic", align_corners=False)
-    rgb = torch.sigmoid(logits)
-    return rgb if size in (None, grown) else F.interpolate(rgb, size, mode="area")
+    logits = logits.float()
+    grown = _grown(logits, size)
+    return _shrunk(torch.sigmoid(_enlarge(logits, grown)), size)
+
+
+def resize_painted(rgb: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+    """The same for frames that are painted already: RGB (B, 3, h, w) -> (B, 3, *size), both in [0, 1]."""
+    rgb = rgb.float()
+    return _shrunk(_enlarge(rgb, _grown(rgb, size)).clamp(0, 1), size)
+
+
+def _grown(x: Tensor, size: tuple[int, int] | None) -> tuple[int, int]:
+    height, width = x.shape[2:]
+    return (height, width) if size is None else (max(size[0], height), max(size[1], width))
+
+
+def _enlarge(x: Tensor, size: tuple[int, int]) -> Tensor:
+    if size == tuple(x.shape[2:]):
+        return x
+    # Channel by channel in memory: half as long again otherwise, on a CPU.
+    return F.interpolate(x.contiguous(), size, mode="bicubic", align_corners=False)
+
+
+def _shrunk(rgb: Tensor, size: tuple[int, int] | None) -> Tensor:
+    return rgb if size in (None, tuple(rgb.shape[2:])) else F.interpolate(rgb, size, mode="area")
 
 
 class UpsampleStage(nn.Module):

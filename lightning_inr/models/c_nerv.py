@@ -1,0 +1,82 @@
+"""C-NeRV (Gomes, Azevedo and Schroers, CVPR 2023): place and time enter as a coded map, and convolutions do the rest.
+
+(row, column, t) -> codes -> small convolutional stem -> stages of up-sampling, each after a norm that a code of t
+scales and shifts -> RGB; what the paper is known for, training under the coder's own rate, is not part of the network
+
+No code is public and the paper gives no widths. Here the stem is a 1x1 and a 3x3 convolution, the ladder of
+channels is NeRV's with the factored first stage of E-NeRV, and the code of t has two layers; their widths are
+ratios of `channels`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lightning_inr.models.options import check_number, check_range, check_strides
+from lightning_inr.models.spatial import SpatialRepresentation
+from lightning_inr.nn.adaptive_stages import AdaptiveStages, halving
+from lightning_inr.nn.encodings import frequency_code
+from lightning_inr.types import VideoShape
+
+
+@dataclass(frozen=True)
+class CNeRVConfig:
+    """12.4 M parameters at 720p, the size of a comparison by others: a map of 9x16, strides 5, 2, 2, 2, 2."""
+
+    channels: float = 200.0  # of the map
+    expansion: float = 3.0  # the first stage's channels, as a multiple of `channels`; then each stage halves them
+    least_ratio: float = 0.49  # no stage has fewer, as a multiple of `channels`
+    code_ratio: float = 0.65  # width of the code of t, as a multiple of `channels`
+    strides: tuple[int, ...] = (5, 2, 2, 2, 2)
+    octaves: int = 80  # frequencies of the codes
+    base: float = 1.25  # ratio of two neighbouring frequencies
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "strides", tuple(self.strides))
+        check_strides(self.strides)
+        check_number("channels", self.channels, 1, 4096)
+        check_number("expansion", self.expansion, 1 / 64, 64)
+        check_number("least_ratio", self.least_ratio, 0, 64)
+        check_number("code_ratio", self.code_ratio, 1 / 64, 64)
+        check_range("octaves", self.octaves, 1, 256)
+        check_number("base", self.base, 1.001, 4)
+
+
+class CNeRV(SpatialRepresentation):
+    """A convolutional map from place and time to frames; parameters are those of `CNeRVConfig`."""
+
+    Config = CNeRVConfig
+
+    def __init__(self, video: VideoShape, config: CNeRVConfig) -> None:
+        super().__init__(video, config)
+        channels = max(1, round(config.channels))
+        code = max(1, round(config.channels * config.code_ratio))
+        # The 1x1 convolution of all three codes, in two parts: that of the place is the same for every frame.
+        self.place = nn.Linear(4 * config.octaves, channels)
+        self.moment = nn.Linear(2 * config.octaves, channels, bias=False)
+        self.stem = nn.Conv2d(channels, channels, 3, padding=1)
+        self.code = nn.Sequential(nn.Linear(2 * config.octaves, code), nn.GELU(), nn.Linear(code, code), nn.GELU())
+        least = config.channels * config.least_ratio
+        widths = halving(config.channels, config.expansion, least, len(config.strides))
+        self.blocks = AdaptiveStages(channels, widths, config.strides, code)
+        self.head = nn.Conv2d(widths[-1], 3, 1)
+
+    def coded_groups(self) -> Mapping[str, list[str]]:
+        """base: everything."""
+        return {"base": list(self.state_dict())}
+
+    def space(self) -> Tensor:
+        """(1, channels, rows, columns): what the first convolution makes of the place."""
+        with torch.autocast(self.device.type, enabled=False):
+            return self.place(self.places()).unflatten(0, (1, self.rows, self.columns)).permute(0, 3, 1, 2)
+
+    def unfold(self, space: Tensor, index: Tensor) -> Tensor:
+        """What the first convolution makes of the place, and positions (B,) -> logits (B, 3, *padded)."""
+        time = frequency_code(self.time(index), self.config.base, self.config.octaves)
+        # float32, for the little there is of it: the first norm magnifies what bfloat16 would lose here.
+        with torch.autocast(self.device.type, enabled=False):
+            x = F.gelu(self.stem(F.gelu(space + self.moment(time)[:, :, None, None])))
+        return self.head(self.blocks(x, self.code(time)))

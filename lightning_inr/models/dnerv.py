@@ -1,0 +1,126 @@
+"""DNeRV (Zhao et al., CVPR 2023): HNeRV with a second stream, of what changes from frame to frame.
+
+frame -> ConvNeXt encoder -> content embedding -> 1x1 convolution -> HNeRV's blocks … -> 3x3 convolution -> RGB
+frame less its two neighbours -> ConvNeXt encoder -> difference embedding, two channels of a finer raster
+  -> 1x1 convolution -> block of up-sampling -> joined with the content, after some of the blocks, by a gate
+
+Where frames are held out, neighbours are the nearest frames seen in training; the ends are their own. The paper's
+text as we have it does not give the widths of the second stream: both its convolutions are 1x1 and as wide as the
+content is where they meet, which comes nearest to its stated size.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lightning_inr.models.hnerv import HNeRV, HNeRVConfig, frame_encoder
+from lightning_inr.models.options import check_list, check_range
+from lightning_inr.nn.fusion import GatedFusion
+from lightning_inr.nn.upsample import UpsampleStage
+from lightning_inr.types import FrameBatch, VideoShape
+
+
+@dataclass(frozen=True)
+class DNeRVConfig(HNeRVConfig):
+    """The paper's 3 M parameters at 960x1920, embeddings apart: of 16x2x4 and 2x40x80, strides 5, 4, 4, 3, 2."""
+
+    channels: float = 92.0
+    strides: tuple[int, ...] = (5, 4, 4, 3, 2)
+    difference_strides: tuple[int, ...] = (4, 3, 2)  # of the second encoder
+    difference_channels: int = 2
+    fusion: int = 3  # the streams are joined after so many blocks
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "difference_strides", tuple(self.difference_strides))
+        check_list("difference_strides", self.difference_strides, (1, 8), 1, 64)
+        check_range("difference_channels", self.difference_channels, 1, 4096)
+        check_range("fusion", self.fusion, 1, len(self.strides))
+        reach = math.prod(self.difference_strides)
+        ratio, rest = divmod(reach, math.prod(self.strides[self.fusion :]))
+        if rest or not 1 <= ratio <= 64 or math.prod(self.encoder_strides) % reach:
+            raise ValueError(
+                f"difference_strides={list(self.difference_strides)}: their product must divide that of the encoder's "
+                f"strides and be 1 to 64 times that of the {len(self.strides) - self.fusion} strides after the fusion"
+            )
+
+
+class DNeRV(HNeRV):
+    """Two embeddings per frame and one decoder of them all; parameters are those of `DNeRVConfig`."""
+
+    Config = DNeRVConfig
+
+    def __init__(self, video: VideoShape, config: DNeRVConfig) -> None:
+        super().__init__(video, config)
+        reach = math.prod(config.difference_strides)
+        rows, columns = self.padded[0] // reach, self.padded[1] // reach
+        shape = (len(video.seen), config.difference_channels, rows, columns)
+        self.embeddings["difference"] = nn.Parameter(torch.empty(shape))
+        width = config.width(config.fusion)
+        # Rounded down, not to the nearest: the streams then widen one at a time, and sizes are met more closely.
+        second_width = max(1, int(config.channels / config.reduction**config.fusion))
+        step = reach // math.prod(config.strides[config.fusion :])
+        self.difference_stem = nn.Conv2d(config.difference_channels, second_width, 1)
+        self.difference_block = UpsampleStage(second_width, second_width, step, 1, activation=F.gelu)
+        self.fusion = GatedFusion(width, second_width)
+        assert self.encoder is not None
+        second = frame_encoder(config.difference_strides, config.encoder_width, config.difference_channels, inputs=6)
+        self.encoder = nn.ModuleDict({"content": self.encoder, "difference": second})
+        self.met: dict[int, Tensor] = {}  # number of a seen frame -> its bytes; in no file, and empty once absorbed
+
+    def embed(self, index: Tensor, frames: Tensor) -> dict[str, Tensor]:
+        """Positions (B,) and frames (B, 3, *padded) -> content and difference, each (B, C, h, w)."""
+        assert isinstance(self.encoder, nn.ModuleDict)
+        self._meet(index, frames)
+        changes = self._changes(index, frames)
+        return {"content": self.encoder["content"](frames), "difference": self.encoder["difference"](changes)}
+
+    def unfold(self, embeddings: Mapping[str, Tensor], index: Tensor) -> Tensor:
+        """Embeddings -> logits (B, 3, *padded); the time itself plays no part."""
+        assert isinstance(self.blocks, nn.Sequential)
+        difference = self.difference_block(F.gelu(self.difference_stem(embeddings["difference"])))
+        content = self.blocks[: self.config.fusion](self.first_map(embeddings["content"]))
+        return self.head(self.blocks[self.config.fusion :](self.fusion(content, difference)))
+
+    def decoder_only(self) -> None:
+        """Drop the encoders and the frames they have met."""
+        super().decoder_only()
+        self.met.clear()
+
+    @torch.no_grad()
+    def absorb(self, batches: Iterable[FrameBatch]) -> None:
+        """Store the encoders' view of every seen frame, now that all neighbours are known."""
+        if self.stored:
+            return
+        for batch in batches:
+            frames = batch.frames.to(self.device)
+            self._meet(batch.index, self.pad(frames.float() / 255 if frames.dtype == torch.uint8 else frames))
+        super().absorb(self._all_met())
+        self.met.clear()
+
+    def _all_met(self) -> Iterator[FrameBatch]:
+        for number, frame in self.met.items():
+            yield FrameBatch(torch.tensor([float(number)]), frame[None])
+
+    def _meet(self, index: Tensor, frames: Tensor) -> None:
+        """Remember the frames that stand at a seen position; the others are blends of two."""
+        for position, frame in zip(index.tolist(), frames, strict=True):
+            if position % self.video.stride == 0 and position not in self.met:
+                self.met[int(position)] = (frame.detach() * 255).round().to(torch.uint8)
+
+    def _changes(self, index: Tensor, frames: Tensor) -> Tensor:
+        """(B, 6, *padded): the frames less those before, and those after less the frames."""
+        changes = []
+        for position, frame in zip(index.tolist(), frames, strict=True):
+            place = position / self.video.stride
+            before = self.met.get(math.ceil(place - 1) * self.video.stride)
+            after = self.met.get(math.floor(place + 1) * self.video.stride)
+            # One that is not known, as beyond the ends, counts as the frame itself.
+            since = torch.zeros_like(frame) if before is None else frame - before / 255
+            until = torch.zeros_like(frame) if after is None else after / 255 - frame
+            changes.append(torch.cat([since, until]))
+        return torch.stack(changes).contiguous(memory_format=torch.channels_last)

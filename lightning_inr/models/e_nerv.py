@@ -1,0 +1,93 @@
+"""E-NeRV (Li et al., ECCV 2022): place and time have branches of their own, joined by a product and attention.
+
+place -> code -> linear -> transformer layer, times t -> code -> two linear layers
+  -> transformer layer -> a small map -> stages of up-sampling, each after a norm that t scales and shifts -> RGB
+
+The public code puts a GELU behind the layers of scale and shift, so that half of the scales start near zero and
+none can turn negative; here they are linear and start near one and zero. The paper keeps the widths of the
+branches at every size; here they are ratios of `channels`, or a small model would be nothing but branches.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from lightning_inr.models.options import check_number, check_range, check_strides
+from lightning_inr.models.spatial import SpatialRepresentation
+from lightning_inr.nn.adaptive_stages import AdaptiveStages, halving
+from lightning_inr.nn.attention import TransformerLayer
+from lightning_inr.nn.encodings import frequency_code
+from lightning_inr.types import VideoShape
+
+
+@dataclass(frozen=True)
+class ENeRVConfig:
+    """The paper's 12.5 M parameters at 720p: a map of 196x9x16, strides 5, 2, 2, 2, 2."""
+
+    channels: float = 196.0  # of the map
+    expansion: float = 3.0  # the first stage's channels, as a multiple of `channels`; then each stage halves them
+    least_ratio: float = 0.49  # no stage has fewer, as a multiple of `channels`: 96 in the paper
+    token_ratio: float = 1.306  # width of a token: 256 in the paper, where 512, 128 and 64 go with it
+    heads: int = 8  # of the second transformer layer; the first has one
+    strides: tuple[int, ...] = (5, 2, 2, 2, 2)
+    octaves: int = 80  # frequencies of the codes
+    base: float = 1.25  # ratio of two neighbouring frequencies
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "strides", tuple(self.strides))
+        check_strides(self.strides)
+        check_number("channels", self.channels, 1, 4096)
+        check_number("expansion", self.expansion, 1 / 64, 64)
+        check_number("least_ratio", self.least_ratio, 0, 64)
+        check_number("token_ratio", self.token_ratio, 1 / 64, 64)
+        check_range("heads", self.heads, 1, 64)
+        check_range("octaves", self.octaves, 1, 256)
+        check_number("base", self.base, 1.001, 4)
+
+
+class ENeRV(SpatialRepresentation):
+    """A map from place and time to frames; parameters are those of `ENeRVConfig`."""
+
+    Config = ENeRVConfig
+
+    def __init__(self, video: VideoShape, config: ENeRVConfig) -> None:
+        super().__init__(video, config)
+        channels, token = max(1, round(config.channels)), config.channels * config.token_ratio
+        width, half, head = (max(1, round(token / part)) for part in (1, 2, 4))
+        self.place = nn.Sequential(nn.Linear(4 * config.octaves, width), nn.GELU())
+        self.first_layer = TransformerLayer(width, 1, head, half)
+        self.moment = _two_layers(2 * config.octaves, max(1, round(2 * token)), width)
+        self.second_layer = TransformerLayer(width, config.heads, head, half)
+        self.map = nn.Sequential(nn.Linear(width, channels), nn.GELU())
+        self.code = _two_layers(2 * config.octaves, half, half)
+        least = config.channels * config.least_ratio
+        widths = halving(config.channels, config.expansion, least, len(config.strides))
+        self.blocks = AdaptiveStages(channels, widths, config.strides, half)
+        self.head = nn.Conv2d(widths[-1], 3, 1)
+
+    def coded_groups(self) -> Mapping[str, list[str]]:
+        """base: everything."""
+        return {"base": list(self.state_dict())}
+
+    def space(self) -> Tensor:
+        """(1, rows * columns, width): the tokens before any time."""
+        with self._exact():
+            return self.first_layer(self.place(self.places())[None])
+
+    def unfold(self, space: Tensor, index: Tensor) -> Tensor:
+        """Tokens and positions (B,) -> logits (B, 3, *padded)."""
+        time = frequency_code(self.time(index), self.config.base, self.config.octaves)
+        with self._exact():
+            x = self.map(self.second_layer(space * self.moment(time)[:, None]))
+        x = x.unflatten(1, (self.rows, self.columns)).permute(0, 3, 1, 2)  # channels last
+        return self.head(self.blocks(x, self.code(time)))
+
+    def _exact(self) -> torch.autocast:
+        # The first norm takes away what the tokens have in common: little would be left in bfloat16.
+        return torch.autocast(self.device.type, enabled=False)
+
+
+def _two_layers(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(inputs, hidden), nn.GELU(), nn.Linear(hidden, outputs), nn.GELU())

@@ -1,0 +1,102 @@
+"""What hybrid representations share: an encoder sees each frame, and what it sees is stored with the decoder.
+
+HNeRV (Chen et al., CVPR 2023) and its descendants. The encoder belongs to training; the file holds the embeddings
+of the seen frames, so that a decoder never needs the source.
+"""
+
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lightning_inr.errors import UserError
+from lightning_inr.models.raster import RasterRepresentation
+from lightning_inr.nn.upsample import paint
+from lightning_inr.types import FrameBatch, VideoShape, Window
+
+
+class HybridRepresentation(RasterRepresentation):
+    """A raster decoder of embeddings, one set a seen frame; `shapes` names each kind and its (C, h, w)."""
+
+    def __init__(self, video: VideoShape, config: Any, shapes: Mapping[str, tuple[int, int, int]]) -> None:
+        super().__init__(video, config)
+        self.embeddings = nn.ParameterDict(
+            {name: nn.Parameter(torch.empty(len(video.seen), *shape)) for name, shape in shapes.items()}
+        )
+        self.encoder: nn.Module | None = None  # subclasses set it; None in a decoder
+        self.stored = False  # whether the embeddings stand in for the encoder, in training too
+
+    @abstractmethod
+    def embed(self, index: Tensor, frames: Tensor) -> dict[str, Tensor]:
+        """Positions (B,) of seen frames and the frames, (B, 3, *padded) -> kind -> embeddings (B, C, h, w)."""
+
+    @abstractmethod
+    def unfold(self, embeddings: Mapping[str, Tensor], index: Tensor) -> Tensor:
+        """Embeddings, and positions for what depends on time -> logits (B, 3, *padded)."""
+
+    def start(self) -> None:
+        """Set the starting values; the embeddings wait for `absorb`."""
+        super().start()
+        for table in self.embeddings.values():
+            nn.init.normal_(table, std=0.1)
+
+    def decoder_only(self) -> None:
+        """Drop the encoder."""
+        self.encoder, self.stored = None, True
+
+    def coded_groups(self) -> Mapping[str, list[str]]:
+        """embeddings, base (all that is left but the encoder)."""
+        names = [name for name in self.state_dict() if not name.startswith("encoder.")]
+        stored = [name for name in names if name.startswith("embeddings.")]
+        return {"embeddings": stored, "base": [name for name in names if name not in stored]}
+
+    def stored_at(self, index: Tensor) -> dict[str, Tensor]:
+        """kind -> (B, C, h, w), linear between seen frames (HNeRV, section 4.3), constant beyond the ends."""
+        position = (index.float() / self.video.stride).clamp(0, len(self.video.seen) - 1)
+        before = position.floor().long()
+        after = (before + 1).clamp_max(len(self.video.seen) - 1)
+        share = (position - before)[:, None, None, None]
+        return {name: torch.lerp(table[before], table[after], share) for name, table in self.embeddings.items()}
+
+    def latent(self, index: Tensor) -> Tensor:
+        """Float positions (B,) -> (B, D), all embeddings of a frame side by side."""
+        return torch.cat([each.flatten(1) for each in self.stored_at(index).values()], dim=1)
+
+    def logits(self, index: Tensor) -> Tensor:
+        """(B,) -> (B, 3, *padded), from stored embeddings."""
+        return self.unfold(self.stored_at(index), index)
+
+    def reconstruct(self, index: Tensor, frames: Tensor, window: Window | None = None) -> Tensor:
+        """What the decoder makes of the frames' own embeddings: fresh from the encoder until they are stored."""
+        if window is not None:
+            raise UserError("data.window: an encoder reads whole frames; choose data.window=null")
+        if self.stored:
+            return self(index)
+        return self.painted_from(self.embed(index, self.pad(frames)), index)
+
+    def painted_from(self, embeddings: Mapping[str, Tensor], index: Tensor) -> Tensor:
+        """The training view: frames (B, 3, height, width) of the video's size from fresh embeddings."""
+        return paint(self.cut(self.unfold(embeddings, index)))
+
+    @torch.no_grad()
+    def absorb(self, batches: Iterable[FrameBatch]) -> None:
+        """Store the encoder's view of every seen frame; from now on the embeddings are parameters like others."""
+        if self.stored:
+            return
+        for batch in batches:
+            index, frames = batch.index.to(self.device), batch.frames.to(self.device)
+            if frames.dtype == torch.uint8:
+                frames = frames.float().div_(255)
+            rows = (index / self.video.stride).long()
+            for name, value in self.embed(index, self.pad(frames)).items():
+                self.embeddings[name][rows] = value.float()
+        self.stored = True
+
+    def pad(self, frames: Tensor) -> Tensor:
+        """(B, 3, h, w) -> (B, 3, *padded), the last row and column repeated."""
+        height, width = self.padded
+        below, right = height - frames.shape[2], width - frames.shape[3]
+        return F.pad(frames, (0, right, 0, below), mode="replicate") if below or right else frames

@@ -1,0 +1,58 @@
+"""What NeRV and its descendants share: a small map grows, stride by stride, into a whole frame."""
+
+import math
+from abc import abstractmethod
+from typing import Any
+
+from torch import Tensor
+
+from lightning_inr.models.base import VideoRepresentation
+from lightning_inr.nn.start import start_layers
+from lightning_inr.nn.upsample import paint
+from lightning_inr.types import VideoShape, Window, crop
+
+
+class RasterRepresentation(VideoRepresentation):
+    """Paints whole frames of `rows` x `columns` times the strides of its configuration, cut to the video's size."""
+
+    def __init__(self, video: VideoShape, config: Any) -> None:
+        super().__init__()
+        self.video, self.config = video, config
+        self.stride = math.prod(config.strides)
+        self.rows, self.columns = -(-video.height // self.stride), -(-video.width // self.stride)
+
+    @abstractmethod
+    def logits(self, index: Tensor) -> Tensor:
+        """(B,) -> (B, 3, *padded), what a sigmoid turns into RGB."""
+
+    def start(self) -> None:
+        """Set the starting values of every layer."""
+        start_layers(self)
+
+    @property
+    def padded(self) -> tuple[int, int]:
+        """Height and width that the strides give: what is painted, and cut to the video's size."""
+        return self.rows * self.stride, self.columns * self.stride
+
+    def forward(
+        self,
+        index: Tensor,
+        size: tuple[int, int] | None = None,
+        window: Window | None = None,
+        prepared: Any = None,
+    ) -> Tensor:
+        """(B,) -> RGB (B, 3, h, w) in [0, 1]; a window is cut from the whole frame."""
+        frames = self.painted(index, size)
+        return frames if window is None else crop(frames, window)
+
+    def painted(self, index: Tensor, size: tuple[int, int] | None) -> Tensor:
+        """(B,) -> whole frames (B, 3, *size)."""
+        return paint(self.cut(self.logits(index)), size)
+
+    def cut(self, padded: Tensor) -> Tensor:
+        """(B, C, *padded) -> (B, C, height, width) of the video."""
+        return padded[:, :, : self.video.height, : self.video.width]
+
+    def time(self, index: Tensor) -> Tensor:
+        """Frame positions (B,) -> (B,) in [0, 1), the fraction of the video that lies before."""
+        return index.float() / self.video.frames

@@ -1,0 +1,29 @@
+"""A transformer layer as E-NeRV uses it: without norms."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lightning_inr.nn.start import start_layer
+
+
+class TransformerLayer(nn.Module):
+    """Every token reads all others, then passes two layers of its own; both are added to what came in."""
+
+    def __init__(self, width: int, heads: int, head_width: int, hidden: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.read = nn.Linear(width, 3 * heads * head_width, bias=False)  # queries, keys, values
+        self.join = nn.Linear(heads * head_width, width)
+        self.widen = nn.Linear(width, hidden)
+        self.narrow = nn.Linear(hidden, width)
+
+    def start(self) -> None:
+        """Set the starting values: near the identity, as no norm keeps the sums from growing."""
+        for layer, gain in ((self.read, 0.5), (self.join, 0.3), (self.widen, 1.0), (self.narrow, 0.3)):
+            start_layer(layer, gain)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, tokens, width) -> the same."""
+        query, key, value = self.read(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        x = x + self.join(F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2))
+        return x + self.narrow(F.gelu(self.widen(x)))

@@ -1,0 +1,102 @@
+"""ConvNeXt (Liu et al., CVPR 2022) as the encoders of hybrid representations use it."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lightning_inr.nn.start import start_layer
+
+
+class ChannelNorm(nn.LayerNorm):
+    """Layer norm over the channels of each pixel, (B, C, h, w) -> the same."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise; channels-last memory makes the two permutations free."""
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class ConvNeXtBlock(nn.Module):
+    """Depthwise convolution, norm, two layers from pixel to pixel, added to its input."""
+
+    def __init__(self, channels: int, kernel: int = 7, expansion: int = 4, layer_scale: float | None = 1e-6) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(channels, channels, kernel, padding=kernel // 2, groups=channels)
+        self.norm = ChannelNorm(channels, eps=1e-6)
+        self.widen = nn.Conv2d(channels, expansion * channels, 1)
+        self.narrow = nn.Conv2d(expansion * channels, channels, 1)
+        self.layer_scale = layer_scale
+        self.scale = None if layer_scale is None else nn.Parameter(torch.empty(channels))
+
+    def start(self) -> None:
+        """Set the starting values; with a small layer scale the block starts as the identity."""
+        for layer in (self.depthwise, self.widen, self.narrow):
+            start_layer(layer)
+        self.norm.reset_parameters()
+        if self.scale is not None and self.layer_scale is not None:
+            nn.init.constant_(self.scale, self.layer_scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) -> the same."""
+        # float32: a CPU's backward pass of a depthwise convolution is half as long again in bfloat16.
+        with torch.autocast(x.device.type, enabled=False):
+            y = self.depthwise(x.float())
+        y = F.gelu(self.widen(self.norm(y)))
+        if self.scale is None:
+            return x + self.narrow(y)
+        assert self.narrow.bias is not None
+        # The layer scale goes into the weights: far fewer numbers to multiply than the map's.
+        weight = self.narrow.weight * self.scale[:, None, None, None]
+        return x + F.conv2d(y, weight, self.narrow.bias * self.scale)
+
+
+class PlainConvNeXtBlock(nn.Module):
+    """The same without biases, layer scale or weights in its norm, free to change the channels (HiNeRV).
+
+    The input is added where it has as many channels as the output. The layers from pixel to pixel are matrix
+    products of channels-last memory: twice as fast on a CPU as convolutions.
+    """
+
+    def __init__(
+        self, channels: int, width: int, hidden: int, kernel: int, activation: Callable[[Tensor], Tensor] = F.gelu
+    ) -> None:
+        super().__init__()
+        self.channels, self.width, self.activation = channels, width, activation
+        self.depthwise = nn.Conv2d(channels, channels, kernel, padding=kernel // 2, groups=channels, bias=False)
+        self.widen = nn.Linear(channels, hidden, bias=False)
+        self.narrow = nn.Linear(hidden, width, bias=False)
+
+    def start(self) -> None:
+        """Set the starting values; what is added to the input starts small."""
+        for layer in (self.depthwise, self.widen):
+            start_layer(layer)
+        start_layer(self.narrow, gain=0.4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, h, w) -> (B, width, h, w)."""
+        y = F.layer_norm(self.depthwise(x).permute(0, 2, 3, 1), (self.channels,), eps=1e-6)
+        y = self.narrow(self.activation(self.widen(y))).permute(0, 3, 1, 2)
+        return x + y if self.width == self.channels else y
+
+
+class ConvNeXtEncoder(nn.Module):
+    """RGB to a small map: for each stride a convolution of that stride, and `blocks` ConvNeXt blocks."""
+
+    def __init__(self, strides: Sequence[int], blocks: Sequence[int], channels: Sequence[int], inputs: int = 3) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList()
+        for number, (stride, count, width) in enumerate(zip(strides, blocks, channels, strict=True)):
+            norm = ChannelNorm(inputs, eps=1e-6) if number else nn.Identity()
+            down = nn.Conv2d(inputs, width, stride, stride)
+            stage = nn.Sequential(norm, down, *(ConvNeXtBlock(width) for _ in range(count)))
+            if not number:
+                stage.insert(2, ChannelNorm(width, eps=1e-6))
+            self.stages.append(stage)
+            inputs = width
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """(B, inputs, H, W) -> (B, channels[-1], H / product of strides, …)."""
+        for stage in self.stages:
+            frames = stage(frames)
+        return frames

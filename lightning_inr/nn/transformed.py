@@ -1,0 +1,36 @@
+"""The stage of Boosting-NeRV: what a convolution gives is scaled and shifted by a code of time, then a sine."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lightning_inr.nn.start import start_layer
+from lightning_inr.nn.upsample import depth_to_space
+
+
+class TransformedStage(nn.Module):
+    """Convolution, pixel shuffle by `stride`, x (1 + scale) + shift, sine."""
+
+    def __init__(self, in_channels: int, channels: int, stride: int, kernel: int, code_width: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.convolution = nn.Conv2d(in_channels, channels * stride**2, kernel, padding=kernel // 2)
+        self.affine = nn.Linear(code_width, 2 * channels)
+
+    def start(self) -> None:
+        """Set the starting values: near no transform."""
+        start_layer(self.convolution)
+        start_layer(self.affine, gain=0.1)
+
+    def forward(self, x: Tensor, code: Tensor) -> Tensor:
+        """x (B, in_channels, h, w), code (B, code_width) -> (B, channels, h * stride, w * stride)."""
+        scale, shift = self.affine(code).float().chunk(2, dim=1)
+        frames = zip(x.split(1), 1 + scale, shift, strict=True)
+        return torch.sin(depth_to_space(torch.cat([self._convolved(*each) for each in frames]), self.stride))
+
+    def _convolved(self, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        # The transform goes into the weights: they are far fewer than the numbers of the map.
+        assert self.convolution.bias is not None
+        scale, shift = scale.repeat(self.stride**2), shift.repeat(self.stride**2)
+        weight = self.convolution.weight * scale[:, None, None, None]
+        return F.conv2d(x, weight, self.convolution.bias * scale + shift, padding=self.convolution.padding)

@@ -1,0 +1,113 @@
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from lightning_inr.errors import UserError
+from lightning_inr.models import blueprint, build
+from lightning_inr.models.ff_nerv import FFNeRV
+from lightning_inr.models.flow_guided import Draft
+from lightning_inr.models.size import count_coded
+from lightning_inr.types import VideoShape, Window
+from tests.conftest import SMALL, small_model
+from tests.test_configs import compose
+
+SHAPE = VideoShape(9, 22, 30, 25.0)
+BLACK = -1
+
+
+class Counting(FFNeRV):
+    """Counts the frames that its decoder drafts."""
+
+    drafted = 0
+
+    def draft(self, index: Tensor) -> Draft:
+        self.drafted += len(index)
+        return super().draft(index)
+
+
+def flow_guided(video: VideoShape = SHAPE) -> Counting:
+    net = small_model("ff_nerv", video)
+    net.__class__ = Counting
+    assert isinstance(net, Counting)
+    return net
+
+
+@pytest.mark.parametrize(
+    ("file", "height", "width", "millions"),
+    [("ff_nerv", 720, 1280, 12.4), ("ff_nerv_compression", 1080, 1920, 11.3)],
+)
+def test_published_sizes_are_met(file: str, height: int, width: int, millions: float) -> None:
+    options: Any = OmegaConf.to_container(compose(f"model={file}").model, resolve=True)
+    net = blueprint(video=VideoShape(600, height, width, 120.0), **options)
+    assert count_coded(net) == pytest.approx(millions * 1e6, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("stride", "position", "rows"),
+    [(1, 0.0, [BLACK, BLACK, 1, 2]), (1, 4.0, [2, 3, 5, 6]), (1, 4.2, [2, 3, 5, 6]), (1, 8.0, [6, 7, BLACK, BLACK]),
+     (2, 4.0, [0, 1, 3, 4]), (2, 3.5, [0, 1, 3, 4]), (2, 8.0, [2, 3, BLACK, BLACK])],
+)  # fmt: skip
+def test_neighbours_are_seen_frames(stride: int, position: float, rows: list[int]) -> None:
+    net = flow_guided(SHAPE._replace(stride=stride))
+    assert net._rows_around(torch.tensor([position])) == [rows]
+
+
+def test_consecutive_frames_cost_one_pass_each() -> None:
+    net = flow_guided()
+    frames = list(net.render(range(9)))
+    assert net.drafted == 9
+    alone = torch.stack([next(iter(net.render([position]))) for position in range(9)])
+    assert net.drafted == 9 + 3 + 4 + 5 * 5 + 4 + 3
+    assert net.passes == 5
+    assert (alone.int() - torch.stack(frames).int()).abs().max() <= 2  # bfloat16, where the machine has it
+
+
+def test_a_frame_follows_its_neighbours() -> None:
+    net = flow_guided()
+    with torch.no_grad():
+        net.head.bias.copy_(torch.tensor([0.0, 0.0, 0.0, -50.0, 50.0]))  # all from the neighbours
+        net.motion.weight.zero_()
+        net.motion.bias.zero_()
+        independent = torch.sigmoid(net.cut(net.logits(torch.arange(9.0))))
+        rounded = (independent * 255).round() / 255
+        expected = torch.stack([rounded[[2, 3, 5, 6]].mean(0), rounded[[6, 7]].sum(0) / 4])  # two of them black
+        torch.testing.assert_close(net(torch.tensor([4.0, 8.0])), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_training_reads_neighbours_as_they_were_painted_last() -> None:
+    net = flow_guided()
+    target = torch.rand(1, 3, 22, 30)
+    views = net.views(torch.tensor([4.0]), target)
+    assert set(views) == {"final", *net.view_weights}
+    assert set(net.store.frames) == {2, 3, 4, 5, 6}  # missing ones are drafted once
+    assert net.drafted == 1 + 4
+    before = {row: frame.clone() for row, frame in net.store.frames.items()}
+    with torch.no_grad():
+        net.head.bias += 1
+    net.views(torch.tensor([4.0]), target)
+    assert net.drafted == 1 + 4 + 1
+    changed = {row for row, frame in before.items() if not torch.equal(net.store.frames[row], frame)}
+    assert changed == {4}
+    assert not any("store" in name for name in net.state_dict())
+
+
+def test_a_window_of_the_views_is_a_crop() -> None:
+    net = flow_guided()
+    index = torch.tensor([4.0])
+    whole = net.views(index, torch.rand(1, 3, 22, 30))
+    part = net.views(index, torch.rand(1, 3, 6, 7), Window(3, 5, 6, 7))
+    for name, view in part.items():
+        torch.testing.assert_close(view, whole[name][:, :, 3:9, 5:12])
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [({"grid_frames": []}, "grid_frames="), ({"grid_frames": [0]}, "grid_frames="), ({"groups": 0}, "groups=0"),
+     ({"channels": 0}, "channels=0"), ({"expansion": 0.0}, "expansion=0.0")],
+)  # fmt: skip
+def test_wrong_options_are_named(option: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        build("ff_nerv", SHAPE, **{**SMALL["ff_nerv"], **option})
