@@ -10,7 +10,7 @@ import lightning_inr
 FLOORS = {
     "errors": 0,
     "types": 1, "paths": 1, "metrics": 1, "devices": 1,
-    "nn": 2,
+    "nn": 2, "losses": 2,
     "data": 3, "models": 3,
     "codec": 4,
     "training": 5, "report": 5,

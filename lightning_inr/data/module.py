@@ -1,5 +1,6 @@
 """A source as batches for a fit."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import lightning as L
@@ -97,6 +98,13 @@ class FrameDataModule(L.LightningDataModule):
             self.frames, self.batch_size, shuffle=True, num_workers=self.workers, collate_fn=_as_is,
             persistent_workers=self.workers > 0,
         )  # fmt: skip
+
+    def in_order(self) -> Iterator[FrameBatch]:
+        """Every seen frame once, whole and as it is, uint8 on the host."""
+        for start in range(0, len(self.frames), self.batch_size):
+            rows = range(start, min(start + self.batch_size, len(self.frames)))
+            index = torch.tensor([self.frames.seen[row] for row in rows], dtype=torch.float32)
+            yield FrameBatch(index, torch.stack([self.frames.frame(row) for row in rows]))
 
     def transfer_batch_to_device(self, batch: FrameBatch, device: torch.device, dataloader_idx: int) -> FrameBatch:
         """Bytes cross to the device and become [0, 1] there."""

@@ -1,4 +1,4 @@
-"""What happens around a fit: its budget, quantisation, what is kept of it and what is shown."""
+"""What happens around a fit: its budget, what is kept of it and what is shown."""
 
 import math
 import sys
@@ -9,18 +9,14 @@ from datetime import timedelta
 from typing import Any, NamedTuple, TypeVar
 
 import lightning as L
-import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
-from torch import Tensor, nn
 from tqdm import tqdm
 
-from lightning_inr.codec import Codec, Entry, fake_quantize
 from lightning_inr.errors import UserError
 from lightning_inr.training.fit import FitModule
 
 CHECKPOINT = "last"
-STEPS_BETWEEN_ROUNDINGS = 16
 C = TypeVar("C", bound=Callback)
 
 
@@ -74,50 +70,6 @@ class Budget(Callback):
         self.seconds, self.spent = state_dict["seconds"], state_dict["spent"]
 
 
-class QuantizationAware(Callback):
-    """From `start` of the budget on, forward and backward see the weights a decoder will see.
-
-    The optimiser moves the full-precision weights with that gradient (straight-through, Bengio et al. 2013).
-    What rounding does to each weight is computed anew every few steps: it changes little in between, and
-    as the learning rate falls to zero it becomes exact.
-    """
-
-    def __init__(self, codec: Codec, start: float = 0.7) -> None:
-        if not 0 <= start <= 1:
-            raise UserError(f"callbacks.quantization_aware.start={start}: choose a share of the budget, 0 to 1")
-        self.codec, self.start = codec, start
-        self._weights: list[nn.Parameter] = []
-        self._entries: list[Entry] = []  # how each weight will be coded
-        self._errors: list[Tensor] = []  # what rounding adds to each weight
-        self._full: list[Tensor] = []  # the weights themselves, while others stand in for them
-
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        assert isinstance(pl_module, FitModule)
-        parameters = dict(pl_module.net.named_parameters())
-        plan = self.codec.plan(pl_module.net)
-        self._entries = [entry for entry in plan if entry.quantized and entry.name in parameters]
-        self._weights = [parameters[entry.name] for entry in self._entries]
-
-    @torch.no_grad()
-    def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        if one_of(trainer, Budget).spent < self.start:
-            return
-        if not self._errors or trainer.global_step % STEPS_BETWEEN_ROUNDINGS == 0:
-            pairs = zip(self._weights, self._entries, strict=True)
-            self._errors = [fake_quantize(weight, entry.bits, entry.axis).sub_(weight) for weight, entry in pairs]
-        self._full = [weight.data for weight in self._weights]
-        seen = torch._foreach_add(self._full, self._errors)  # one call for all: they are many and small
-        for weight, value in zip(self._weights, seen, strict=True):
-            weight.data = value
-
-    def on_after_backward(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        for weight, full in zip(self._weights, self._full, strict=False):
-            weight.data = full
-        self._full = []
-
-
 class Moment(NamedTuple):
     """One point of the training curves."""
 
@@ -153,19 +105,22 @@ class History(Callback):
         self.moments.append(Moment(budget.seconds, trainer.current_epoch, psnr, sum(means.values()), means))
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         values = {f"train/{name}": value for name, value in means.items()}
+        values |= {f"train/{name}": value for name, value in pl_module.notes.items()}
         values |= {"train/psnr": psnr, "train/loss": self.moments[-1].loss, "learning_rate": rate}
         for logger in trainer.loggers:
             logger.log_metrics(values | {"seconds": budget.seconds}, step=trainer.global_step)
-        self._show(budget)
+        self._show(budget, pl_module.notes)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.bar.close()
 
-    def _show(self, budget: Budget) -> None:
+    def _show(self, budget: Budget, notes: dict[str, float]) -> None:
         left = budget.seconds_left
         clock = time.strftime("%M:%S" if left < 3600 else "%H:%M:%S", time.gmtime(left))
         moment = self.moments[-1]
-        self.bar.set_postfix_str(f"epoch {moment.epoch}  PSNR {moment.psnr:.2f} dB  {clock} left", refresh=False)
+        noted = "".join(f"  {value:.3f} {name}" for name, value in notes.items())
+        text = f"epoch {moment.epoch}  PSNR {moment.psnr:.2f} dB{noted}  {clock} left"
+        self.bar.set_postfix_str(text, refresh=False)
         self.bar.update(budget.spent - self.bar.n)
 
     def state_dict(self) -> dict[str, Any]:

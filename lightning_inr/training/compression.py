@@ -1,15 +1,35 @@
 """Fit a video as well as its bits allow."""
 
-import torch.nn.functional as F
+from collections.abc import Mapping
+
 from torch import Tensor
 
+from lightning_inr.errors import UserError
+from lightning_inr.losses import LOSSES
+from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.training.fit import FitModule
 from lightning_inr.types import FrameBatch
 
 
 class CompressionModule(FitModule):
-    """Mean squared error over RGB, as in the paper."""
+    """One loss between frames, by its name in `losses`: the mean squared error unless told otherwise."""
 
-    def terms(self, prediction: Tensor, target: Tensor, batch: FrameBatch) -> dict[str, Tensor]:
-        """One term: the mean squared error of values in [0, 1]."""
-        return {"mse": F.mse_loss(prediction, target)}
+    def __init__(
+        self,
+        net: VideoRepresentation,
+        learning_rate: float = 5e-4,
+        latent_learning_rate: float = 5e-4,
+        optimizer: str = "adam",
+        loss: str = "mse",
+    ) -> None:
+        super().__init__(net, learning_rate, latent_learning_rate, optimizer)
+        if loss not in LOSSES:
+            raise UserError(f"module.loss={loss}: choose one of {', '.join(LOSSES)}")
+        self.loss_name, self.loss = loss, LOSSES[loss]
+
+    def terms(self, views: Mapping[str, Tensor], batch: FrameBatch) -> dict[str, Tensor]:
+        """The loss of the frame, and of what else the net paints on its way to it, each by its weight."""
+        terms = {self.loss_name: self.loss(views["final"], batch.frames)}
+        for name in views.keys() - {"final"}:
+            terms[name] = self.net.view_weights[name] * self.loss(views[name], batch.frames)
+        return terms

@@ -2,12 +2,14 @@
 
 import functools
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from statistics import fmean
 from typing import Any
 
 import lightning as L
 import torch
 import torch.nn.functional as F
+from timm.optim.adan import Adan
 from torch import Tensor
 from torch.optim import Adam, Optimizer
 
@@ -16,41 +18,48 @@ from lightning_inr.metrics import psnr
 from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.types import FrameBatch
 
+OPTIMIZERS: Mapping[str, Callable[[Any], Optimizer]] = {
+    "adam": functools.partial(Adam, fused=True),
+    "adan": Adan,  # Xie et al. 2022: HNeRV-Boost's
+}
 STEPS_BETWEEN_LOOKS = 8  # at the loss: enough for the curves, too seldom to cost anything
 
 
 class FitModule(L.LightningModule, ABC):
     """Fits `net`; subclasses say with `terms` what for.
 
-    Adam without weight decay (the paper); `latent_learning_rate` is that of the role `latents`. The rate a
-    step really has is the callback `Budget`'s business.
+    Adam without weight decay (Latent-INR), or Adan; `latent_learning_rate` is that of the role `latents`. The rate
+    a step really has is the callback `Budget`'s business.
     """
 
     def __init__(
-        self, net: VideoRepresentation, learning_rate: float = 5e-4, latent_learning_rate: float = 5e-4
+        self,
+        net: VideoRepresentation,
+        learning_rate: float = 5e-4,
+        latent_learning_rate: float = 5e-4,
+        optimizer: str = "adam",
     ) -> None:
         super().__init__()
-        self.net = net
+        if optimizer not in OPTIMIZERS:
+            raise UserError(f"module.optimizer={optimizer}: choose one of {', '.join(OPTIMIZERS)}")
+        self.net, self.optimizer = net, OPTIMIZERS[optimizer]
         self.learning_rate, self.latent_learning_rate = learning_rate, latent_learning_rate
+        self.notes: dict[str, float] = {}  # what callbacks want shown beside the PSNR
         self._seen: list[dict[str, float]] = []  # terms and PSNR of the steps looked at since `take_means`
 
-    def view(self, batch: FrameBatch) -> tuple[Tensor, Tensor]:
-        """Prediction and target (B, 3, h, w)."""
-        return self.net.reconstruct(batch.index, batch.frames, batch.window), batch.frames
-
     @abstractmethod
-    def terms(self, prediction: Tensor, target: Tensor, batch: FrameBatch) -> dict[str, Tensor]:
-        """Named parts of the loss, each a scalar with its weight already in."""
+    def terms(self, views: Mapping[str, Tensor], batch: FrameBatch) -> dict[str, Tensor]:
+        """Named parts of the loss, each a scalar with its weight already in; `views` are the net's, of `batch`."""
 
     def training_step(self, batch: FrameBatch, batch_idx: int) -> Tensor:
         """The sum of the terms."""
-        prediction, target = self.view(batch)
-        terms = self.terms(prediction, target, batch)
+        views = self.net.views(batch.index, batch.frames, batch.window)
+        terms = self.terms(views, batch)
         loss = functools.reduce(torch.add, terms.values())
         if self.global_step % STEPS_BETWEEN_LOOKS == 0:
             self._check(loss)
             with torch.no_grad():
-                seen = {**terms, "psnr": psnr(F.mse_loss(prediction, target))}
+                seen = {**terms, "psnr": psnr(F.mse_loss(views["final"], batch.frames))}
             self._seen.append({name: float(value.detach()) for name, value in seen.items()})
         return loss
 
@@ -60,12 +69,12 @@ class FitModule(L.LightningModule, ABC):
         return {name: fmean(step[name] for step in seen) for name in (seen[0] if seen else ())}
 
     def configure_optimizers(self) -> Optimizer:
-        """Adam, one group a role."""
+        """One group a role."""
         groups: list[dict[str, Any]] = []
         for role, parameters in self.net.roles().items():
             rate = self.latent_learning_rate if role == "latents" else self.learning_rate
             groups.append({"params": parameters, "lr": rate, "base_lr": rate, "role": role})
-        return Adam(groups, fused=True)
+        return self.optimizer(groups)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse to replace a good checkpoint by a broken one."""

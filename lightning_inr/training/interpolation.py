@@ -1,5 +1,7 @@
 """Fit every stride-th frame so that the frames between come right, too."""
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -11,25 +13,27 @@ from lightning_inr.types import FrameBatch
 
 
 class InterpolationModule(CompressionModule):
-    """The mean squared error, and `smoothness` times how far each latent lies off the line of its neighbours."""
+    """The loss of the seen frames, and `smoothness` times how far each latent lies off the line of its neighbours."""
 
     def __init__(
         self,
         net: VideoRepresentation,
         learning_rate: float = 5e-4,
         latent_learning_rate: float = 5e-4,
+        optimizer: str = "adam",
+        loss: str = "mse",
         smoothness: float = 0.0,
     ) -> None:
-        super().__init__(net, learning_rate, latent_learning_rate)
+        super().__init__(net, learning_rate, latent_learning_rate, optimizer, loss)
         if not smoothness >= 0:
             raise UserError(f"module.smoothness={smoothness}: choose a number from 0")
         if smoothness and type(net).latent is VideoRepresentation.latent:
             raise UserError(f"module.smoothness={smoothness:g}: {type(net).__name__} has no latents; choose 0")
         self.smoothness = smoothness
 
-    def terms(self, prediction: Tensor, target: Tensor, batch: FrameBatch) -> dict[str, Tensor]:
-        """mse, and smoothness: of z_t against the mean of the seen neighbours' latents (Eq. 4 at β = 1/2)."""
-        terms = super().terms(prediction, target, batch)
+    def terms(self, views: Mapping[str, Tensor], batch: FrameBatch) -> dict[str, Tensor]:
+        """The loss, and smoothness: of z_t against the mean of the seen neighbours' latents (Eq. 4 at β = 1/2)."""
+        terms = super().terms(views, batch)
         if self.smoothness:
             stride, last = self.net.video.stride, self.net.video.frames - 1
             reach = batch.index.clamp(stride, max(stride, last - stride))  # the ends have one neighbour only

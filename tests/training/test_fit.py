@@ -1,6 +1,7 @@
 """The training modules and callbacks, driven by Lightning on a video of 48x64."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ from lightning_inr.data.file import open_source
 from lightning_inr.data.module import FrameDataModule
 from lightning_inr.errors import UserError
 from lightning_inr.models.latent_inr import LatentINR
-from lightning_inr.training.callbacks import Budget, History, QuantizationAware, resume_checkpoint
+from lightning_inr.training.callbacks import Budget, History, resume_checkpoint
 from lightning_inr.training.compression import CompressionModule
 from lightning_inr.training.fit import FitModule
 from lightning_inr.training.interpolation import InterpolationModule
+from lightning_inr.training.rounding import QuantizationAware
 from lightning_inr.types import FrameBatch, VideoShape
 from tests.conftest import small_model
 
@@ -147,8 +149,8 @@ def test_a_resumed_fit_goes_on(images: Path, tmp_path: Path) -> None:
 class Breaking(CompressionModule):
     """Its loss is no number from step 60 on."""
 
-    def terms(self, prediction: Tensor, target: Tensor, batch: FrameBatch) -> dict[str, Tensor]:
-        terms = super().terms(prediction, target, batch)
+    def terms(self, views: Mapping[str, Tensor], batch: FrameBatch) -> dict[str, Tensor]:
+        terms = super().terms(views, batch)
         return {"mse": terms["mse"] * (math.nan if self.global_step >= 60 else 1.0)}
 
 
@@ -167,7 +169,7 @@ def test_smoothness_pulls_latents_towards_the_line_of_their_neighbours() -> None
     assert isinstance(net, LatentINR)
     module = InterpolationModule(net, smoothness=2.0)
     batch = FrameBatch(torch.tensor([4.0]), torch.rand(1, 3, 22, 30))
-    terms = module.terms(*module.view(batch), batch)
+    terms = module.terms(net.views(*batch), batch)
     with torch.no_grad():
         off = net.latents[2] - (net.latents[1] + net.latents[3]) / 2
     assert float(terms["smoothness"]) == pytest.approx(2 * float(off.square().mean()), rel=1e-5)

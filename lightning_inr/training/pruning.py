@@ -1,0 +1,60 @@
+"""Magnitude pruning with fine-tuning: the first of NeRV's three steps of compression (section 3.3)."""
+
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+
+from lightning_inr.errors import UserError
+from lightning_inr.training.callbacks import Budget, one_of
+from lightning_inr.training.fit import FitModule
+
+PRUNED_ROLES = ("base", "hyper")  # weights of layers; what a table or a latent holds is no redundancy of the network
+
+
+class Pruning(Callback):
+    """At `start` of the budget sets the smallest `share` of all layers' weights to zero, and keeps them there.
+
+    The rest of the fit is the fine-tuning. Zeros are coded as ordinary symbols: what they save is what the entropy
+    coder makes of them.
+    """
+
+    def __init__(self, share: float, start: float = 0.6) -> None:
+        for name, value in (("share", share), ("start", start)):
+            if not 0 <= value < 1:
+                raise UserError(f"callbacks.pruning.{name}={value}: choose a number from 0 to below 1")
+        self.share, self.start = share, start
+        self.kept: list[Tensor] = []  # masks, once pruned
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if self.kept or one_of(trainer, Budget).spent < self.start:
+            return
+        sizes = torch.cat([weight.detach().abs().flatten() for weight in self._weights(pl_module)])
+        smallest = sizes.kthvalue(max(1, round(self.share * len(sizes)))).values if self.share else sizes.new_tensor(-1)
+        self.kept = [weight.detach().abs() > smallest for weight in self._weights(pl_module)]
+        self._zero(pl_module)
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        if self.kept:
+            self._zero(pl_module)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"kept": self.kept}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.kept = state_dict["kept"]
+
+    @torch.no_grad()
+    def _zero(self, pl_module: L.LightningModule) -> None:
+        for weight, kept in zip(self._weights(pl_module), self.kept, strict=True):
+            weight.mul_(kept.to(weight.device))
+
+    @staticmethod
+    def _weights(pl_module: L.LightningModule) -> list[Tensor]:
+        assert isinstance(pl_module, FitModule)
+        roles = pl_module.net.roles()
+        return [weight for role in PRUNED_ROLES for weight in roles.get(role, []) if weight.ndim > 1]

@@ -1,0 +1,27 @@
+import pytest
+import torch
+
+from lightning_inr.losses import LOSSES
+
+
+@pytest.mark.parametrize("name", list(LOSSES))
+def test_a_loss_is_zero_for_equal_frames_and_grows_with_the_error(name: str) -> None:
+    target = torch.rand(2, 3, 176, 176)
+    noise = torch.randn_like(target)
+    values = [float(LOSSES[name]((target + share * noise).clamp(0, 1), target)) for share in (0.0, 0.05, 0.2)]
+    assert values[0] == pytest.approx(0, abs=1e-5)
+    assert values[0] < values[1] < values[2]
+
+
+def test_mixes_are_the_papers() -> None:
+    a, b = torch.rand(2, 1, 3, 176, 176)
+    part = {name: float(loss(a, b)) for name, loss in LOSSES.items()}
+    assert part["l1_ssim"] == pytest.approx(0.7 * part["l1"] + 0.3 * part["ssim"])
+    assert part["boost"] == pytest.approx(60 * (0.7 * part["l1"] + 0.3 * part["ms_ssim"]) + part["frequency_l1"])
+
+
+def test_frequencies_are_those_of_the_error() -> None:
+    a, b = torch.rand(2, 1, 3, 8, 8)
+    spectrum = torch.fft.fft2(a - b)
+    expected = (spectrum.real.abs().mean() + spectrum.imag.abs().mean()) / 2
+    assert float(LOSSES["frequency_l1"](a, b)) == pytest.approx(float(expected), rel=1e-4)
