@@ -5,14 +5,15 @@ from typing import Any
 
 import hydra
 import pytest
-import torch
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from lightning_inr.models import blueprint
+from lightning_inr.models import MODELS, blueprint
+from lightning_inr.models.base import VideoRepresentation
+from lightning_inr.models.size import count_coded, sized
 from lightning_inr.paths import config_dir
 from lightning_inr.types import VideoShape
 
@@ -31,7 +32,7 @@ def compose(*overrides: str) -> DictConfig:
     return cfg
 
 
-def build_model(cfg: DictConfig) -> torch.nn.Module:
+def build_model(cfg: DictConfig) -> VideoRepresentation:
     options: Any = OmegaConf.to_container(cfg.model, resolve=True)
     return blueprint(video=VideoShape(132, 180, 320, 25.0), **options)
 
@@ -39,7 +40,7 @@ def build_model(cfg: DictConfig) -> torch.nn.Module:
 @pytest.mark.parametrize(("group", "name"), CHOICES)
 def test_every_file_composes_and_builds(group: str, name: str) -> None:
     key = {"encoding": "encoding@model.encoding", "part": "part@dataset"}.get(group, group)
-    cfg = compose(f"{key}={name}")
+    cfg = compose(f"{key}={name}", *(["model=t_nerv"] if group == "variant" else []))
     net = build_model(cfg)
     hydra.utils.instantiate(cfg.module, net=net)
     hydra.utils.instantiate(cfg.codec)
@@ -92,10 +93,46 @@ def test_the_sizes_of_bunny_rd_grow_with_its_rank(rank: int) -> None:
     assert count[0] < count[1] or rank == 16
 
 
-def test_nerv_has_the_papers_size() -> None:
-    options: Any = OmegaConf.to_container(compose("model=nerv").model, resolve=True)
-    net = blueprint(video=VideoShape(132, 720, 1280, 25.0), **options)
-    assert sum(parameter.numel() for parameter in net.parameters()) == pytest.approx(3.20e6, rel=0.01)
+# Parameters in millions of published configurations, embeddings, grids and tables among them.
+PUBLISHED = {
+    "nerv": (3.20, 132, 720, 1280),
+    "nerv_m": (6.28, 132, 720, 1280),
+    "nerv_l": (12.52, 132, 720, 1280),
+    "e_nerv": (12.49, 132, 720, 1280),
+    "c_nerv": (12.4, 600, 720, 1280),
+    "ff_nerv": (12.4, 600, 720, 1280),
+    "ff_nerv_compression": (11.3, 600, 1080, 1920),
+    "hnerv_075m": (0.75, 132, 640, 1280),
+    "hnerv": (1.5, 132, 640, 1280),
+    "hnerv_3m": (3.0, 132, 640, 1280),
+    "dnerv_720p": (12.4, 600, 720, 1280),
+    "dnerv_960p": (3.0, 600, 960, 1920),
+    "t_nerv": (12.4, 600, 720, 1280),
+    "t_nerv_960p": (3.0, 600, 960, 1920),
+    "t_nerv_compression": (9.3, 600, 1080, 1920),
+    "hinerv_xxs": (0.77, 132, 720, 1280),
+    "hinerv_xs": (1.59, 132, 720, 1280),
+    "hinerv": (3.25, 132, 720, 1280),
+    "hinerv_s_1080p": (3.19, 600, 1080, 1920),
+    "hinerv_xxl_1080p": (50.7, 600, 1080, 1920),
+    "nvp": (135.81, 600, 1080, 1920),
+}
+
+
+@pytest.mark.parametrize("name", list(PUBLISHED))
+def test_published_configurations_have_their_sizes(name: str) -> None:
+    millions, frames, height, width = PUBLISHED[name]
+    options: Any = OmegaConf.to_container(compose(f"model={name}").model, resolve=True)
+    count = count_coded(blueprint(video=VideoShape(frames, height, width, 25.0), **options))
+    assert count / 1e6 == pytest.approx(millions, rel=0.01)
+
+
+@pytest.mark.parametrize("name", sorted(MODELS.keys() - {"latent_inr"}))
+def test_any_model_is_half_a_million_parameters_in_family(name: str) -> None:
+    options: Any = OmegaConf.to_container(compose("experiment=family", f"model={name}").model, resolve=True)
+    video = VideoShape(132, 180, 320, 25.0)
+    count = count_coded(blueprint(video=video, **{"name": name, **sized(video=video, params=500_000, **options)}))
+    assert count == pytest.approx(500_000, rel=0.01)
 
 
 def test_the_encoding_can_be_swapped() -> None:

@@ -1,6 +1,6 @@
-"""Rate-distortion curves as pictures."""
+"""Rate-distortion curves, and where the bytes go, as pictures."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -8,11 +8,13 @@ import matplotlib
 matplotlib.use("Agg")  # before pyplot: no screen is needed
 
 import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
 
 from lightning_inr.paths import writing
 from lightning_inr.report.curves import MEAN, METRICS, Curve
 
 MOST_PANELS = 12  # more videos than these are in the table only
+MOST_BARS = 40
 MARKERS = "os^Dv<>Pp*X"
 
 
@@ -39,6 +41,26 @@ def draw_curves(each: Sequence[Curve], metric: str, stem: Path) -> list[Path]:
         axis.set_axis_off()
     lines = {str(line.get_label()): line for axis in axes.flat for line in axis.get_lines()}
     figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=min(4, len(lines)), fontsize=8)
+    return _save(figure, stem)
+
+
+def draw_bytes(files: Mapping[str, Mapping[str, int]], stem: Path) -> list[Path]:
+    """One bar a file, cut by role (name -> role -> bytes), as `stem`.png and `stem`.svg; the paths written."""
+    shown = dict(list(files.items())[:MOST_BARS])
+    roles = list(dict.fromkeys(role for parts in shown.values() for role in parts))
+    figure, axis = plt.subplots(figsize=(9, 0.3 * len(shown) + 1.4), layout="constrained")
+    left = [0.0] * len(shown)
+    for number, role in enumerate(roles):
+        share = [100 * parts.get(role, 0) / sum(parts.values()) for parts in shown.values()]
+        axis.barh(list(shown), share, left=left, label=role, color=f"C{number}")
+        left = [begin + width for begin, width in zip(left, share, strict=True)]
+    axis.invert_yaxis()
+    axis.set(xlabel="% of the coded bytes", xlim=(0, 100))
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.6 / (0.3 * len(shown))), ncols=len(roles), fontsize=8)
+    return _save(figure, stem)
+
+
+def _save(figure: Figure, stem: Path) -> list[Path]:
     targets = [stem.with_suffix(suffix) for suffix in (".png", ".svg")]
     for target in targets:
         with writing(target) as draft:

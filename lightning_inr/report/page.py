@@ -20,27 +20,34 @@ Rows = Sequence[Sequence[object]]
 def write_page(
     target: Path,
     charts: Mapping[str, Path],
+    spread: Path | None,
     differences: Mapping[str, Sequence[Difference]],
     runs: Sequence[Run],
     missing: Sequence[Missing],
 ) -> None:
-    """Everything inside one file; `charts` and `differences` by metric, charts as SVG files."""
+    """Everything inside one file; `charts` and `differences` by metric, `spread` of bytes; charts as SVG files."""
     parts = [f"<h1>{len(runs)} runs</h1>"]
     if missing:
         parts.append('<h2 class="missing">Missing</h2>' + _table(["run", "reason"], missing))
     for metric, chart in charts.items():
-        svg = chart.read_text()
-        parts.append(f"<h2>{METRICS[metric]} against bits per pixel</h2>" + svg[svg.index("<svg") :])
+        parts.append(f"<h2>{METRICS[metric]} against bits per pixel</h2>" + _svg(chart))
         if differences[metric]:
             columns = ["video", "anchor", "test", "rate at equal quality, %", "quality at equal rate"]
             parts.append("<h3>Bjøntegaard differences</h3>" + _table(columns, differences[metric]))
+    if spread is not None:
+        parts.append("<h2>Where the bytes go</h2>" + _svg(spread))
     parts.append("<h2>Runs</h2>" + _table(*_runs(runs)))
     text = f'<!doctype html><meta charset="utf-8"><title>lightning_inr</title><style>{STYLE}</style>{"".join(parts)}\n'
     write_text(target, text)
 
 
+def _svg(chart: Path) -> str:
+    text = chart.read_text()
+    return text[text.index("<svg") :]
+
+
 def _runs(runs: Sequence[Run]) -> tuple[list[str], Rows]:
-    figures = ["bpp", "psnr", "ssim", "ms_ssim", "bytes", "params", "fit_seconds", "decode_fps"]
+    figures = ["bpp", "psnr_unquantised", "psnr", "ssim", "ms_ssim", "bytes", "params", "fit_seconds", "decode_fps"]
     interpolated = any("held_out" in run.result for run in runs)
     held_out = ["psnr", "blend_true", "blend_decoded", "nearest"] if interpolated else []
     columns = ["video", "method", "rate setting", *figures, *(f"held out: {name}" for name in held_out)]

@@ -29,6 +29,16 @@ from lightning_inr.tasks.reference import decode_stream
 PEER = Encoding("libx265", {"preset": "medium", "crf": "30", "x265-params": "log-level=none"})
 
 
+class Job(NamedTuple):
+    """What is measured at every size."""
+
+    model: VideoRepresentation
+    dataset: dict[str, Any]
+    largest: tuple[int, int]  # height and width of the source as it comes: beyond it there is no truth
+    numbers: range  # of the frames that are compared
+    folder: Path  # for pictures
+
+
 class AtSize(NamedTuple):
     """What one size gave; PSNRs are None where the source has no true frames of that size."""
 
@@ -50,7 +60,9 @@ def run(cfg: DictConfig) -> None:
     model = decode(path.read_bytes(), choose_device(cfg.device))
     dataset: Any = OmegaConf.to_container(cfg.dataset, resolve=True)
     numbers = range(0, model.video.frames, -(-model.video.frames // cfg.frames))
-    rows = [at_size(model, factor, dataset, numbers, folder) for factor in tqdm(cfg.factors, "sizes", leave=False)]
+    largest: VideoSource = instantiate(dataset | {"height": None, "width": None})
+    job = Job(model, dataset, (largest.height, largest.width), numbers, folder)
+    rows = [at_size(job, factor) for factor in tqdm(cfg.factors, "sizes", leave=False)]
     write_text(folder / "any_resolution.json", json.dumps([row._asdict() for row in rows], indent=2) + "\n")
     speeds = {"this file": [row.fps for row in rows], "x265 medium": [row.x265_fps or math.nan for row in rows]}
     draw_resolutions([row.height for row in rows], speeds, folder / "any_resolution.png")
@@ -65,23 +77,22 @@ def _print_table(rows: list[AtSize]) -> None:
         print(f"  {row.factor:6g} {size:>10} {row.fps:9.0f} {peer:>14} {painted} {resized}")
 
 
-def at_size(model: VideoRepresentation, factor: float, dataset: dict[str, Any], numbers: range, folder: Path) -> AtSize:
-    """Speed at `factor` times the native size, and quality over the frames `numbers` where there is a truth."""
-    video = model.video
+def at_size(job: Job, factor: float) -> AtSize:
+    """Speed at `factor` times the native size, and quality over the job's frames where there is a truth."""
+    model, numbers, video = job.model, job.numbers, job.model.video
     size = (max(1, round(video.height * factor)), max(1, round(video.width * factor)))
-    source: VideoSource = instantiate(dataset | {"height": size[0], "width": size[1]})
-    largest: VideoSource = instantiate(dataset | {"height": None, "width": None})
+    source: VideoSource = instantiate(job.dataset | {"height": size[0], "width": size[1]})
     if source.frames < video.frames:
         raise UserError(f"the file holds {video.frames} frames, the dataset {source.frames}; give the file's source")
     true = [source.read(number) for number in numbers]
     quality: list[float | None] = [None, None]
-    if largest.height >= size[0] and largest.width >= size[1]:
+    if job.largest[0] >= size[0] and job.largest[1] >= size[1]:
         painted = list(model.render(numbers, size))
         resized = [resize(frame, size) for frame in model.render(numbers)]
         quality = [_psnr(painted, true), _psnr(resized, true)]
         if factor > 1:
             shown = {"true": true[0], "painted": painted[0], "bicubic": resized[0]}
-            draw_crops(shown, folder / f"crop_{factor:g}x.png")
+            draw_crops(shown, job.folder / f"crop_{factor:g}x.png")
     fps = frames_per_second(lambda: model.render(range(len(true)), size), len(true))
     return AtSize(factor, *size, fps, _peer_speed(true, video.fps), *quality)
 

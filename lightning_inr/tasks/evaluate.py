@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 from tqdm import tqdm
 
-from lightning_inr.codec import decode
+from lightning_inr.codec import decode, describe
 from lightning_inr.data.source import VideoSource
 from lightning_inr.data.writer import write_frames
 from lightning_inr.devices import choose_device
@@ -88,6 +88,8 @@ def measure(wish: Wish) -> dict[str, Any]:
         "fps": video.fps,
         "params": sum(tensor.numel() for tensor in model.state_dict().values()),
         "bytes": len(data),
+        "role_bytes": {role: described["bytes"] for role, described in describe(data)["roles"].items()},
+        "passes": model.passes,
         "bpp": 8 * len(data) / (video.frames * video.height * video.width),
         **summarise(watched.quality),
         **between,

@@ -4,7 +4,9 @@ import json
 import logging
 import time
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import lightning as L
@@ -13,19 +15,24 @@ from hydra.utils import instantiate
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
-from lightning_inr.codec import Codec
+from lightning_inr.codec import Codec, Step
 from lightning_inr.data.module import FrameDataModule
 from lightning_inr.data.source import VideoSource
 from lightning_inr.devices import choose_device, fast_bfloat16
 from lightning_inr.errors import InterruptedFitError, UserError
+from lightning_inr.metrics import PEAK, mean_squares, psnr
 from lightning_inr.models import build
+from lightning_inr.models.base import VideoRepresentation
+from lightning_inr.models.size import read_count, sized
 from lightning_inr.paths import write_bytes, write_text
 from lightning_inr.report.pictures import draw_training
 from lightning_inr.tasks.evaluate import Wish, measure_apart
 from lightning_inr.tasks.record import provenance
 from lightning_inr.training.callbacks import CHECKPOINT, Budget, History, one_of, resume_checkpoint
+from lightning_inr.training.collapse import CollapseGuard
 from lightning_inr.training.fit import FitModule
 from lightning_inr.training.loggers import log_result
+from lightning_inr.training.rounding import Rounding
 
 # Settings that may differ when a fit is gone on with: they do not change what is fitted.
 NOT_THE_FIT = ("run_dir", "device", "logger", "trainer", "keep_checkpoints", "callbacks.previews")
@@ -44,7 +51,10 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     whole: VideoSource = instantiate(cfg.dataset)
     source = whole.seen_at(cfg.stride)
     options: Any = OmegaConf.to_container(cfg.model, resolve=True)
-    net = build(video=source.shape._replace(stride=cfg.stride), **options).to(memory_format=torch.channels_last)
+    shape = source.shape._replace(stride=cfg.stride)
+    if cfg.params is not None:
+        options = {"name": options["name"], **sized(video=shape, params=read_count(cfg.params), **options)}
+    net = build(video=shape, **options).to(memory_format=torch.channels_last)
     module: FitModule = instantiate(cfg.module, net=net)
     loggers: list[Logger] = [] if cfg.logger is None else [instantiate(cfg.logger, save_dir=str(folder))]
     trainer = _trainer(cfg, folder, device, loggers)
@@ -52,9 +62,10 @@ def run(cfg: DictConfig) -> dict[str, Any]:
 
     write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     _fit(trainer, module, data, folder)
-    net.absorb(iter(data.train_dataloader()))
+    net.absorb(data.in_order())
+    unquantised = {"psnr_unquantised": mean_psnr(net, source)} if cfg.unquantised else {}
     start = time.perf_counter()
-    write_bytes(folder / "video.linr", codec.encode(net))
+    write_bytes(folder / "video.linr", codec.encode(net, learned_steps(trainer)))
     encode_seconds = time.perf_counter() - start
     moments = one_of(trainer, History).moments
     draw_training(
@@ -70,8 +81,11 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         "rank": cfg.get("rank"),
         **provenance(cfg, source),
         **measure_apart(Wish(str(folder / "video.linr"), dataset, cfg.device, str(folder))),
+        **unquantised,
         "fit_seconds": one_of(trainer, Budget).seconds,
         "epochs": trainer.current_epoch,
+        "collapsed": one_of(trainer, CollapseGuard).collapsed,
+        **{f"estimated_{name}": value for name, value in module.notes.items()},
         "encode_seconds": encode_seconds,
         "seed": cfg.seed,
     }
@@ -84,10 +98,25 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     return result
 
 
+def mean_psnr(net: VideoRepresentation, source: VideoSource) -> float:
+    """PSNR in dB of the seen frames as the network paints them before it is coded, their mean."""
+    frames = zip(net.video.seen, net.eval().render(net.video.seen), strict=True)
+    return fmean(
+        float(psnr(float(mean_squares(frame[None], source.read(index)[None])), PEAK)) for index, frame in frames
+    )
+
+
+def learned_steps(trainer: L.Trainer) -> Mapping[str, Step]:
+    """The grids that training has learned to encode with; none if it has learned none."""
+    rounding = [callback for callback in trainer.callbacks if isinstance(callback, Rounding)]  # type: ignore[attr-defined]
+    return rounding[0].steps() if rounding else {}
+
+
 def table(result: dict[str, Any]) -> str:
     """The figures of a finished fit, one a line."""
     ms_ssim = "not defined at this size" if result["ms_ssim"] is None else f"{result['ms_ssim']:.4f}"
     rows = {
+        **({"before coding": f"{result['psnr_unquantised']:.2f} dB"} if "psnr_unquantised" in result else {}),
         "PSNR": f"{result['psnr']:.2f} dB",
         "MS-SSIM": ms_ssim,
         "rate": f"{result['bpp']:.4f} bpp",
@@ -99,7 +128,7 @@ def table(result: dict[str, Any]) -> str:
         rows["seen"] = f"{result['seen']['psnr']:.2f} dB"
         floors = {"held out": "psnr", "blend": "blend_true", "own blend": "blend_decoded", "nearest": "nearest"}
         rows |= {floor: f"{result['held_out'][name]:.2f} dB" for floor, name in floors.items()}
-    return "\n".join(f"  {name:<9}{value:>24}" for name, value in rows.items())
+    return "\n".join(f"  {name:<14}{value:>24}" for name, value in rows.items())
 
 
 def finished_result(folder: Path, cfg: DictConfig) -> dict[str, Any] | None:

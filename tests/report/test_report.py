@@ -91,7 +91,7 @@ def test_the_page_stands_alone(tmp_path: Path) -> None:
     runs, missing = collect([tmp_path])
     own = curves(runs, "psnr")
     chart = draw_curves(own, "psnr", tmp_path / "chart")[-1]
-    write_page(tmp_path / "report.html", {"psnr": chart}, {"psnr": differences(own)}, runs, missing)
+    write_page(tmp_path / "report.html", {"psnr": chart}, chart, {"psnr": differences(own)}, runs, missing)
     page = (tmp_path / "report.html").read_text()
     assert "<svg" in page
     assert "out of &lt;memory&gt;" in page
