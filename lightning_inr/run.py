@@ -53,6 +53,8 @@ def job_of_a_sweep(cfg: DictConfig) -> None:
     cfg.run_dir = os.path.join(root, name)
     if cfg.get("logger") is not None and "group" in cfg.logger and cfg.logger.group is None:
         cfg.logger.group, cfg.logger.name = os.path.basename(root), name
+    if cfg.gpus > 1:  # before torch looks; a worker that is given a second job keeps its GPU
+        os.environ.setdefault("CUDA_VISIBLE_DEVICES", str(job.job.num % cfg.gpus))
     print(f"job {job.job.num}: {name}", flush=True)
     failed = os.path.join(cfg.run_dir, FAILED)
     try:

@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -24,7 +24,9 @@ class VideoRepresentation(nn.Module, ABC):
     """
 
     Config: ClassVar[type[Any]]  # frozen dataclass of JSON values
-    size_knob: ClassVar[str] = "channels"  # the option by which a wanted number of parameters is met
+    size_knobs: ClassVar[Sequence[str]] = (
+        "channels",
+    )  # options by which a wanted size is met: first coarse, then fine
     view_weights: ClassVar[Mapping[str, float]] = {}  # of what training compares with the frame besides the result
     config: Any
     video: VideoShape

@@ -72,6 +72,7 @@ class FFNeRV(FlowGuided):
     """Maps over time and one decoder of them; parameters are those of `FFNeRVConfig`."""
 
     Config = FFNeRVConfig
+    size_knobs = ("channels", "expansion")
     motion: nn.Conv2d
 
     def __init__(self, video: VideoShape, config: FFNeRVConfig) -> None:

@@ -89,7 +89,7 @@ class LatentINR(VideoRepresentation):
     """One latent per frame; see the module's diagram. Parameters are those of `LatentINRConfig`."""
 
     Config = LatentINRConfig
-    size_knob = "width"
+    size_knobs = ("width", "latent_dim")
 
     def __init__(self, video: VideoShape, config: LatentINRConfig) -> None:
         super().__init__()

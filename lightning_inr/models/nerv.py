@@ -43,6 +43,7 @@ class NeRV(RasterRepresentation):
     """One map from time to frames, with no part of its own for any frame; parameters are those of `NeRVConfig`."""
 
     Config = NeRVConfig
+    size_knobs = ("channels", "stem_width")
 
     def __init__(self, video: VideoShape, config: NeRVConfig) -> None:
         super().__init__(video, config)

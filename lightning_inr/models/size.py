@@ -9,7 +9,7 @@ from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.types import VideoShape
 
 TOLERANCE = 0.01
-FINEST = 1 / 32  # of a channel, where the knob is no whole number: every stage rounds its own width
+FINEST = 1 / 256  # where a knob is no whole number: every stage rounds its own width
 WIDEST = 4096
 UNITS = {"": 1, "k": 10**3, "M": 10**6}
 
@@ -29,46 +29,59 @@ def read_count(text: object) -> int:
 
 
 def sized(name: str, video: VideoShape, params: int, **config: Any) -> dict[str, Any]:
-    """`config` with the model's size knob such that `params` numbers are coded, within 1 %.
+    """`config` with the model's size knobs such that `params` numbers are coded, within 1 %.
 
-    UserError says the smallest and the largest size, or the nearest two, where that cannot be.
+    UserError says the smallest size, or the nearest one, where that cannot be.
     """
     if name not in MODELS:
         blueprint(name, video)  # says which there are
-    knob = MODELS[name].size_knob
-    default = getattr(MODELS[name].Config(), knob)
-    whole = isinstance(default, int)
-    step = 1 if whole else FINEST
-
-    def at(steps: int) -> dict[str, Any]:
-        return config | {knob: steps if whole else steps * step}
-
-    def count(steps: int) -> int:
-        return count_coded(blueprint(name, video, **at(steps)))
-
-    least, most = _narrowest(count, round(1 / step), round(WIDEST / step)), round(WIDEST / step)
-    low, high = least, least
-    while count(high) < params and high < most:
-        low, high = high, min(2 * high, most)
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if count(middle) < params else (low, middle)
-    nearest = min((low, high), key=lambda steps: abs(count(steps) - params))
-    if abs(count(nearest) - params) <= TOLERANCE * params:
-        return at(nearest)
-    if high == least:
-        raise UserError(f"params={params}: the smallest {name} for this video holds {count(least)}; choose more")
-    raise UserError(f"params={params}: the nearest sizes of {name} hold {count(low)} and {count(high)}; choose one")
+    for knob in MODELS[name].size_knobs:
+        steps = _Steps(name, video, config, knob)
+        below, above = steps.around(params)
+        nearest = min((below, above), key=lambda place: abs(steps.count(place) - params))
+        if abs(steps.count(nearest) - params) <= TOLERANCE * params:
+            return steps.at(nearest)
+        if steps.count(below) > params:
+            raise UserError(
+                f"params={params}: the smallest {name} for this video holds {steps.count(below)}; choose more"
+            )
+        config = steps.at(below)  # a finer knob may fill up the rest
+    raise UserError(f"params={params}: the nearest size of {name} is {steps.count(nearest)}; choose that")
 
 
-def _narrowest(count: Any, least: int, most: int) -> int:
-    """The first knob from `least` on that the model's other options allow."""
-    steps = least
-    while True:
-        try:
-            count(steps)
-            return steps
-        except UserError:
-            steps += max(1, steps // 8)
-            if steps > most:
-                raise
+class _Steps:
+    """The sizes that one knob of a model goes through, others as they are."""
+
+    def __init__(self, name: str, video: VideoShape, config: dict[str, Any], knob: str) -> None:
+        self.name, self.video, self.config, self.knob = name, video, config, knob
+        default = getattr(MODELS[name].Config(), knob)
+        self.size = 1 if isinstance(default, int) else FINEST
+        self.most = round(WIDEST / self.size)
+
+    def at(self, place: int) -> dict[str, Any]:
+        return self.config | {self.knob: place * self.size}
+
+    def count(self, place: int) -> int:
+        return count_coded(blueprint(self.name, self.video, **self.at(place)))
+
+    def around(self, params: int) -> tuple[int, int]:
+        """The two neighbouring places that `params` lies between; twice the first where it lies below all."""
+        below = above = self._first()
+        while self.count(above) < params and above < self.most:
+            below, above = above, min(2 * above, self.most)
+        while above - below > 1:
+            middle = (below + above) // 2
+            below, above = (middle, above) if self.count(middle) < params else (below, middle)
+        return below, above
+
+    def _first(self) -> int:
+        """The first place that the model's other options allow."""
+        place = round(1 / self.size)
+        while True:
+            try:
+                self.count(place)
+                return place
+            except UserError:
+                place += max(1, place // 8)
+                if place > self.most:
+                    raise

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from lightning_inr.paths import FAILED
 
 RATE_KNOBS = ("rank", "crf", "rate_weight", "params", "codec.bits")  # settings that move a run along its curve
-NOT_SETTINGS = ("task", "experiment", "run_dir", "device", "logger", "model", "dataset", "keep_checkpoints")
+NOT_SETTINGS = ("task", "experiment", "run_dir", "device", "gpus", "logger", "model", "dataset", "keep_checkpoints")
 WHICH_VIDEO = ("dataset.sequence", "dataset.path", "dataset.root")
 
 

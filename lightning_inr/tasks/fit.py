@@ -28,14 +28,14 @@ from lightning_inr.paths import write_bytes, write_text
 from lightning_inr.report.pictures import draw_training
 from lightning_inr.tasks.evaluate import Wish, measure_apart
 from lightning_inr.tasks.record import provenance
-from lightning_inr.training.callbacks import CHECKPOINT, Budget, History, one_of, resume_checkpoint
+from lightning_inr.training.callbacks import CHECKPOINT, Budget, History, all_of, one_of, resume_checkpoint
 from lightning_inr.training.collapse import CollapseGuard
 from lightning_inr.training.fit import FitModule
 from lightning_inr.training.loggers import log_result
 from lightning_inr.training.rounding import Rounding
 
 # Settings that may differ when a fit is gone on with: they do not change what is fitted.
-NOT_THE_FIT = ("run_dir", "device", "logger", "trainer", "keep_checkpoints", "callbacks.previews")
+NOT_THE_FIT = ("run_dir", "device", "gpus", "logger", "trainer", "keep_checkpoints", "callbacks.previews")
 
 
 def run(cfg: DictConfig) -> dict[str, Any]:
@@ -108,8 +108,11 @@ def mean_psnr(net: VideoRepresentation, source: VideoSource) -> float:
 
 def learned_steps(trainer: L.Trainer) -> Mapping[str, Step]:
     """The grids that training has learned to encode with; none if it has learned none."""
-    rounding = [callback for callback in trainer.callbacks if isinstance(callback, Rounding)]  # type: ignore[attr-defined]
-    return rounding[0].steps() if rounding else {}
+    learned: dict[str, Step] = {}
+    for callback in all_of(trainer):
+        if isinstance(callback, Rounding):
+            learned |= callback.steps()
+    return learned
 
 
 def table(result: dict[str, Any]) -> str:

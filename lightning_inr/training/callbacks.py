@@ -170,7 +170,11 @@ def evaluating(module: L.LightningModule) -> Iterator[None]:
         module.train()
 
 
+def all_of(trainer: L.Trainer) -> list[Callback]:
+    """The trainer's callbacks."""
+    return trainer.callbacks  # type: ignore[attr-defined]  # Lightning sets it from afar
+
+
 def one_of(trainer: L.Trainer, kind: type[C]) -> C:
-    """The trainer's callback of this kind."""
-    found = trainer.callbacks  # type: ignore[attr-defined]  # Lightning sets it from afar
-    return next(callback for callback in found if isinstance(callback, kind))
+    """The trainer's first callback of this kind."""
+    return next(callback for callback in all_of(trainer) if isinstance(callback, kind))

@@ -20,7 +20,9 @@ from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.training.fit import FitModule
 from lightning_inr.training.rounding import Rounding
 
-STEPS_BETWEEN_RATES = 8  # the rate's gradient changes slowly: in between, the last one serves
+# What changes slowly is worked out seldom; in between, the last of it serves.
+STEPS_BETWEEN_ROUNDINGS = 4
+STEPS_BETWEEN_RATES = 16  # a multiple of it
 STEPS_BETWEEN_ESTIMATES = 256  # of the file's size
 
 
@@ -59,7 +61,9 @@ class EntropyConstrained(Rounding):
         }
 
     def round_weights(self, step: int) -> None:
-        """Bring `errors` up to date."""
+        """Bring `errors` up to date, every few steps."""
+        if self.errors and step % STEPS_BETWEEN_ROUNDINGS:
+            return
         if not self.origin:
             self._begin_grids()
         sizes, offsets = (list(column) for column in zip(*self.steps().values(), strict=True))
@@ -76,18 +80,20 @@ class EntropyConstrained(Rounding):
             return
         assert isinstance(pl_module, FitModule)
         video = pl_module.net.video
-        weight = self.rate_weight / (video.frames * video.height * video.width)
-        gradients = [parameter.grad for parameter in self.weights if parameter.grad is not None]
-        # A step's size moves what rounding adds in proportion: that is its gradient, straight through.
-        slopes = torch._foreach_mul(gradients, self.errors)
-        self._slope += torch.stack([slope.sum() for slope in slopes])
+        price = self.rate_weight / (video.frames * video.height * video.width)  # of a bit
+        gradients = [weight.grad for weight in self.weights if weight.grad is not None]
+        assert len(gradients) == len(self.weights)  # every coded tensor is used, as every model promises
+        if trainer.global_step % STEPS_BETWEEN_ROUNDINGS == 0:
+            # A step's size moves what rounding adds in proportion: that is its gradient, straight through.
+            slopes = torch._foreach_mul(gradients, self.errors)
+            self._slope += torch.stack([slope.sum() for slope in slopes]).cpu()
         if trainer.global_step % STEPS_BETWEEN_RATES == 0:
             group = trainer.optimizers[0].param_groups[0]
-            self._update(weight, group["lr"] / group["base_lr"])
+            self._update(price, group["lr"] / group["base_lr"])
         if "bpp" not in pl_module.notes or trainer.global_step % STEPS_BETWEEN_ESTIMATES == 0:
             pl_module.notes["bpp"] = self.estimate(pl_module.net)
         if self._rate:
-            torch._foreach_add_(gradients, self._rate, alpha=weight)
+            torch._foreach_add_(gradients, self._rate, alpha=price)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, FitModule)
@@ -128,7 +134,7 @@ class EntropyConstrained(Rounding):
         self._slope = torch.zeros(len(origin))
 
     @torch.enable_grad()
-    def _update(self, weight: float, schedule: float) -> None:
+    def _update(self, price: float, schedule: float) -> None:
         """Take the rate's gradients anew, and move the grids by those of rate and distortion."""
         assert self.optimizer is not None
         self._rate = []
@@ -141,8 +147,8 @@ class EntropyConstrained(Rounding):
             bits.backward()
             assert value.grad is not None
             self._rate.append(value.grad)
-        self.grid.grad *= weight
-        self.grid.grad[:, 0] += self._slope / STEPS_BETWEEN_RATES
+        self.grid.grad *= price
+        self.grid.grad[:, 0] += self._slope * (STEPS_BETWEEN_ROUNDINGS / STEPS_BETWEEN_RATES)
         self._slope.zero_()
         for group in self.optimizer.param_groups:
             group["lr"] = schedule * self.step_learning_rate

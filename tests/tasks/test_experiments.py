@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -208,3 +209,15 @@ def test_latents_as_a_picture(cli: Cli) -> None:
     assert Path("seen/latents.png").stat().st_size > 5000
     Path("n.linr").write_bytes(Codec().encode(small_model("nerv")))
     assert "NeRV has no latents" in cli("task=latents", "bitstreams=n.linr").error
+
+
+def test_jobs_of_a_sweep_are_spread_over_gpus(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("a.linr").write_bytes(Codec().encode(small_model()))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")  # so that the end of the test undoes what the sweep sets
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    seen: list[str | None] = []
+    monkeypatch.setattr("lightning_inr.tasks.info.run", lambda cfg: seen.append(os.environ.get("CUDA_VISIBLE_DEVICES")))
+    cli("-m", "task=info", "bitstream=a.linr", "seed=1,2", "run_dir=sweep")
+    assert seen == [None, None]
+    cli("-m", "task=info", "bitstream=a.linr", "seed=1,2", "run_dir=sweep", "gpus=4")
+    assert seen[2:] == ["0", "0"]  # one process keeps the GPU it has begun with
