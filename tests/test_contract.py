@@ -45,7 +45,9 @@ def test_every_size_is_painted_and_cut_alike(model: VideoRepresentation, size: t
     part = model(INDEX, size=size, window=Window(2, 3, 5, 7))
     torch.testing.assert_close(part, whole[:, :, 2:7, 3:10], atol=1e-5, rtol=1e-4)
     rendered = torch.stack(list(model.render(INDEX.tolist(), size)))
-    assert (rendered - 255 * whole).abs().max() < 3  # bytes, and bfloat16 where the machine has it
+    off = (rendered - 255 * whole).abs()  # bytes, and bfloat16 where the machine has it: noise magnifies what it loses
+    assert off.mean() < 1
+    assert off.max() < 8
 
 
 def test_half_the_size_is_the_mean_of_what_it_paints(model: VideoRepresentation) -> None:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from lightning_inr.models.options import check_choice, check_list, check_number, check_range, check_strides
 from lightning_inr.models.raster import RasterRepresentation
 from lightning_inr.nn.convnext import PlainConvNeXtBlock
+from lightning_inr.nn.start import start_layers
 from lightning_inr.nn.temporal_grid import TemporalGrid
 from lightning_inr.types import VideoShape
 
@@ -91,6 +92,11 @@ class HiNeRV(RasterRepresentation):
             self.stages.append(stage)
             channels = width
         self.head = nn.Linear(channels, 3)
+
+    def start(self) -> None:
+        """Set the starting values: layers have He's, for 1 dB more after two epochs than PyTorch's."""
+        start_layers(self)
+        super().start()
 
     def coded_groups(self) -> Mapping[str, list[str]]:
         """grid (base grids and local codes), base (all that is left)."""

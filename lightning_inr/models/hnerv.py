@@ -10,9 +10,7 @@ block rounds its own width, so that a wanted size is met more closely than by C 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -72,7 +70,6 @@ class HNeRV(HybridRepresentation):
     """An embedding per frame and one decoder of them all; parameters are those of `HNeRVConfig`."""
 
     Config = HNeRVConfig
-    start_gain: ClassVar[float] = 0.4  # of He's starting values, about PyTorch's: 0.6 dB more after five epochs
 
     def __init__(self, video: VideoShape, config: HNeRVConfig) -> None:
         reach = math.prod(config.encoder_strides)
@@ -89,14 +86,6 @@ class HNeRV(HybridRepresentation):
         )
         self.head = nn.Conv2d(config.width(len(config.strides)), 3, 3, padding=1)
         self.encoder = frame_encoder(config.encoder_strides, config.encoder_width, config.embedding_channels)
-
-    @torch.no_grad()
-    def start(self) -> None:
-        """Set the starting values."""
-        super().start()
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2d):
-                layer.weight.mul_(self.start_gain)
 
     def embed(self, index: Tensor, frames: Tensor) -> dict[str, Tensor]:
         """Frames (B, 3, *padded) -> content: (B, C, h, w)."""

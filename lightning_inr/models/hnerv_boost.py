@@ -48,7 +48,6 @@ class HNeRVBoost(HNeRV):
     """HNeRV with a decoder that knows the time; parameters are those of `HNeRVBoostConfig`."""
 
     Config = HNeRVBoostConfig
-    start_gain = 1.0  # a sine takes the signal as it is
 
     def __init__(self, video: VideoShape, config: HNeRVBoostConfig) -> None:
         super().__init__(video, config)

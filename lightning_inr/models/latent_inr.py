@@ -135,8 +135,12 @@ class LatentINR(VideoRepresentation):
         for layer in self.layers:
             assert isinstance(layer, nn.Linear)
             start_layer(layer, gain=1 / neutral if isinstance(layer, ModulatedLinear) else 1.0)
-        for block in [*self.hypernetworks.values(), *self.stages]:
-            block.start()
+        for network in self.hypernetworks.values():
+            network.start()
+        for stage in self.stages:
+            assert isinstance(stage, UpsampleStage)
+            start_layer(stage.convolution)
+            stage.start()
 
     @property
     def by_pixel(self) -> bool:

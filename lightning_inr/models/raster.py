@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from lightning_inr.models.base import VideoRepresentation
-from lightning_inr.nn.start import start_layers
+from lightning_inr.nn.start import start_modules
 from lightning_inr.nn.upsample import paint
 from lightning_inr.types import VideoShape, Window, crop
 
@@ -26,8 +26,8 @@ class RasterRepresentation(VideoRepresentation):
         """(B,) -> (B, 3, *padded), what a sigmoid turns into RGB."""
 
     def start(self) -> None:
-        """Set the starting values of every layer."""
-        start_layers(self)
+        """Set the starting values of grids and the like; layers keep PyTorch's."""
+        start_modules(self)
 
     @property
     def padded(self) -> tuple[int, int]:

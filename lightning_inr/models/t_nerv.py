@@ -30,7 +30,6 @@ from lightning_inr.models.options import check_list, check_number, check_range, 
 from lightning_inr.nn.convnext import ConvNeXtEncoder
 from lightning_inr.nn.encodings import frequency_code
 from lightning_inr.nn.normalization import AdaptiveNorm
-from lightning_inr.nn.start import start_layer
 from lightning_inr.nn.temporal_grid import TemporalGrids
 from lightning_inr.nn.upsample import UpsampleStage
 from lightning_inr.types import VideoShape, Window
@@ -121,14 +120,6 @@ class TNeRVBlock(nn.Module):
             self.squeeze = nn.Conv2d(channels, max(1, channels // 2), 1)
             channels = self.squeeze.out_channels
         self.grow = UpsampleStage(channels, width, stride, 5 if config.regular_convolutions else 3, activation=F.gelu)
-
-    def start(self) -> None:
-        """Set the starting values."""
-        self.grow.start()
-        if self.norm is not None:
-            self.norm.start()
-        if self.squeeze is not None:
-            start_layer(self.squeeze, gain=2**-0.5)  # no activation follows
 
     def forward(self, x: Tensor, code: Tensor | None) -> Tensor:
         """x (B, channels, h, w), code (B, code_width) -> (B, width, h * stride, w * stride)."""

@@ -3,8 +3,6 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_inr.nn.start import start_layer
-
 
 class TransformerLayer(nn.Module):
     """Every token reads all others, then passes two layers of its own; both are added to what came in."""
@@ -16,11 +14,6 @@ class TransformerLayer(nn.Module):
         self.join = nn.Linear(heads * head_width, width)
         self.widen = nn.Linear(width, hidden)
         self.narrow = nn.Linear(hidden, width)
-
-    def start(self) -> None:
-        """Set the starting values: near the identity, as no norm keeps the sums from growing."""
-        for layer, gain in ((self.read, 0.5), (self.join, 0.3), (self.widen, 1.0), (self.narrow, 0.3)):
-            start_layer(layer, gain)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, tokens, width) -> the same."""

@@ -31,9 +31,6 @@ class ConvNeXtBlock(nn.Module):
 
     def start(self) -> None:
         """Set the starting values; with a small layer scale the block starts as the identity."""
-        for layer in (self.depthwise, self.widen, self.narrow):
-            start_layer(layer)
-        self.norm.reset_parameters()
         if self.scale is not None and self.layer_scale is not None:
             nn.init.constant_(self.scale, self.layer_scale)
 
@@ -68,9 +65,7 @@ class PlainConvNeXtBlock(nn.Module):
         self.narrow = nn.Linear(hidden, width, bias=False)
 
     def start(self) -> None:
-        """Set the starting values; what is added to the input starts small."""
-        for layer in (self.depthwise, self.widen):
-            start_layer(layer)
+        """Set the starting values of what is added to the input: small."""
         start_layer(self.narrow, gain=0.4)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -4,8 +4,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_inr.nn.start import start_layer
-
 
 class AdaptiveNorm(nn.Module):
     """AdaIN (Huang and Belongie, ICCV 2017): every channel of a frame normalised, then scaled and shifted by a code."""
@@ -13,10 +11,6 @@ class AdaptiveNorm(nn.Module):
     def __init__(self, channels: int, code_width: int) -> None:
         super().__init__()
         self.affine = nn.Linear(code_width, 2 * channels)
-
-    def start(self) -> None:
-        """Set the starting values: near the plain normalisation."""
-        start_layer(self.affine, gain=0.1)
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
         """x (B, C, h, w), code (B, code_width) -> (B, C, h, w)."""

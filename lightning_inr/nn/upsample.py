@@ -6,8 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_inr.nn.start import start_layer
-
 
 def depth_to_space(x: Tensor, stride: int) -> Tensor:
     """Pixel shuffle (Shi et al. 2016): (B, stride² C, h, w) -> (B, C, h * stride, w * stride), channels last.
@@ -84,8 +82,7 @@ class UpsampleStage(nn.Module):
             self.mix = nn.Linear(grid_channels, channels, bias=False)
 
     def start(self) -> None:
-        """Set the starting values."""
-        start_layer(self.convolution)
+        """Set the grid's starting values."""
         if self.grid is not None:
             nn.init.normal_(self.grid, std=0.01)
 
