@@ -2,7 +2,7 @@
 
 import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lightning_inr.codec.container import Container, pack, unpack
 from lightning_inr.codec.entropy import CODERS, Symbols, Table, count_codes, table_of
+from lightning_inr.codec.prediction import PREDICTIONS, cheapest
 from lightning_inr.codec.quantize import MOST_BITS, Quantized, Step, dequantize, quantize, quantize_by
 from lightning_inr.errors import BitstreamError
 from lightning_inr.models import MODELS, blueprint
@@ -21,6 +22,7 @@ from lightning_inr.types import VideoShape
 FLOATS: dict[int, np.dtype[Any]] = {16: np.dtype("<f2"), 32: np.dtype("<f4")}
 LONGEST_SIDE = 2**16  # pixels
 MOST_FRAMES = 2**24
+PREDICTED_ROLES = ("latents", "embeddings", "grid")  # their axes are time or space; those of weights are neither
 # A tensor of one repeated value costs next to nothing, so a file may hold more parameters than bits;
 # but not without end, or a small file could claim terabytes.
 PARAMETERS_PER_BYTE = 1024
@@ -36,6 +38,7 @@ class Entry(NamedTuple):
     bits: int | None  # 16 or 32 for floats; None for symbols
     axis: int | None  # of the quantisation ranges; None: one range
     coder: str | None  # None for floats
+    prediction: str | None = None  # what its symbols are differences from; None: symbols as they are
 
     @property
     def numel(self) -> int:
@@ -92,6 +95,18 @@ class Codec:
             "tensors": [list(entry) for entry in entries],
         }
         return pack(Container(header, sections))
+
+    def symbols(self, model: VideoRepresentation, steps: Mapping[str, Step]) -> Iterator[Tensor]:
+        """What the coder will see of each quantised tensor, float32 (numel,) around zero: for estimates of the rate."""
+        state = model.state_dict()
+        for entry in self.plan(model):
+            entry, piece = _quantized(entry, state[entry.name], steps.get(entry.name))
+            if isinstance(piece, Quantized):
+                middle = piece.levels // 2 if entry.prediction else -round(float(piece.symbols.mean()))
+                turned = (
+                    (piece.symbols + middle) % piece.levels - middle if entry.prediction else piece.symbols + middle
+                )
+                yield torch.from_numpy(turned).float()
 
     def plan(self, model: VideoRepresentation) -> list[Entry]:
         """How each tensor of `model` will be coded, in the order of the file."""
@@ -195,6 +210,8 @@ def _check_entries(entries: list[Entry], model: VideoRepresentation, size: int) 
         counted = isinstance(entry.levels, int) and 2 <= entry.levels <= 2**MOST_BITS
         symbols = entry.coder in CODERS and entry.bits is None and counted
         axis = entry.axis is None or (isinstance(entry.axis, int) and 0 <= entry.axis < len(entry.shape))
+        foretold = counted and entry.axis is None and len(entry.shape) > 1 and entry.prediction in PREDICTIONS
+        axis &= entry.prediction is None or foretold
         if not ((floats or symbols) and axis and groups[entry.name] == entry.role):
             raise BitstreamError(f"damaged .linr: tensor {entry.name} is described as {tuple(entry)}")
     claimed = sum(entry.numel for entry in entries)
@@ -210,7 +227,11 @@ def _quantized(entry: Entry, tensor: Tensor, step: Step | None) -> tuple[Entry, 
     if entry.levels is None:
         return entry, tensor
     quantized = quantize_by(tensor, step) if step else quantize(tensor, entry.levels, entry.axis)
-    return entry._replace(levels=quantized.levels, axis=None if step else entry.axis), quantized
+    entry = entry._replace(levels=quantized.levels, axis=None if step else entry.axis)
+    if entry.role not in PREDICTED_ROLES or len(entry.shape) < 2 or entry.axis is not None:
+        return entry, quantized
+    prediction, symbols = cheapest(quantized.symbols.reshape(entry.shape), quantized.levels)
+    return entry._replace(prediction=prediction), quantized._replace(symbols=symbols.ravel())
 
 
 def _write_section(pieces: list[tuple[Entry, Tensor | Quantized]]) -> bytes:
@@ -249,6 +270,9 @@ def _read_section(section: bytes, entries: list[Entry]) -> dict[str, Tensor]:
     words = np.frombuffer(section[4 + length :], dtype="<u4").astype(np.uint32)
     runs = CODERS[coder].decode(words, [(entry.numel, table) for entry, _, table in coded])
     for (entry, quantized, _), symbols in zip(coded, runs, strict=True):
+        if entry.prediction is not None:
+            restore = PREDICTIONS[entry.prediction].restore
+            symbols = restore(symbols.reshape(entry.shape), quantized.levels).ravel()
         tensors[entry.name] = dequantize(quantized._replace(symbols=symbols), entry.shape, entry.axis)
     return tensors
 

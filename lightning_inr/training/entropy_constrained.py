@@ -103,9 +103,7 @@ class EntropyConstrained(Rounding):
     @torch.no_grad()
     def estimate(self, net: VideoRepresentation) -> float:
         """Bits a pixel of the whole file: rounded weights under the density, and all else as it would be written."""
-        grids = self.steps().values()
-        symbols = [((w - step.offset) / step.size).round() for w, step in zip(self.weights, grids, strict=True)]
-        bits = sum(float(self.bits_of(each).sum()) for each in symbols)
+        bits = sum(float(self.bits_of(symbols).sum()) for symbols in self.codec.symbols(net, self.steps()))
         side = side_bytes(self.codec.encode(net, self.steps()))
         return (bits + 8 * side) / (net.video.frames * net.video.height * net.video.width)
 
