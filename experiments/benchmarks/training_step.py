@@ -18,6 +18,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 
+from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.paths import config_dir
 from lightning_inr.tasks import fit
 from lightning_inr.training.compression import CompressionModule
@@ -65,7 +66,7 @@ class Clock(L.Callback):
 
 
 def main() -> None:
-    timed("forward", CompressionModule, "view")
+    timed("forward", VideoRepresentation, "views")
     timed("forward", CompressionModule, "terms")
     timed("backward", torch.Tensor, "backward")
     clock = Clock()
