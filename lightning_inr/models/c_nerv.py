@@ -15,34 +15,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_inr.models.options import check_number, check_range, check_strides
-from lightning_inr.models.spatial import SpatialRepresentation
+from lightning_inr.models.options import check_number
+from lightning_inr.models.spatial import SpatialConfig, SpatialRepresentation
 from lightning_inr.nn.adaptive_stages import AdaptiveStages, halving
 from lightning_inr.nn.encodings import frequency_code
 from lightning_inr.types import VideoShape
 
 
 @dataclass(frozen=True)
-class CNeRVConfig:
-    """12.4 M parameters at 720p, the size of a comparison by others: a map of 9x16, strides 5, 2, 2, 2, 2."""
+class CNeRVConfig(SpatialConfig):
+    """12.4 M parameters at 720p, the size of a comparison by others."""
 
-    channels: float = 200.0  # of the map
-    expansion: float = 3.0  # the first stage's channels, as a multiple of `channels`; then each stage halves them
-    least_ratio: float = 0.49  # no stage has fewer, as a multiple of `channels`
+    channels: float = 200.0
     code_ratio: float = 0.65  # width of the code of t, as a multiple of `channels`
-    strides: tuple[int, ...] = (5, 2, 2, 2, 2)
-    octaves: int = 80  # frequencies of the codes
-    base: float = 1.25  # ratio of two neighbouring frequencies
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "strides", tuple(self.strides))
-        check_strides(self.strides)
-        check_number("channels", self.channels, 1, 4096)
-        check_number("expansion", self.expansion, 1 / 64, 64)
-        check_number("least_ratio", self.least_ratio, 0, 64)
+        super().__post_init__()
         check_number("code_ratio", self.code_ratio, 1 / 64, 64)
-        check_range("octaves", self.octaves, 1, 256)
-        check_number("base", self.base, 1.001, 4)
 
 
 class CNeRV(SpatialRepresentation):

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from lightning_inr.models.options import check_number, check_range, check_strides
-from lightning_inr.models.spatial import SpatialRepresentation
+from lightning_inr.models.options import check_number, check_range
+from lightning_inr.models.spatial import SpatialConfig, SpatialRepresentation
 from lightning_inr.nn.adaptive_stages import AdaptiveStages, halving
 from lightning_inr.nn.attention import TransformerLayer
 from lightning_inr.nn.encodings import frequency_code
@@ -23,28 +23,16 @@ from lightning_inr.types import VideoShape
 
 
 @dataclass(frozen=True)
-class ENeRVConfig:
-    """The paper's 12.5 M parameters at 720p: a map of 196x9x16, strides 5, 2, 2, 2, 2."""
+class ENeRVConfig(SpatialConfig):
+    """The paper's 12.5 M parameters at 720p."""
 
-    channels: float = 196.0  # of the map
-    expansion: float = 3.0  # the first stage's channels, as a multiple of `channels`; then each stage halves them
-    least_ratio: float = 0.49  # no stage has fewer, as a multiple of `channels`: 96 in the paper
-    token_ratio: float = 1.306  # width of a token: 256 in the paper, where 512, 128 and 64 go with it
+    token_ratio: float = 1.306  # width of a token, as a multiple of `channels`: 256, where 512, 128 and 64 go with it
     heads: int = 8  # of the second transformer layer; the first has one
-    strides: tuple[int, ...] = (5, 2, 2, 2, 2)
-    octaves: int = 80  # frequencies of the codes
-    base: float = 1.25  # ratio of two neighbouring frequencies
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "strides", tuple(self.strides))
-        check_strides(self.strides)
-        check_number("channels", self.channels, 1, 4096)
-        check_number("expansion", self.expansion, 1 / 64, 64)
-        check_number("least_ratio", self.least_ratio, 0, 64)
+        super().__post_init__()
         check_number("token_ratio", self.token_ratio, 1 / 64, 64)
         check_range("heads", self.heads, 1, 64)
-        check_range("octaves", self.octaves, 1, 256)
-        check_number("base", self.base, 1.001, 4)
 
 
 class ENeRV(SpatialRepresentation):

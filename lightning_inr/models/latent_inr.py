@@ -136,6 +136,7 @@ class LatentINR(VideoRepresentation):
             assert isinstance(layer, nn.Linear)
             start_layer(layer, gain=1 / neutral if isinstance(layer, ModulatedLinear) else 1.0)
         for network in self.hypernetworks.values():
+            assert isinstance(network, Hypernetwork)
             network.start()
         for stage in self.stages:
             assert isinstance(stage, UpsampleStage)

@@ -1,14 +1,37 @@
 """What raster representations share whose input is a place and a time: all of the place alone is worked out once."""
 
 from abc import abstractmethod
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from lightning_inr.models.options import check_number, check_range, check_strides
 from lightning_inr.models.raster import RasterRepresentation
 from lightning_inr.nn.encodings import frequency_code
 from lightning_inr.nn.upsample import paint
 from lightning_inr.types import Window, crop
+
+
+@dataclass(frozen=True)
+class SpatialConfig:
+    """What E-NeRV and C-NeRV have in common, at 720p: a map of 9x16, strides 5, 2, 2, 2, 2."""
+
+    channels: float = 196.0  # of the map
+    expansion: float = 3.0  # the first stage's channels, as a multiple of `channels`; then each stage halves them
+    least_ratio: float = 0.49  # no stage has fewer, as a multiple of `channels`: 96 in E-NeRV's paper
+    strides: tuple[int, ...] = (5, 2, 2, 2, 2)
+    octaves: int = 80  # frequencies of the codes
+    base: float = 1.25  # ratio of two neighbouring frequencies
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "strides", tuple(self.strides))
+        check_strides(self.strides)
+        check_number("channels", self.channels, 1, 4096)
+        check_number("expansion", self.expansion, 1 / 64, 64)
+        check_number("least_ratio", self.least_ratio, 0, 64)
+        check_range("octaves", self.octaves, 1, 256)
+        check_number("base", self.base, 1.001, 4)
 
 
 class SpatialRepresentation(RasterRepresentation):
