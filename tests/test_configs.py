@@ -65,6 +65,20 @@ def test_what_an_experiment_sweeps_over_is_read_as_choices(name: str) -> None:
             compose(f"experiment={name}", f"{key}={value}")
 
 
+@pytest.mark.parametrize("name", GROUPS["variant"])
+def test_a_variant_of_t_nerv_changes_what_it_says_and_keeps_the_size(name: str) -> None:
+    each = [
+        OmegaConf.to_container(compose("experiment=bunny_tnerv_ablation", f"variant={variant}").model, resolve=True)
+        for variant in ("full", name)
+    ]
+    full, options = (dict(model) for model in each if isinstance(model, dict))
+    changed = {key for key in full if full[key] != options[key]}
+    assert len(changed) == {"full": 0, "e4": 2, "e5": 3}.get(name, 1)
+    video = VideoShape(132, 180, 320, 25.0)
+    count = count_coded(blueprint(video=video, **{"name": "t_nerv", **sized(video=video, params=500_000, **options)}))
+    assert count == pytest.approx(500_000, rel=0.01)
+
+
 def test_every_group_has_a_choice() -> None:
     assert {"task", "dataset", "model", "module", "codec", "trainer", "callbacks", "logger", "experiment"} <= set(
         GROUPS

@@ -76,7 +76,7 @@ class _Steps:
 
     def _first(self) -> int:
         """The first place that the model's other options allow."""
-        place = round(1 / self.size)
+        place = 1
         while True:
             try:
                 self.count(place)
