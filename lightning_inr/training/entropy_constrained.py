@@ -36,7 +36,7 @@ class EntropyConstrained(Rounding):
         self,
         codec: Codec,
         rate_weight: float,
-        start: float = 0.4,
+        start: float = 0.25,
         density: str = "factorised",
         step_learning_rate: float = 0.02,
     ) -> None:
