@@ -132,7 +132,6 @@ class TNeRV(FlowGuided, HybridRepresentation):
     """Embeddings, grids and one decoder of both; parameters are those of `TNeRVConfig`."""
 
     Config = TNeRVConfig
-    size_knobs = ("channels", "grid_share")
 
     def __init__(self, video: VideoShape, config: TNeRVConfig) -> None:
         stride = math.prod(config.strides)

@@ -114,6 +114,9 @@ class History(Callback):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.bar.close()
 
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        self.bar.close()  # what is said of it begins on a line of its own
+
     def _show(self, budget: Budget, notes: dict[str, float]) -> None:
         left = budget.seconds_left
         clock = time.strftime("%M:%S" if left < 3600 else "%H:%M:%S", time.gmtime(left))
