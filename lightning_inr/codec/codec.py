@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lightning_inr.codec.container import Container, pack, unpack
 from lightning_inr.codec.entropy import CODERS, Symbols, Table, count_codes, table_of
-from lightning_inr.codec.prediction import PREDICTIONS, cheapest
+from lightning_inr.codec.prediction import PREDICTIONS, applies, cheapest
 from lightning_inr.codec.quantize import MOST_BITS, Quantized, Step, dequantize, quantize, quantize_by
 from lightning_inr.errors import BitstreamError
 from lightning_inr.models import MODELS, blueprint
@@ -102,10 +102,10 @@ class Codec:
         for entry in self.plan(model):
             entry, piece = _quantized(entry, state[entry.name], steps.get(entry.name))
             if isinstance(piece, Quantized):
-                middle = piece.levels // 2 if entry.prediction else -round(float(piece.symbols.mean()))
-                turned = (
-                    (piece.symbols + middle) % piece.levels - middle if entry.prediction else piece.symbols + middle
-                )
+                if entry.prediction is None:
+                    turned = piece.symbols - round(float(piece.symbols.mean()))
+                else:  # small differences below zero have come out as large ones
+                    turned = (piece.symbols + piece.levels // 2) % piece.levels - piece.levels // 2
                 yield torch.from_numpy(turned).float()
 
     def plan(self, model: VideoRepresentation) -> list[Entry]:
@@ -210,7 +210,7 @@ def _check_entries(entries: list[Entry], model: VideoRepresentation, size: int) 
         counted = isinstance(entry.levels, int) and 2 <= entry.levels <= 2**MOST_BITS
         symbols = entry.coder in CODERS and entry.bits is None and counted
         axis = entry.axis is None or (isinstance(entry.axis, int) and 0 <= entry.axis < len(entry.shape))
-        foretold = counted and entry.axis is None and len(entry.shape) > 1 and entry.prediction in PREDICTIONS
+        foretold = counted and entry.axis is None and applies(str(entry.prediction), entry.shape)
         axis &= entry.prediction is None or foretold
         if not ((floats or symbols) and axis and groups[entry.name] == entry.role):
             raise BitstreamError(f"damaged .linr: tensor {entry.name} is described as {tuple(entry)}")
@@ -228,7 +228,7 @@ def _quantized(entry: Entry, tensor: Tensor, step: Step | None) -> tuple[Entry, 
         return entry, tensor
     quantized = quantize_by(tensor, step) if step else quantize(tensor, entry.levels, entry.axis)
     entry = entry._replace(levels=quantized.levels, axis=None if step else entry.axis)
-    if entry.role not in PREDICTED_ROLES or len(entry.shape) < 2 or entry.axis is not None:
+    if entry.role not in PREDICTED_ROLES or entry.axis is not None:
         return entry, quantized
     prediction, symbols = cheapest(quantized.symbols.reshape(entry.shape), quantized.levels)
     return entry._replace(prediction=prediction), quantized._replace(symbols=symbols.ravel())

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 Symbols = NDArray[np.int32]
 
 
+MOST_DIAGONALS = 2**17  # that "around" may have to be restored along: a bound on the time a hostile file takes
 WORTHWHILE = 0.99  # of the entropy: noise may look a little predictable by chance
 
 
@@ -58,11 +59,18 @@ PREDICTIONS: Mapping[str, Prediction] = {
 }
 
 
+def applies(name: str, shape: tuple[int, ...]) -> bool:
+    """Whether symbols of this shape may be told by that prediction."""
+    return name in PREDICTIONS and len(shape) > 1 and (name != "around" or sum(shape[:2]) <= MOST_DIAGONALS)
+
+
 def cheapest(symbols: Symbols, levels: int) -> tuple[str | None, Symbols]:
     """The prediction whose differences have the least entropy, and them; None and `symbols` if none helps."""
     best: tuple[str | None, Symbols] = (None, symbols)
     least = _entropy(symbols)
     for name, prediction in PREDICTIONS.items():
+        if not applies(name, symbols.shape):
+            continue
         differences = prediction.take(symbols, levels)
         if (entropy := _entropy(differences)) < WORTHWHILE * least:
             best, least = (name, differences), entropy

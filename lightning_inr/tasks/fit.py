@@ -4,7 +4,7 @@ import json
 import logging
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -28,11 +28,12 @@ from lightning_inr.paths import write_bytes, write_text
 from lightning_inr.report.pictures import draw_training
 from lightning_inr.tasks.evaluate import Wish, measure_apart
 from lightning_inr.tasks.record import provenance
-from lightning_inr.training.callbacks import CHECKPOINT, Budget, History, all_of, one_of, resume_checkpoint
+from lightning_inr.training.callbacks import CHECKPOINT, Budget, History, Moment, all_of, one_of, resume_checkpoint
 from lightning_inr.training.collapse import CollapseGuard
 from lightning_inr.training.fit import FitModule
 from lightning_inr.training.loggers import log_result
 from lightning_inr.training.rounding import Rounding
+from lightning_inr.types import VideoShape
 
 # Settings that may differ when a fit is gone on with: they do not change what is fitted.
 NOT_THE_FIT = ("run_dir", "device", "gpus", "logger", "trainer", "keep_checkpoints", "callbacks.previews")
@@ -50,11 +51,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     codec: Codec = instantiate(cfg.codec)
     whole: VideoSource = instantiate(cfg.dataset)
     source = whole.seen_at(cfg.stride)
-    options: Any = OmegaConf.to_container(cfg.model, resolve=True)
-    shape = source.shape._replace(stride=cfg.stride)
-    if cfg.params is not None:
-        options = {"name": options["name"], **sized(video=shape, params=read_count(cfg.params), **options)}
-    net = build(video=shape, **options).to(memory_format=torch.channels_last)
+    net = _build(cfg, source.shape._replace(stride=cfg.stride))
     module: FitModule = instantiate(cfg.module, net=net)
     loggers: list[Logger] = [] if cfg.logger is None else [instantiate(cfg.logger, save_dir=str(folder))]
     trainer = _trainer(cfg, folder, device, loggers)
@@ -67,13 +64,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     start = time.perf_counter()
     write_bytes(folder / "video.linr", codec.encode(net, learned_steps(trainer)))
     encode_seconds = time.perf_counter() - start
-    moments = one_of(trainer, History).moments
-    draw_training(
-        [moment.seconds for moment in moments],
-        [moment.psnr for moment in moments],
-        [moment.loss for moment in moments],
-        folder / "training.png",
-    )
+    _draw_curves(one_of(trainer, History).moments, folder / "training.png")
 
     dataset: Any = OmegaConf.to_container(cfg.dataset, resolve=True)
     result = {
@@ -84,7 +75,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         **unquantised,
         "fit_seconds": one_of(trainer, Budget).seconds,
         "epochs": trainer.current_epoch,
-        "collapsed": one_of(trainer, CollapseGuard).collapsed,
+        "collapsed": any(isinstance(each, CollapseGuard) and each.collapsed for each in all_of(trainer)),
         **{f"estimated_{name}": value for name, value in module.notes.items()},
         "encode_seconds": encode_seconds,
         "seed": cfg.seed,
@@ -96,6 +87,20 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         _checkpoint(folder).unlink(missing_ok=True)
     print(f"{table(result)}\nlook at {folder}: comparison.png, decoded.mp4, training.png, result.json")
     return result
+
+
+def _build(cfg: DictConfig, video: VideoShape) -> VideoRepresentation:
+    """The model of the configuration, at the size that `params` asks for, if it does."""
+    options: Any = OmegaConf.to_container(cfg.model, resolve=True)
+    if cfg.params is not None:
+        options = {"name": options["name"], **sized(video=video, params=read_count(cfg.params), **options)}
+    net = build(video=video, **options)
+    return net.to(memory_format=torch.channels_last)
+
+
+def _draw_curves(moments: Sequence[Moment], target: Path) -> None:
+    seconds, psnrs, losses = ([getattr(each, name) for each in moments] for name in ("seconds", "psnr", "loss"))
+    draw_training(seconds, psnrs, losses, target)
 
 
 def mean_psnr(net: VideoRepresentation, source: VideoSource) -> float:

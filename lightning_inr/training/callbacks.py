@@ -86,6 +86,7 @@ class History(Callback):
     def __init__(self, seconds: float = 1.0) -> None:
         self.every = seconds
         self.moments: list[Moment] = []
+        self.bar = tqdm(disable=True)  # until the fit starts, which it may not
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         layout = "{desc} |{bar:30}| {percentage:3.0f}%{postfix}"

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from lightning_inr.codec.prediction import PREDICTIONS, cheapest
+from lightning_inr.codec.prediction import PREDICTIONS, applies, cheapest
 
 levels = st.integers(2, 300)
 
@@ -30,3 +30,11 @@ def test_what_is_smooth_is_told_by_its_neighbours_and_noise_is_not() -> None:
     walk = np.cumsum(rng.integers(-1, 2, (50, 40)), axis=0, dtype=np.int32) + 128
     assert cheapest(walk, 256)[0] == "before"
     assert cheapest(rng.integers(0, 256, (50, 40), dtype=np.int32), 256)[0] is None
+
+
+def test_what_would_take_long_to_restore_is_not_predicted_so() -> None:
+    assert applies("around", (180, 320, 4))
+    assert not applies("around", (2**24, 1))
+    assert applies("before", (2**24, 1))
+    assert not applies("before", (5,))
+    assert not applies("oracle", (5, 5))

@@ -180,3 +180,12 @@ def test_smoothness_pulls_latents_towards_the_line_of_their_neighbours() -> None
         InterpolationModule(small_model("nerv"), smoothness=2.0)
     with pytest.raises(UserError, match=r"module.smoothness=-1"):
         InterpolationModule(net, smoothness=-1)
+
+
+def test_what_breaks_before_the_first_step_is_said_itself(images: Path) -> None:
+    class Broken(L.Callback):
+        def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+            raise UserError("no luck")
+
+    with pytest.raises(UserError, match="no luck"):
+        fit(images, Broken())
