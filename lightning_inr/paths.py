@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lightning_inr.errors import UserError
@@ -49,7 +49,8 @@ def writing(target: str | os.PathLike[str]) -> Iterator[Path]:
         reason = error.strerror or str(error)
         raise UserError(f"cannot write {target}: {reason}; free some space or choose another place") from error
     finally:
-        _remove(draft)
+        with suppress(OSError):  # what stopped the writing may stop this, too
+            _remove(draft)
 
 
 def write_bytes(target: str | os.PathLike[str], data: bytes) -> None:

@@ -35,6 +35,15 @@ class FrameBatch(NamedTuple):
     index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody wants of a batch
     frames: Tensor
     window: Window | None = None
+    teacher: Tensor | None = None  # (B, S), what a teacher sees in each frame, of length 1
+
+
+class EmbeddingSpace(NamedTuple):
+    """Where vectors can be compared: those of one teacher, with one set of weights and one way to prepare a frame."""
+
+    teacher: str  # for people: the model and where its weights came from
+    fingerprint: str  # of weights and preprocessing, in hexadecimal: what decides
+    width: int  # numbers a vector
 
 
 def crop(frames: Tensor, window: Window) -> Tensor:

@@ -50,6 +50,8 @@ def test_every_file_composes_and_builds(group: str, name: str) -> None:
     if cfg.logger is not None:
         assert hydra.utils.get_method(cfg.logger._target_)
     assert hydra.utils.get_method(cfg.dataset._target_)
+    if "listing" in cfg.dataset:
+        assert hydra.utils.get_method(cfg.dataset.listing._target_)
     assert not OmegaConf.missing_keys(cfg.model)
 
 

@@ -2,7 +2,7 @@
 
 import math
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
@@ -17,11 +17,12 @@ from lightning_inr.codec.quantize import MOST_BITS, Quantized, Step, dequantize,
 from lightning_inr.errors import BitstreamError
 from lightning_inr.models import MODELS, blueprint
 from lightning_inr.models.base import VideoRepresentation
-from lightning_inr.types import VideoShape
+from lightning_inr.types import EmbeddingSpace, VideoShape
 
 FLOATS: dict[int, np.dtype[Any]] = {16: np.dtype("<f2"), 32: np.dtype("<f4")}
 LONGEST_SIDE = 2**16  # pixels
 MOST_FRAMES = 2**24
+WIDEST_SPACE = 2**14  # numbers a vector of a teacher's
 PREDICTED_ROLES = ("latents", "embeddings", "grid")  # their axes are time or space; those of weights are neither
 # A tensor of one repeated value costs next to nothing, so a file may hold more parameters than bits;
 # but not without end, or a small file could claim terabytes.
@@ -92,6 +93,7 @@ class Codec:
             "model": next(name for name, kind in MODELS.items() if kind is type(model)),
             "video": model.video._asdict(),
             "config": asdict(model.config),
+            "space": model.embedding_space,
             "tensors": [list(entry) for entry in entries],
         }
         return pack(Container(header, sections))
@@ -125,19 +127,26 @@ class Codec:
         return Entry(name, role, tuple(tensor.shape), 2**bits, None, axis, self.coder)
 
 
-def decode(data: bytes, device: str | torch.device = "cpu") -> VideoRepresentation:
-    """The model that `data` holds, on `device`, in eval mode; BitstreamError if the bytes are not sound."""
+def decode(
+    data: bytes, device: str | torch.device = "cpu", roles: Collection[str] | None = None
+) -> VideoRepresentation:
+    """The model that `data` holds, on `device`, in eval mode; BitstreamError if the bytes are not sound.
+
+    Of `roles` alone if they are named: all other tensors stay without values, and on the device "meta".
+    """
     container = unpack(data)
     model, entries = _blueprint(container.header, len(data))
     state: dict[str, Tensor] = {}
-    for role in dict.fromkeys(entry.role for entry in entries):
+    for role in dict.fromkeys(entry.role for entry in entries if roles is None or entry.role in roles):
         if role not in container.sections:
             raise BitstreamError(f"damaged .linr: section {role} is missing; fetch the file again")
         try:
             state |= _read_section(container.sections[role], [entry for entry in entries if entry.role == role])
         except (ValueError, zlib.error, AssertionError) as error:
             raise BitstreamError(f"damaged .linr: section {role}: {error}; fetch the file again") from error
-    model.load_state_dict(state, assign=True)
+    model.load_state_dict(state, strict=roles is None, assign=True)
+    if roles is not None:
+        return model.eval()
     # A CPU convolves channels-last weights twice as fast.
     return model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
@@ -164,6 +173,7 @@ def describe(data: bytes) -> dict[str, Any]:
         "bpp": 8 * len(data) / pixels,
         "params": sum(entry.numel for entry in entries),
         "passes": model.passes,
+        "space": model.embedding_space._asdict() if model.embedding_space else None,
         "roles": roles,
         "config": container.header["config"],
         "tensors": [entry._asdict() for entry in entries],
@@ -181,7 +191,7 @@ def _blueprint(header: dict[str, Any], size: int) -> tuple[VideoRepresentation, 
     try:
         video = VideoShape(**header["video"])
         _check_video(video)
-        model = blueprint(header["model"], video, **header["config"])
+        model = blueprint(header["model"], video, _space(header), **header["config"])
         entries = [Entry(name, role, tuple(shape), *coding) for name, role, shape, *coding in header["tensors"]]
         _check_entries(entries, model, size)
     except BitstreamError:
@@ -191,6 +201,18 @@ def _blueprint(header: dict[str, Any], size: int) -> tuple[VideoRepresentation, 
         line = str(error).splitlines()[0] if str(error) else repr(error)
         raise BitstreamError(f"this .linr cannot be built here: {line}; fetch the file again or update") from error
     return model, entries
+
+
+def _space(header: dict[str, Any]) -> EmbeddingSpace | None:
+    """Whose language `semantic` speaks; None where nobody taught it, as in files older than teachers."""
+    if header.get("space") is None:
+        return None
+    space = EmbeddingSpace(*header["space"])
+    if not (isinstance(space.teacher, str) and isinstance(space.fingerprint, str)):
+        raise BitstreamError("damaged .linr: its teacher has no name; fetch the file again")
+    if not (isinstance(space.width, int) and 1 <= space.width <= WIDEST_SPACE):
+        raise BitstreamError(f"damaged .linr: it claims a teacher of width {space.width}")
+    return space
 
 
 def _check_video(video: VideoShape) -> None:

@@ -17,24 +17,42 @@ class Published(NamedTuple):
     folder: str  # under the folder that LIGHTNING_INR_DATA names
     origin: str  # where it comes from
     layout: str  # what the folder must look like
+    option: str = "dataset.root"  # what names the folder on the command line
 
     def root(self, given: str | None) -> Path:
-        """Where it lies: `dataset.root`, else in LIGHTNING_INR_DATA; UserError says how to get it."""
+        """Where it lies: as `option` gives it, else in LIGHTNING_INR_DATA; UserError says how to get it."""
         parent = os.environ.get(ENVIRONMENT)
         path = Path(given or (os.path.join(parent, self.folder) if parent else self.folder)).expanduser()
         if not path.is_dir():
             raise UserError(
-                f"dataset.root={path}: {self.name} is not there; get it from {self.origin}, and name the folder that "
-                f"holds {self.layout} with dataset.root=…, or its parent with {ENVIRONMENT}=…"
+                f"{self.option}={path}: {self.name} is not there; get it from {self.origin}, and name the folder that "
+                f"holds {self.layout} with {self.option}=…, or its parent with {ENVIRONMENT}=…"
             )
         return path
+
+    def find(self, root: Path, *names: str) -> list[Path]:
+        """Those of the files `names` that lie in `root`, or else below it; UserError if none does."""
+        found = [path for name in names if (path := _find(root, name))]
+        if not found:
+            wanted = " or ".join(names)
+            raise UserError(
+                f"{self.option}={root}: no {wanted} here; get it from {self.origin}; it must hold {self.layout}"
+            )
+        return found
 
     def check(self, sequence: str, names: Collection[str], root: Path) -> None:
         """UserError that lists what there is if `sequence` is not among `names`."""
         if not names:
-            raise UserError(f"dataset.root={root}: no {self.name} here; it must hold {self.layout}")
+            raise UserError(f"{self.option}={root}: no {self.name} here; it must hold {self.layout}")
         if sequence not in names:
             raise UserError(f"dataset.sequence={sequence}: choose one of {_listed(names)} (those in {root})")
+
+
+def _find(root: Path, name: str) -> Path | None:
+    if (root / name).is_file():
+        return root / name
+    below = sorted(path for path in root.rglob("*") if path.name == name and path.is_file())
+    return min(below, key=lambda path: len(path.parts), default=None)
 
 
 def _listed(names: Collection[str], most: int = 60) -> str:

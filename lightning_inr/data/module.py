@@ -18,7 +18,7 @@ class Frames(Dataset[FrameBatch]):
     """The frames `seen` of a source as uint8, held in memory where they fit `memory_gib`.
 
     A share `between` of the batches shows, for each frame, its blend with the next seen one, at the position
-    between the two.
+    between the two. `teacher` (len(seen), S) is what a teacher sees in them, and travels with the batch.
     """
 
     def __init__(
@@ -30,6 +30,7 @@ class Frames(Dataset[FrameBatch]):
         between: float = 0.0,
     ) -> None:
         self.source, self.seen, self.window, self.between = source, seen, window, between
+        self.teacher: Tensor | None = None
         fits = len(seen) * 3 * source.height * source.width <= memory_gib * 2**30
         # Read in order: a compressed video decodes each frame once, while at random it seeks for every one.
         # Kept as they come: to copy them into one piece of memory takes as long as to decode them.
@@ -42,25 +43,29 @@ class Frames(Dataset[FrameBatch]):
         """A whole batch at once: one window for all its frames."""
         frames = torch.stack([self.frame(index) for index in indices])
         index = torch.tensor([self.seen[index] for index in indices], dtype=torch.float32)
+        teacher = None if self.teacher is None else self.teacher[indices]
         if self.between and len(self.seen) > 1 and torch.rand(()) < self.between:
-            index, frames = self._blend(indices, frames)
+            index, frames, teacher = self._blend(indices, frames)
         if self.window is None:
-            return FrameBatch(index, frames)
+            return FrameBatch(index, frames, teacher=teacher)
         window = self._random_window(*self.window)
-        return FrameBatch(index, crop(frames, window), window)
+        return FrameBatch(index, crop(frames, window), window, teacher)
 
     def frame(self, index: int) -> Tensor:
         """The `index`-th seen frame, (3, H, W) uint8."""
         return self.source.read(self.seen[index]) if self.memory is None else self.memory[index]
 
-    def _blend(self, indices: list[int], frames: Tensor) -> tuple[Tensor, Tensor]:
-        """Positions between these seen frames and the next ones, and the frames blended so."""
+    def _blend(self, indices: list[int], frames: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Positions between these seen frames and the next ones, the frames blended so, and a teacher's view."""
         neighbours = [index + 1 if index + 1 < len(self.seen) else index - 1 for index in indices]
         after = torch.stack([self.frame(index) for index in neighbours])
         share = torch.rand(len(indices))
         here, there = (torch.tensor([float(self.seen[index]) for index in each]) for each in (indices, neighbours))
         blended = torch.lerp(frames.float(), after.float(), share[:, None, None, None]).round_().to(torch.uint8)
-        return torch.lerp(here, there, share), blended
+        teacher = self.teacher
+        if teacher is not None:
+            teacher = torch.lerp(teacher[indices], teacher[neighbours], share[:, None])
+        return torch.lerp(here, there, share), blended, teacher
 
     def _random_window(self, height: int, width: int) -> Window:
         top = int(torch.randint(0, self.source.height - height + 1, ()))
@@ -109,7 +114,8 @@ class FrameDataModule(L.LightningDataModule):
     def transfer_batch_to_device(self, batch: FrameBatch, device: torch.device, dataloader_idx: int) -> FrameBatch:
         """Bytes cross to the device and become [0, 1] there."""
         frames = batch.frames.to(device, non_blocking=True).float().div_(255)
-        return batch._replace(index=batch.index.to(device, non_blocking=True), frames=frames)
+        teacher = None if batch.teacher is None else batch.teacher.to(device, non_blocking=True)
+        return batch._replace(index=batch.index.to(device, non_blocking=True), frames=frames, teacher=teacher)
 
 
 def _as_is(batch: Any) -> FrameBatch:

@@ -22,6 +22,7 @@ class VideoSource(ABC):
     height: int
     width: int
     fps: float
+    begins: float = 0.0  # where frame 0 lies in the video as it was published, seconds
 
     @property
     def shape(self) -> VideoShape:
@@ -46,6 +47,8 @@ class Part(TypedDict, total=False):
 
     first: int  # number of the first frame, from 0
     frames: int | None  # so many from there; None: all
+    most_frames: int | None  # no more than so many
+    sample_fps: float | None  # so many a second are kept, the others left out; None: all
     crop: Sequence[int] | None  # height, width of the middle that is kept
     height: int | None  # resized to; one alone keeps the shape
     width: int | None
@@ -59,21 +62,30 @@ class Adapted(VideoSource):
         source: VideoSource,
         first: int = 0,
         frames: int | None = None,
+        most_frames: int | None = None,
+        sample_fps: float | None = None,
         crop: Sequence[int] | None = None,
         height: int | None = None,
         width: int | None = None,
     ) -> None:
         self.source, self.first = source, first
-        self.name, self.fps, self.matrix = source.name, source.fps, source.matrix
-        for name, value in (("frames", frames), ("height", height), ("width", width)):
+        self.name, self.matrix = source.name, source.matrix
+        sizes = (("frames", frames), ("most_frames", most_frames), ("height", height), ("width", width))
+        for name, value in sizes:
             if value is not None and (not isinstance(value, int) or value < 1):
                 raise UserError(f"dataset.{name}={value}: choose a whole number from 1")
         if not 0 <= first < source.frames:
             raise UserError(f"dataset.first={first}: the video has frames 0 to {source.frames - 1}")
-        if frames is not None and frames > source.frames - first:
-            left = f", {source.frames - first} from {first} on" if first else ""
-            raise UserError(f"dataset.frames={frames}: the video has {source.frames} frames{left}; ask for no more")
-        self.frames = frames or source.frames - first
+        if sample_fps is not None and not sample_fps > 0:
+            raise UserError(f"dataset.sample_fps={sample_fps}: choose a number above 0")
+        self.step = max(1, round(source.fps / sample_fps)) if sample_fps else 1
+        self.fps, self.begins = source.fps / self.step, source.begins + first / source.fps
+        left = len(range(first, source.frames, self.step))
+        if frames is not None and frames > left:
+            part = f", {left} from {first} on" if first else ""
+            part += f" at dataset.sample_fps={sample_fps}" if sample_fps else ""
+            raise UserError(f"dataset.frames={frames}: the video has {source.frames} frames{part}; ask for no more")
+        self.frames = min(frames or left, most_frames or left)
         self.middle = _middle(source, crop)
         kept = self.middle
         self.height = height or (round(kept.height * width / kept.width) if width else kept.height) or 1
@@ -81,7 +93,7 @@ class Adapted(VideoSource):
 
     def read(self, index: int) -> Tensor:
         """Frame `index` as RGB (3, height, width) uint8."""
-        frame = self.source.read(self.first + index)
+        frame = self.source.read(self.first + index * self.step)
         return resize(crop(frame, self.middle), (self.height, self.width))
 
 

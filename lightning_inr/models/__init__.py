@@ -19,7 +19,7 @@ from lightning_inr.models.nerv import NeRV
 from lightning_inr.models.nirvana import NIRVANA
 from lightning_inr.models.nvp import NVP
 from lightning_inr.models.t_nerv import TNeRV
-from lightning_inr.types import VideoShape
+from lightning_inr.types import EmbeddingSpace, VideoShape
 
 MODELS: dict[str, type[VideoRepresentation]] = {
     "latent_inr": LatentINR,
@@ -37,17 +37,24 @@ MODELS: dict[str, type[VideoRepresentation]] = {
 }
 
 
-def build(name: str, video: VideoShape, **config: Any) -> VideoRepresentation:
-    """The model `name` for `video`, ready to fit; UserError names an unknown model, option or value."""
+def build(name: str, video: VideoShape, space: EmbeddingSpace | None = None, **config: Any) -> VideoRepresentation:
+    """The model `name` for `video`, ready to fit, and to be aligned if a teacher's `space` is given.
+
+    UserError names an unknown model, option or value.
+    """
     model = _construct(name, video, config)
     model.start()
+    if space is not None:
+        model.align(space)
     return model
 
 
-def blueprint(name: str, video: VideoShape, **config: Any) -> VideoRepresentation:
+def blueprint(name: str, video: VideoShape, space: EmbeddingSpace | None = None, **config: Any) -> VideoRepresentation:
     """The decoder of the same, without memory or values: shapes to check before anything is believed."""
     with torch.device("meta"):
         model = _construct(name, video, config)
+        if space is not None:
+            model.align(space)
     model.decoder_only()
     return model
 

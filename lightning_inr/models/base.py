@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from lightning_inr.devices import fast_bfloat16
 from lightning_inr.errors import UserError
-from lightning_inr.types import FrameBatch, VideoShape, Window
+from lightning_inr.types import EmbeddingSpace, FrameBatch, VideoShape, Window
 
+ROLES = ("latents", "embeddings", "hyper", "grid", "base", "semantic")  # of tensors, in the order of the file
 # Pixels painted in one go: bounds the memory of decoding at any resolution.
 PIXELS_AT_ONCE = 2**18
 FRAMES_PER_BAND = 8  # where a frame needs several bands, this many frames share the work of each
@@ -28,8 +29,12 @@ class VideoRepresentation(nn.Module, ABC):
         "channels",
     )  # options by which a wanted size is met: first coarse, then fine
     view_weights: ClassVar[Mapping[str, float]] = {}  # of what training compares with the frame besides the result
-    config: Any
-    video: VideoShape
+
+    def __init__(self, video: VideoShape, config: Any) -> None:
+        super().__init__()
+        self.video, self.config = video, config
+        self.embedding_space: EmbeddingSpace | None = None  # of what `semantic` says; None: it says nothing
+        self.semantic_head: nn.Linear | None = None  # None too where latents are as wide as the space
 
     @abstractmethod
     def start(self) -> None:
@@ -49,9 +54,18 @@ class VideoRepresentation(nn.Module, ABC):
         that size. `prepared` saves work: what `prepare` gave for the same size and window.
         """
 
-    @abstractmethod
+    def role_of(self, name: str) -> str | None:
+        """The role, one of ROLES, of a tensor of the state dict; None if only training needs it."""
+        return "base"
+
     def coded_groups(self) -> Mapping[str, list[str]]:
-        """role -> names in the state dict; together they name every tensor `forward` uses, once."""
+        """role -> names in the state dict; together they name every tensor a decoder uses, once."""
+        groups: dict[str, list[str]] = {role: [] for role in ROLES}
+        for name in self.state_dict():
+            role = "semantic" if name.startswith("semantic_head.") else self.role_of(name)
+            if role is not None:
+                groups[role].append(name)
+        return {role: names for role, names in groups.items() if names}
 
     def decoder_only(self) -> None:
         """Drop what only training needs: the state dict is then the coded groups; nothing by default."""
@@ -64,6 +78,31 @@ class VideoRepresentation(nn.Module, ABC):
     def latent(self, index: Tensor) -> Tensor:
         """Float positions (B,) -> (B, D), where a frame has a latent of its own; UserError where none has."""
         raise UserError(f"{type(self).__name__} has no latents; choose a model that has, as model=latent_inr")
+
+    def pooled(self, index: Tensor) -> Tensor:
+        """Float positions (B,) -> (B, D), what `semantic` is made of: the latent, or its mean over a frame's cells."""
+        return self.latent(index)
+
+    def align(self, space: EmbeddingSpace) -> None:
+        """Give `semantic` a `space`: the latent itself where it is as wide (Latent-INR, Eq. 6), else a linear head."""
+        width = self.pooled(torch.zeros(1, device=self.device)).shape[1]
+        self.embedding_space = space
+        self.semantic_head = nn.Linear(width, space.width) if width != space.width else None
+
+    def semantic(self, index: Tensor) -> Tensor:
+        """Float positions (B,) -> (B, S), of any length: what retrieval reads; UserError if nothing aligned it."""
+        return self.spoken(self.pooled(index))
+
+    def semantic_view(self, index: Tensor, frames: Tensor) -> Tensor:
+        """What training compares with a teacher's view of `frames` (B, 3, h, w): (B, S)."""
+        return self.semantic(index)
+
+    def spoken(self, pooled: Tensor) -> Tensor:
+        """(B, D) -> (B, S), in float32 whatever the autocast."""
+        if self.embedding_space is None:
+            raise UserError("no teacher has aligned this model; fit it with module=alignment teacher=clip")
+        with torch.autocast(pooled.device.type, enabled=False):
+            return pooled.float() if self.semantic_head is None else self.semantic_head(pooled.float())
 
     @property
     def by_pixel(self) -> bool:

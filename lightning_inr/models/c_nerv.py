@@ -8,7 +8,6 @@ channels is NeRV's with the factored first stage of E-NeRV, and the code of t ha
 ratios of `channels`.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -52,10 +51,6 @@ class CNeRV(SpatialRepresentation):
         widths = halving(config.channels, config.expansion, least, len(config.strides))
         self.blocks = AdaptiveStages(channels, widths, config.strides, code)
         self.head = nn.Conv2d(widths[-1], 3, 1)
-
-    def coded_groups(self) -> Mapping[str, list[str]]:
-        """base: everything."""
-        return {"base": list(self.state_dict())}
 
     def space(self) -> Tensor:
         """(1, channels, rows, columns): what the first convolution makes of the place."""

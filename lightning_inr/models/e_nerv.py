@@ -8,7 +8,6 @@ none can turn negative; here they are linear and start near one and zero. The pa
 branches at every size; here they are ratios of `channels`, or a small model would be nothing but branches.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -54,10 +53,6 @@ class ENeRV(SpatialRepresentation):
         widths = halving(config.channels, config.expansion, least, len(config.strides))
         self.blocks = AdaptiveStages(channels, widths, config.strides, half)
         self.head = nn.Conv2d(widths[-1], 3, 1)
-
-    def coded_groups(self) -> Mapping[str, list[str]]:
-        """base: everything."""
-        return {"base": list(self.state_dict())}
 
     def space(self) -> Tensor:
         """(1, rows * columns, width): the tokens before any time."""

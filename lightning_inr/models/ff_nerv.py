@@ -9,7 +9,6 @@ map later. Left open and chosen: flows in pixels, enlarged bilinearly; where a f
 a position between frames, the neighbours of the nearest seen one.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -103,11 +102,9 @@ class FFNeRV(FlowGuided):
         start_layers(self)
         super().start()
 
-    def coded_groups(self) -> Mapping[str, list[str]]:
-        """grid, base (all that is left)."""
-        names = list(self.state_dict())
-        grids = [name for name in names if name.startswith("grids.")]
-        return {"grid": grids, "base": [name for name in names if name not in grids]}
+    def role_of(self, name: str) -> str | None:
+        """grid, base."""
+        return "grid" if name.startswith("grids.") else "base"
 
     def draft(self, index: Tensor) -> Draft:
         """(B,) -> a draft each."""

@@ -98,11 +98,9 @@ class HiNeRV(RasterRepresentation):
         start_layers(self)
         super().start()
 
-    def coded_groups(self) -> Mapping[str, list[str]]:
-        """grid (base grids and local codes), base (all that is left)."""
-        names = list(self.state_dict())
-        grids = [name for name in names if name.endswith(".table")]
-        return {"grid": grids, "base": [name for name in names if name not in grids]}
+    def role_of(self, name: str) -> str | None:
+        """grid (base grids and local codes), base."""
+        return "grid" if name.endswith(".table") else "base"
 
     def logits(self, index: Tensor) -> Tensor:
         """(B,) -> (B, 3, *padded), what a sigmoid turns into RGB."""

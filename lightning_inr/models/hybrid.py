@@ -5,7 +5,7 @@ of the seen frames, so that a decoder never needs the source.
 """
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -47,11 +47,11 @@ class HybridRepresentation(RasterRepresentation):
         """Drop the encoder."""
         self.encoder, self.stored = None, True
 
-    def coded_groups(self) -> Mapping[str, list[str]]:
-        """embeddings, base (all that is left but the encoder)."""
-        names = [name for name in self.state_dict() if not name.startswith("encoder.")]
-        stored = [name for name in names if name.startswith("embeddings.")]
-        return {"embeddings": stored, "base": [name for name in names if name not in stored]}
+    def role_of(self, name: str) -> str | None:
+        """embeddings, base; None for the encoder."""
+        if name.startswith("encoder."):
+            return None
+        return "embeddings" if name.startswith("embeddings.") else "base"
 
     def stored_at(self, index: Tensor) -> dict[str, Tensor]:
         """kind -> (B, C, h, w), linear between seen frames (HNeRV, section 4.3), constant beyond the ends."""
@@ -63,7 +63,22 @@ class HybridRepresentation(RasterRepresentation):
 
     def latent(self, index: Tensor) -> Tensor:
         """Float positions (B,) -> (B, D), all embeddings of a frame side by side."""
-        return torch.cat([each.flatten(1) for each in self.stored_at(index).values()], dim=1)
+        return torch.cat([each.flatten(1) for each in self._own_at(index)], dim=1)
+
+    def pooled(self, index: Tensor) -> Tensor:
+        """Float positions (B,) -> (B, D), the means of a frame's embeddings over their cells, side by side."""
+        return _means(self._own_at(index))
+
+    def semantic_view(self, index: Tensor, frames: Tensor) -> Tensor:
+        """As `semantic`, of the frames' own embeddings: fresh from the encoder until they are stored."""
+        if self.stored:
+            return self.semantic(index)
+        return self.spoken(_means(self.embed(index, self.pad(frames)).values()))
+
+    def _own_at(self, index: Tensor) -> Collection[Tensor]:
+        if not self.embeddings:
+            raise UserError(f"{type(self).__name__} has only grids here; choose model.embedding_share above 0")
+        return self.stored_at(index).values()
 
     def logits(self, index: Tensor) -> Tensor:
         """(B,) -> (B, 3, *padded), from stored embeddings."""
@@ -100,3 +115,7 @@ class HybridRepresentation(RasterRepresentation):
         height, width = self.padded
         below, right = height - frames.shape[2], width - frames.shape[3]
         return F.pad(frames, (0, right, 0, below), mode="replicate") if below or right else frames
+
+
+def _means(embeddings: Iterable[Tensor]) -> Tensor:
+    return torch.cat([each.mean(dim=(2, 3)) for each in embeddings], dim=1)

@@ -92,8 +92,7 @@ class LatentINR(VideoRepresentation):
     size_knobs = ("width", "latent_dim")
 
     def __init__(self, video: VideoShape, config: LatentINRConfig) -> None:
-        super().__init__()
-        self.video, self.config = video, config
+        super().__init__(video, config)
         self.stride = math.prod(stage["stride"] for stage in config.stages)
         self.rows, self.columns = -(-video.height // self.stride), -(-video.width // self.stride)
         self.latents = nn.Parameter(torch.empty(len(video.seen), config.latent_dim))
@@ -158,19 +157,13 @@ class LatentINR(VideoRepresentation):
         """Height and width of whole cells: what is painted, and cut to the video's size."""
         return self.rows * self.stride, self.columns * self.stride
 
-    def coded_groups(self) -> Mapping[str, list[str]]:
-        """latents, hyper (hypernetworks), grid (encoding and stages' grids), base (all that is left)."""
-        groups: dict[str, list[str]] = {"latents": [], "hyper": [], "grid": [], "base": []}
-        for name in self.state_dict():
-            if name == "latents":
-                groups["latents"].append(name)
-            elif name.startswith("hypernetworks."):
-                groups["hyper"].append(name)
-            elif name.startswith("encoding.") or name.endswith(".grid"):
-                groups["grid"].append(name)
-            else:
-                groups["base"].append(name)
-        return {role: names for role, names in groups.items() if names}
+    def role_of(self, name: str) -> str | None:
+        """latents, hyper (hypernetworks), grid (encoding and stages' grids), base."""
+        if name == "latents":
+            return "latents"
+        if name.startswith("hypernetworks."):
+            return "hyper"
+        return "grid" if name.startswith("encoding.") or name.endswith(".grid") else "base"
 
     def latent(self, index: Tensor) -> Tensor:
         """Float positions (B,) -> (B, D), linear between seen frames (Eq. 4), constant beyond the ends."""

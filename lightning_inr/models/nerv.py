@@ -3,7 +3,6 @@
 t -> (sin bⁱπt, cos bⁱπt) -> two linear layers -> a small map -> blocks of convolution and pixel shuffle -> RGB
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch.nn.functional as F
@@ -58,10 +57,6 @@ class NeRV(RasterRepresentation):
             self.blocks.append(UpsampleStage(channels, width, step, 3, activation=F.gelu))
             channels, wanted = width, wanted / 2
         self.head = nn.Conv2d(channels, 3, 1)
-
-    def coded_groups(self) -> Mapping[str, list[str]]:
-        """base: everything."""
-        return {"base": list(self.state_dict())}
 
     def logits(self, index: Tensor) -> Tensor:
         """(B,) -> (B, 3, *padded), what a sigmoid turns into RGB."""

@@ -19,7 +19,7 @@ two painted frames are blended.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -73,10 +73,6 @@ class NIRVANA(RasterRepresentation):
                 spread = math.sqrt((3 if last else 6) / (inputs * kernel**2))
             chain = WeightChain(int(inputs), int(outputs), kernel, groups, config.reset_every, spread)
             (self.siren if sine else self.decoder).append(chain)
-
-    def coded_groups(self) -> Mapping[str, list[str]]:
-        """base: everything."""
-        return {"base": list(self.state_dict())}
 
     def painted(self, index: Tensor, size: tuple[int, int] | None) -> Tensor:
         """(B,) -> whole frames (B, 3, *size); between two seen frames, the blend of both."""

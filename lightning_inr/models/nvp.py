@@ -14,7 +14,6 @@ and network stay as they are, as 1 % of the paper's parameters. Training draws w
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -68,8 +67,7 @@ class NVP(VideoRepresentation):
     Config = NVPConfig
 
     def __init__(self, video: VideoShape, config: NVPConfig) -> None:
-        super().__init__()
-        self.video, self.config = video, config
+        super().__init__(video, config)
         coarsest = config.channels * config.coarsest_ratio
         self.planes = nn.ModuleDict(
             {name: PlanePyramid(config.levels, coarsest, config.growth, config.features) for name in ("xy", "xt", "yt")}
@@ -105,11 +103,9 @@ class NVP(VideoRepresentation):
         """True: no pixel depends on another."""
         return True
 
-    def coded_groups(self) -> Mapping[str, list[str]]:
+    def role_of(self, name: str) -> str | None:
         """grid (planes and sparse grid), base (the two networks)."""
-        names = list(self.state_dict())
-        grids = [name for name in names if name == "sparse" or name.startswith("planes.")]
-        return {"grid": grids, "base": [name for name in names if name not in grids]}
+        return "grid" if name == "sparse" or name.startswith("planes.") else "base"
 
     def prepare(self, size: tuple[int, int] | None = None, window: Window | None = None) -> Static:
         """Positions of the pixels, and what the plane of x and y holds for them."""

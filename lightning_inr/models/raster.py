@@ -16,8 +16,7 @@ class RasterRepresentation(VideoRepresentation):
     """Paints whole frames of `rows` x `columns` times the strides of its configuration, cut to the video's size."""
 
     def __init__(self, video: VideoShape, config: Any) -> None:
-        super().__init__()
-        self.video, self.config = video, config
+        super().__init__(video, config)
         self.stride = math.prod(config.strides)
         self.rows, self.columns = -(-video.height // self.stride), -(-video.width // self.stride)
 

@@ -165,19 +165,9 @@ class TNeRV(FlowGuided, HybridRepresentation):
         """Whether the embeddings of all frames are known."""
         return self.stored
 
-    def coded_groups(self) -> Mapping[str, list[str]]:
-        """embeddings, grid, base (all that is left but the encoder)."""
-        groups = super().coded_groups()
-        grids = [name for name in groups["base"] if name.startswith("grids.")]
-        base = [name for name in groups["base"] if name not in grids]
-        roles = {"embeddings": groups["embeddings"], "grid": grids, "base": base}
-        return {role: names for role, names in roles.items() if names}
-
-    def latent(self, index: Tensor) -> Tensor:
-        """Float positions (B,) -> (B, D), a frame's embedding; UserError where there are only grids."""
-        if not self.embeddings:
-            raise UserError("TNeRV has no embeddings with model.embedding_share=0; choose a number above 0")
-        return super().latent(index)
+    def role_of(self, name: str) -> str | None:
+        """embeddings, grid, base; None for the encoder."""
+        return "grid" if name.startswith("grids.") else super().role_of(name)
 
     def embed(self, index: Tensor, frames: Tensor) -> dict[str, Tensor]:
         """Positions (B,), frames (B, 3, *padded) -> frame: (B, C, h, w)."""

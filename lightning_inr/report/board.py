@@ -1,4 +1,4 @@
-"""Rate-distortion curves on a Weights & Biases board: native charts and tables, not only pictures of them."""
+"""Rate-distortion and recall curves on a Weights & Biases board: native charts and tables, not only pictures."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import wandb
 
 from lightning_inr.report.curves import MEAN, METRICS, Curve, Difference
+from lightning_inr.report.recall import COLUMNS, Row
 
 
 def log_report(
@@ -23,6 +24,22 @@ def log_report(
         if differences[metric]:
             table = wandb.Table(list(Difference._fields), [list(each) for each in differences[metric]])
             board.log({f"bjontegaard/{metric}": table})
+
+
+def log_recall(board: Any, rows: Sequence[Row]) -> None:
+    """Send a table of recalls to the W&B run `board`, and a chart a protocol."""
+    table = [[row.protocol, row.method, *row.figures] for row in rows]
+    board.log({"retrieval": wandb.Table(["protocol", "method", *COLUMNS], table)})
+    for protocol in dict.fromkeys(row.protocol for row in rows):
+        here = [row for row in rows if row.protocol == protocol]
+        chart = wandb.plot.line_series(
+            xs=[list(row.curve) for row in here],
+            ys=[list(row.curve.values()) for row in here],
+            keys=[row.method for row in here],
+            title=f"{protocol}: recall at k, % of queries",
+            xname="k",
+        )
+        board.log({f"recall/{protocol}": chart})
 
 
 def _chart(here: Sequence[Curve], metric: str, video: str) -> Any:

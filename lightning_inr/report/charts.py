@@ -41,7 +41,7 @@ def draw_curves(each: Sequence[Curve], metric: str, stem: Path) -> list[Path]:
         axis.set_axis_off()
     lines = {str(line.get_label()): line for axis in axes.flat for line in axis.get_lines()}
     figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=min(4, len(lines)), fontsize=8)
-    return _save(figure, stem)
+    return save_figure(figure, stem)
 
 
 def draw_bytes(files: Mapping[str, Mapping[str, int]], stem: Path) -> list[Path]:
@@ -57,10 +57,11 @@ def draw_bytes(files: Mapping[str, Mapping[str, int]], stem: Path) -> list[Path]
     axis.invert_yaxis()
     axis.set(xlabel="% of the coded bytes", xlim=(0, 100))
     axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.6 / (0.3 * len(shown))), ncols=len(roles), fontsize=8)
-    return _save(figure, stem)
+    return save_figure(figure, stem)
 
 
-def _save(figure: Figure, stem: Path) -> list[Path]:
+def save_figure(figure: Figure, stem: Path) -> list[Path]:
+    """Write and close `figure` as `stem`.png and `stem`.svg; the paths written."""
     targets = [stem.with_suffix(suffix) for suffix in (".png", ".svg")]
     for target in targets:
         with writing(target) as draft:

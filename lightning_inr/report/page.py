@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lightning_inr.paths import write_text
 from lightning_inr.report.curves import METRICS, Difference
+from lightning_inr.report.recall import COLUMNS, Row
 from lightning_inr.report.runs import Missing, Run, name_methods
 
 STYLE = """
@@ -36,9 +37,23 @@ def write_page(
             parts.append("<h3>Bjøntegaard differences</h3>" + _table(columns, differences[metric]))
     if spread is not None:
         parts.append("<h2>Where the bytes go</h2>" + _svg(spread))
+    parts += _retrieval(runs)
     parts.append("<h2>Runs</h2>" + _table(*_runs(runs)))
     text = f'<!doctype html><meta charset="utf-8"><title>lightning_inr</title><style>{STYLE}</style>{"".join(parts)}\n'
     write_text(target, text)
+
+
+def _retrieval(runs: Sequence[Run]) -> list[str]:
+    """What was found, for runs that looked for something: one table, and each run's curves."""
+    columns = ["run", "PSNR", "bpp", "protocol", "method", *COLUMNS]
+    rows: list[list[object]] = []
+    charts: list[str] = []
+    for run, name in zip(runs, name_methods(runs), strict=True):
+        asked = [Row(**row) for row in run.result.get("retrieval", ())]
+        rows += [[name, run.result["psnr"], run.result["bpp"], row.protocol, row.method, *row.figures] for row in asked]
+        if asked and (chart := run.folder / "recall.svg").exists():
+            charts.append(f"<h3>{html.escape(name)}</h3>{_svg(chart)}")
+    return ["<h2>Retrieval</h2>", _table(columns, rows), *charts] if rows else []
 
 
 def _svg(chart: Path) -> str:

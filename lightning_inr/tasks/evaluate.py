@@ -9,11 +9,15 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from hydra.utils import instantiate
+from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 from tqdm import tqdm
@@ -39,6 +43,8 @@ class Wish(NamedTuple):
     dataset: dict[str, Any]
     device: str
     pictures: str | None = None  # folder for decoded.mp4 and comparison.png
+    timed: bool = True  # whether decoding is timed
+    teacher: NDArray[np.float32] | None = None  # (frames, S), what a teacher sees in every frame, held out or not
 
 
 def run(cfg: DictConfig) -> None:
@@ -50,12 +56,23 @@ def run(cfg: DictConfig) -> None:
 
 def measure_apart(wish: Wish) -> dict[str, Any]:
     """`measure` in a fresh process: nothing of a fit can leak into its figures."""
-    context = multiprocessing.get_context("spawn")
-    try:
-        with ProcessPoolExecutor(1, mp_context=context) as pool:
-            return pool.submit(measure, wish).result()
-    except BrokenProcessPool as error:
-        raise UserError(f"bitstream={wish.bitstream}: the measuring process died; is there enough memory?") from error
+    with measuring_process() as measure_there:
+        return measure_there(wish)
+
+
+@contextmanager
+def measuring_process() -> Iterator[Callable[[Wish], dict[str, Any]]]:
+    """Yield `measure` as another process does it, which fits nothing; it starts with the first wish."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+
+        def measure_there(wish: Wish) -> dict[str, Any]:
+            try:
+                return pool.submit(measure, wish).result()
+            except BrokenProcessPool as error:
+                message = f"bitstream={wish.bitstream}: the measuring process died; is there enough memory?"
+                raise UserError(message) from error
+
+        yield measure_there
 
 
 def measure(wish: Wish) -> dict[str, Any]:
@@ -67,7 +84,9 @@ def measure(wish: Wish) -> dict[str, Any]:
     model = decode(data, device)
     load_seconds = time.perf_counter() - start
     video = model.video
-    decode_fps = frames_per_second(lambda: model.render(range(video.frames)), video.frames)
+    speed = {}
+    if wish.timed:
+        speed["decode_fps"] = frames_per_second(lambda: model.render(range(video.frames)), video.frames)
     whole: VideoSource = instantiate(wish.dataset)
     source = whole.seen_at(video.stride)
     _check_same_video(wish, source, video)
@@ -93,10 +112,23 @@ def measure(wish: Wish) -> dict[str, Any]:
         "bpp": 8 * len(data) / (video.frames * video.height * video.width),
         **summarise(watched.quality),
         **between,
+        **({} if wish.teacher is None else {"alignment": measure_alignment(model, wish.teacher)}),
         "load_seconds": load_seconds,
-        "decode_fps": decode_fps,
+        **speed,
         "device": _describe(device),
     }
+
+
+@torch.inference_mode()
+def measure_alignment(model: VideoRepresentation, teacher: NDArray[np.float32]) -> dict[str, Any]:
+    """The teacher's name, and cos(semantic, teacher (frames, S)): means over seen and, if any, held-out frames."""
+    index = torch.arange(model.video.frames, device=model.device)
+    angles = F.cosine_similarity(model.semantic(index.float()).cpu(), torch.from_numpy(teacher))
+    seen = torch.zeros(len(angles), dtype=torch.bool)
+    seen[list(model.video.seen)] = True
+    assert model.embedding_space is not None
+    held_out = {} if seen.all() else {"cos_held_out": float(angles[~seen].mean())}
+    return {"teacher": model.embedding_space.teacher, "cos_seen": float(angles[seen].mean()), **held_out}
 
 
 def frames_per_second(play: Callable[[], Iterable[Tensor]], frames: int) -> float:

@@ -8,14 +8,13 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_inr import __version__
-from lightning_inr.data.source import VideoSource
 
 
-def provenance(cfg: DictConfig, source: VideoSource) -> dict[str, Any]:
+def provenance(cfg: DictConfig, matrix: str) -> dict[str, Any]:
     """The frames, how YCbCr became RGB, what the command line set, the command itself, the version."""
     return {
         "dataset": OmegaConf.to_container(cfg.dataset, resolve=True),
-        "matrix": source.matrix,
+        "matrix": matrix,
         "overrides": list(HydraConfig.get().overrides.task),
         "command": shlex.join(["python", "-m", "lightning_inr.run", *sys.argv[1:]]),
         "version": __version__,

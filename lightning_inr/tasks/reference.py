@@ -38,7 +38,7 @@ def run(cfg: DictConfig) -> None:
         encoding = Encoding(peer["codec"], {**peer["options"], "crf": str(crf)})
         result = {
             "model": name,
-            **provenance(cfg, source),
+            **provenance(cfg, source.matrix),
             **measure_codec(frames, folder / f"video.{peer['format']}", encoding),
         }
         result["overrides"].insert(0, f"crf={crf}")

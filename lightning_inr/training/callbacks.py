@@ -81,10 +81,13 @@ class Moment(NamedTuple):
 
 
 class History(Callback):
-    """Every `seconds` a point of the curves: kept, in the checkpoint too, sent to the loggers, shown in one line."""
+    """Every `seconds` a point of the curves: kept, in the checkpoint too, sent to the loggers, shown in one line.
 
-    def __init__(self, seconds: float = 1.0) -> None:
-        self.every = seconds
+    `bar`: whether it is shown.
+    """
+
+    def __init__(self, seconds: float = 1.0, bar: bool = True) -> None:
+        self.every, self.shown = seconds, bar
         self.moments: list[Moment] = []
         self.bar = tqdm(disable=True)  # until the fit starts, which it may not
 
@@ -93,7 +96,12 @@ class History(Callback):
         # A terminal shows every point; a log file has no use for so many lines.
         rest = 0.1 if sys.stderr.isatty() else 10.0
         self.bar = tqdm(
-            total=1.0, initial=one_of(trainer, Budget).spent, desc="fit", bar_format=layout, mininterval=rest
+            total=1.0,
+            initial=one_of(trainer, Budget).spent,
+            desc="fit",
+            bar_format=layout,
+            mininterval=rest,
+            disable=not self.shown,
         )
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:

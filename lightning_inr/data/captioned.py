@@ -1,0 +1,81 @@
+"""Videos and what is said of them: the form that COIN, HowTo100M, MSR-VTT, ActivityNet and shapes have in common."""
+
+import os
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from typing_extensions import Unpack
+
+from lightning_inr.data.file import open_source
+from lightning_inr.data.source import Part, VideoSource, adapt
+from lightning_inr.errors import UserError
+
+ROOT = "dataset.listing.root"  # the option that names the folder of a captioned dataset
+VIDEOS = (".mp4", ".webm", ".mkv", ".avi", ".mov")  # the first of several with one name is taken
+
+
+class Segment(NamedTuple):
+    """A part of a video, its ends included, and what happens in it."""
+
+    start: float  # seconds
+    end: float  # seconds
+    label: str
+
+
+class Captioned(NamedTuple):
+    """A video on disk and what is said of it; what its dataset does not say is None or empty."""
+
+    id: str
+    path: Path
+    label: str | None = None  # its class, in words
+    captions: tuple[str, ...] = ()  # of the whole video
+    segments: tuple[Segment, ...] = ()
+
+
+class Listing(NamedTuple):
+    """One split of a captioned dataset."""
+
+    name: str  # of the dataset and the split
+    videos: tuple[Captioned, ...]
+    missing: tuple[str, ...] = ()  # ids that are annotated but not on disk, as always some are
+
+
+def find_videos(folder: Path) -> dict[str, Path]:
+    """Every video under `folder`, however deep, also behind links, by its name without the ending."""
+    every = (Path(parent, name) for parent, _, names in os.walk(folder, followlinks=True) for name in names)
+    files = sorted(path for path in every if path.suffix.lower() in VIDEOS and path.name[0] != ".")
+    best = sorted(files, key=lambda path: VIDEOS.index(path.suffix.lower()), reverse=True)
+    return {path.stem: path for path in best}
+
+
+def check_split(split: str, splits: Collection[str]) -> None:
+    """UserError that lists the `splits` if `split` is not among them."""
+    if split not in splits:
+        raise UserError(f"dataset.listing.split={split}: choose one of {', '.join(splits)}")
+
+
+def list_found(name: str, annotated: Iterable[Captioned], videos: dict[str, Path]) -> Listing:
+    """The `annotated` videos, their paths still open, with those `videos` has for them; UserError if it has none."""
+    found, missing = [], []
+    for each in annotated:
+        path = videos.get(each.id)
+        if path is None:
+            missing.append(each.id)
+        else:
+            found.append(each._replace(path=path))
+    if not found:
+        nothing = f"none of its {len(missing)} videos is on disk" if missing else "no video is listed"
+        raise UserError(f"{name}: {nothing}; check {ROOT} and the other options of dataset.listing")
+    return Listing(name, tuple(found), tuple(missing))
+
+
+def open_captioned(sequence: str, listing: Listing, **part: Unpack[Part]) -> VideoSource:
+    """The video of this id, or a part of it; UserError if the listing has none."""
+    paths = {video.id: video.path for video in listing.videos}
+    if sequence not in paths:
+        absent = "its video is missing on disk" if sequence in listing.missing else f"{listing.name} has no such id"
+        raise UserError(f"dataset.sequence={sequence}: {absent}; choose one of {', '.join(list(paths)[:20])} …")
+    source = open_source(str(paths[sequence]), option="dataset.sequence")
+    source.name = sequence
+    return adapt(source, **part)

@@ -1,0 +1,33 @@
+"""`shapes`: a captioned collection that the project renders itself, read by the loaders of the published ones."""
+
+import os
+from pathlib import Path
+
+from lightning_inr.data.activitynet import list_activitynet
+from lightning_inr.data.captioned import Listing
+from lightning_inr.data.coin import list_coin
+from lightning_inr.data.collection import ENVIRONMENT
+from lightning_inr.data.shapes_export import export
+from lightning_inr.errors import UserError
+
+SPLITS = {"test": ("testing", "val_1"), "train": ("training", "train")}  # as COIN and ActivityNet call them
+MOST = 480  # videos a split: 20 of each task, of which some have no more than 31 held-out stories
+
+
+def list_shapes(root: str | None = None, split: str = "test", videos: int = 96, seed: int = 0) -> Listing:
+    """Tasks, steps and paragraphs of a split, rendered first if they are not there; UserError if others are.
+
+    `root`: where they lie; None: `shapes` in the folder that LIGHTNING_INR_DATA names, else in `runs`. `videos`: of
+    each split. The same `seed` renders the same videos.
+    """
+    if split not in SPLITS:
+        raise UserError(f"dataset.listing.split={split}: choose one of {', '.join(SPLITS)}")
+    if not isinstance(videos, int) or not 1 <= videos <= MOST:
+        raise UserError(f"dataset.listing.videos={videos}: choose 1 to {MOST}")
+    folder = Path(root or os.path.join(os.environ.get(ENVIRONMENT) or "runs", "shapes")).expanduser()
+    export(folder, videos, seed)
+    coin, activitynet = SPLITS[split]
+    paragraphs = {video.path: video.captions for video in list_activitynet(str(folder), activitynet).videos}
+    listing = list_coin(str(folder), coin)
+    told = tuple(video._replace(captions=paragraphs[video.path]) for video in listing.videos)
+    return Listing(f"shapes {split}", told, listing.missing)

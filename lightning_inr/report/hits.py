@@ -1,0 +1,52 @@
+"""Frames that were found, side by side."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib
+
+matplotlib.use("Agg")  # before pyplot: no screen is needed
+
+import matplotlib.pyplot as plt
+from torch import Tensor
+
+from lightning_inr.paths import writing
+
+RIGHT, WRONG = "#1a9641", "#d7191c"
+
+
+class Shown(NamedTuple):
+    """A frame (3, H, W) uint8 and what is said of it; `right` frames it, None leaves it unframed."""
+
+    title: str
+    frame: Tensor
+    right: bool | None = None
+
+
+def draw_hits(query: str, hits: Sequence[Shown], target: Path) -> None:
+    """One query and its hits, best first, as a PNG."""
+    draw_neighbours({query: hits}, target)
+
+
+def draw_neighbours(found: Mapping[str, Sequence[Shown]], target: Path) -> None:
+    """A row a query, its hits beside it, framed green if right and red if wrong (Latent-INR, Fig. 7), as a PNG."""
+    columns = max((len(hits) for hits in found.values()), default=0) or 1
+    figure, axes = plt.subplots(
+        len(found), columns + 1, figsize=(2.0 * (columns + 1), 2.4 * len(found)), squeeze=False, layout="constrained"
+    )
+    for row, (query, hits) in zip(axes, found.items(), strict=True):
+        for axis in row:
+            axis.set(xticks=[], yticks=[], frame_on=False)
+        row[0].text(0.5, 0.5, textwrap.fill(query, 18), ha="center", va="center", fontsize=9)
+        for axis, hit in zip(row[1:], hits, strict=False):
+            axis.imshow(hit.frame.permute(1, 2, 0).numpy(), interpolation="nearest")
+            axis.set_title(hit.title, fontsize=8)
+            if hit.right is not None:
+                axis.set_frame_on(True)
+                for spine in axis.spines.values():
+                    spine.set(color=RIGHT if hit.right else WRONG, linewidth=4)
+    with writing(target) as draft:
+        figure.savefig(draft, dpi=110)
+    plt.close(figure)

@@ -1,0 +1,1 @@
+"""Finding frames, moments and videos by what their latents mean; only `.linr` files are read."""

@@ -1,0 +1,88 @@
+"""What the frames of a collection mean, read from its `.linr` files alone."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lightning_inr.codec import decode
+from lightning_inr.errors import BitstreamError, UserError
+from lightning_inr.models.base import VideoRepresentation
+from lightning_inr.paths import existing
+from lightning_inr.retrieval.collection import Record
+from lightning_inr.types import EmbeddingSpace
+
+MEANING = ("latents", "embeddings", "semantic")  # the roles that `semantic` is made of
+
+
+class Meaning(NamedTuple):
+    """The frames of one file."""
+
+    space: EmbeddingSpace
+    vectors: NDArray[np.float32]  # (frames, S), of length 1
+
+
+class Gallery(NamedTuple):
+    """The frames of many files, one below the other."""
+
+    space: EmbeddingSpace
+    vectors: NDArray[np.float32]  # (N, S), of length 1
+    video: NDArray[np.int64]  # (N,), the place of each frame's video among the records
+    frame: NDArray[np.int64]  # (N,), its number in the video
+    unaligned: tuple[str, ...] = ()  # ids of the videos that are left out because no teacher has aligned them
+
+
+def read_model(path: Path) -> VideoRepresentation:
+    """The model in a file, as far as its meaning needs it; UserError if the file is missing or damaged."""
+    try:
+        return decode(existing(path, "bitstream").read_bytes(), roles=MEANING)
+    except BitstreamError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+@torch.inference_mode()
+def read_meaning(path: Path) -> Meaning | None:
+    """What all frames of a file mean; None if no teacher has aligned it, UserError if it is missing or damaged."""
+    model = read_model(path)
+    if model.embedding_space is None:
+        return None
+    return Meaning(model.embedding_space, unit(model.semantic(torch.arange(model.video.frames).float()).numpy()))
+
+
+def read_gallery(folder: Path, records: Sequence[Record], space: EmbeddingSpace | None = None) -> Gallery:
+    """The frames of these videos, in `space` or that of the first; UserError if another aligned one, or none did."""
+    parts: list[NDArray[np.float32]] = []
+    places: list[int] = []
+    unaligned: list[str] = []
+    for place, record in enumerate(records):
+        meaning = read_meaning(folder / record.path)
+        if meaning is None:
+            unaligned.append(record.id)
+            continue
+        space = space or meaning.space
+        check_same_space(meaning.space, space, record.path, "the files before it")
+        parts.append(meaning.vectors)
+        places.append(place)
+    if space is None:
+        raise UserError(f"collection={folder}: no teacher has aligned it; collect with module=alignment teacher=clip")
+    lengths = [len(part) for part in parts]
+    vectors = np.concatenate([np.empty((0, space.width), np.float32), *parts])
+    frame = np.concatenate([np.empty(0, np.int64), *(np.arange(length) for length in lengths)])
+    return Gallery(space, vectors, np.repeat(np.array(places, np.int64), lengths), frame, tuple(unaligned))
+
+
+def check_same_space(one: EmbeddingSpace, other: EmbeddingSpace, whose: str, others: str) -> None:
+    """UserError if the vectors of `whose` space `one` cannot be compared with those of `others`, `other`."""
+    if one.fingerprint != other.fingerprint:
+        raise UserError(
+            f"{whose} speaks {one.teacher} ({one.fingerprint}), {others} {other.teacher} ({other.fingerprint}): "
+            "they cannot be compared; take the same teacher for both"
+        )
+
+
+def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(N, S) -> the same directions, of length 1."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)

@@ -1,0 +1,199 @@
+"""Unit vectors on disk, and the ones among them nearest to a query (FAISS: Douze et al. 2024)."""
+
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+from typing_extensions import Self
+
+from lightning_inr.errors import UserError
+from lightning_inr.paths import existing, writing
+
+KINDS = ("exact", "ivf_pq")
+METRIC = faiss.METRIC_INNER_PRODUCT
+LEAST_SAMPLE = 624  # 39 for each of the 16 centroids of a 4-bit product quantizer: with fewer, FAISS warns
+HEADER = struct.Struct("<4siq")  # how a FAISS file begins: its type, the width, the number of vectors
+LEAST_BYTES = {b"IxFI": 4, b"IxRF": 2}  # a number of a vector, by type: the two that `new_index` makes
+
+Floats = npt.NDArray[np.float32]
+Rows = npt.NDArray[np.int64]
+
+
+class VectorIndex:
+    """N vectors of length 1 and `width` numbers each, kept in the order they were added, searched by inner product.
+
+    - "exact": float32, every vector is compared; on a GPU if FAISS finds one;
+    - "ivf_pq": short codes in inverted lists (Jégou et al. 2011), the best of them compared again in float16;
+      approximate, and memory-mapped it needs the least memory. It must be trained before the first `add`.
+
+    There is no graph of neighbours (HNSW): frames of a video, worse still those of a still one, know only each other,
+    and a search that starts elsewhere never gets to them.
+    """
+
+    def __init__(self, width: int, kind: str = "exact") -> None:
+        if kind not in KINDS:
+            raise UserError(f"index.kind={kind}: unknown; choose one of {', '.join(KINDS)}")
+        self.width = width
+        self.kind = kind
+        self._index = new_index(width, kind, lists=1)
+        self._mapped = False
+        self._on_gpu: faiss.Index | None = None
+
+    def __len__(self) -> int:
+        return int(self._index.ntotal)
+
+    def train(self, sample: npt.ArrayLike) -> None:
+        """Learn from (M, S) vectors drawn at random from all that will come; only "ivf_pq" needs it, at least 624.
+
+        A million vectors are well served by a sample of 100,000. UserError if there are too few.
+        """
+        if self.kind != "ivf_pq":
+            return
+        vectors = self._checked(sample)
+        if len(vectors) < LEAST_SAMPLE:
+            raise UserError(f"index.kind=ivf_pq: {len(vectors)} vectors, at least {LEAST_SAMPLE} needed; choose exact")
+        self._index = new_index(self.width, self.kind, lists=len(vectors) // 64)
+        self._index.train(vectors)
+
+    def add(self, vectors: npt.ArrayLike) -> None:
+        """Append (M, S) vectors of length 1; UserError for others, and for an index that is memory-mapped."""
+        checked = self._checked(vectors)
+        if self._mapped:  # FAISS would abort the process
+            raise UserError("a memory-mapped index is read-only; load it without memory_map to add to it")
+        self._index.add(checked)
+        self._on_gpu = None
+
+    def search(self, queries: npt.ArrayLike, k: int) -> tuple[Floats, Rows]:
+        """For (Q, S) queries of length 1: inner products, best first, and rows, both (Q, min(k, N)).
+
+        An approximate index may find fewer: -inf and row -1 fill the rest.
+        """
+        checked = self._checked(queries)
+        if k < 1:
+            raise UserError(f"k={k}: at least one hit must be asked for")
+        k = min(k, len(self))
+        if not k:
+            return np.empty((len(checked), 0), np.float32), np.empty((len(checked), 0), np.int64)
+        if self.kind == "ivf_pq":
+            set_effort(self._index, k)  # a file has its own idea of it
+        scores, rows = self._fastest().search(checked, k)
+        scores[rows < 0] = -np.inf
+        return scores, rows
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a FAISS file; it can be loaded, extended with `add` and saved again."""
+        with writing(path) as draft, draft.open("wb") as file:
+            # By way of Python's file: FAISS' own writer does not see that the disk was full for the last bytes.
+            faiss.write_index(self._index, faiss.PyCallbackIOWriter(file.write))  # type: ignore[attr-defined]
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], memory_map: bool = False) -> Self:
+        """Read what `save` wrote; memory-mapped, pages come in as a search needs them, and nothing can be added.
+
+        UserError if it is no such file or a damaged one. What is wrong inside the vectors cannot be seen.
+        """
+        file = existing(path, "index")
+        width, count = read_header(file)
+        try:
+            with no_larger_than(file.stat().st_size):
+                index = faiss.read_index(str(file), faiss.IO_FLAG_MMAP_IFC if memory_map else 0)
+        except (RuntimeError, MemoryError) as error:
+            raise damaged(file) from error
+        kind = kind_of(index)
+        if kind is None or (index.d, index.ntotal) != (width, count):
+            raise damaged(file)
+        loaded = cls(width, kind)
+        loaded._index, loaded._mapped = index, memory_map
+        return loaded
+
+    def _fastest(self) -> faiss.Index:
+        """The index, or its copy on the GPU, where only "exact" can live."""
+        if self.kind != "exact" or not faiss.get_num_gpus():
+            return self._index
+        if self._on_gpu is None:
+            self._on_gpu = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, self._index)
+        return self._on_gpu
+
+    def _checked(self, vectors: npt.ArrayLike) -> Floats:
+        """(M, S) float32, finite and of length 1, or UserError."""
+        checked = np.ascontiguousarray(vectors, np.float32)
+        if checked.ndim != 2 or checked.shape[1] != self.width:
+            raise UserError(
+                f"vectors {checked.shape}: the index is for (…, {self.width}); use the teacher it was made with"
+            )
+        length = np.sqrt(np.einsum("ns,ns->n", checked, checked))
+        wrong = np.flatnonzero(~(np.abs(length - 1) < 0.01))  # NaN is wrong too
+        if len(wrong):
+            raise UserError(
+                f"{len(wrong)} of {len(checked)} vectors are not of length 1, the first is {wrong[0]} with "
+                f"{length[wrong[0]]:.3g}; normalise them, and leave out what is zero or not finite"
+            )
+        return checked
+
+
+def new_index(width: int, kind: str, lists: int) -> faiss.Index:
+    """An empty FAISS index for inner products; `lists` inverted lists where the kind has them."""
+    if kind == "exact":
+        return faiss.IndexFlatIP(width)
+    numbers = next(each for each in (4, 2, 1) if width % each == 0)  # that one code of 4 bits stands for
+    name = f"IVF{lists},PQ{width // numbers}x4fs,Refine(SQfp16)"
+    return faiss.index_factory(width, name, METRIC)
+
+
+def set_effort(index: Any, k: int) -> None:
+    """How far an approximate search for `k` looks: enough for recall@10 above 0.95 in a million frames."""
+    index.k_factor = max(20, 1000 / k)  # compared again, for each hit wanted: frames of a still video share one code
+    faiss.extract_index_ivf(index).nprobe = 32  # lists
+
+
+def kind_of(index: faiss.Index) -> str | None:
+    """Which of KINDS a FAISS index is; None for any other."""
+    parts = [index]
+    if isinstance(index, faiss.IndexRefine):
+        parts += [faiss.downcast_index(index.base_index), faiss.downcast_index(index.refine_index)]
+    if {(each.metric_type, each.d, each.ntotal) for each in parts} != {(METRIC, index.d, index.ntotal)}:
+        return None
+    types = {
+        ("IndexFlatIP",): "exact",
+        ("IndexRefine", "IndexIVFPQFastScan", "IndexScalarQuantizer"): "ivf_pq",
+    }
+    return types.get(tuple(type(each).__name__ for each in parts))
+
+
+def read_header(file: Path) -> tuple[int, int]:
+    """Width and number of vectors as a FAISS file states them; UserError if it is too short to hold so many."""
+    try:
+        size = file.stat().st_size
+        with file.open("rb") as stream:
+            kind, width, count = HEADER.unpack(stream.read(HEADER.size))
+    except struct.error as error:
+        raise damaged(file) from error
+    except OSError as error:
+        raise UserError(f"index={file}: {error.strerror}; name an index file") from error
+    if kind not in LEAST_BYTES or width < 1 or count < 0 or LEAST_BYTES[kind] * width * count > size:
+        raise damaged(file)
+    return width, count
+
+
+@contextmanager
+def no_larger_than(size: int) -> Iterator[None]:
+    """While it lasts, FAISS takes no more than `size` bytes for anything a file asks it to hold."""
+    before = faiss.get_deserialization_vector_byte_limit(), faiss.get_deserialization_loop_limit()
+    faiss.set_deserialization_vector_byte_limit(size + 1)
+    faiss.set_deserialization_loop_limit(size)
+    try:
+        yield
+    finally:
+        faiss.set_deserialization_vector_byte_limit(before[0])
+        faiss.set_deserialization_loop_limit(before[1])
+
+
+def damaged(file: Path) -> UserError:
+    """What to say of a file that is no index."""
+    return UserError(f"index={file}: not an index of this program, or damaged; delete it and have it built again")

@@ -1,0 +1,155 @@
+"""A vector in, the moments of a collection that mean the same out: two functions, for tasks, servers and notebooks."""
+
+import json
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightning_inr.errors import UserError
+from lightning_inr.paths import write_text
+from lightning_inr.retrieval.collection import Record, read_manifest
+from lightning_inr.retrieval.gallery import check_same_space, read_gallery
+from lightning_inr.retrieval.index import VectorIndex
+from lightning_inr.types import EmbeddingSpace
+
+FOLDER = "index"  # in that of the collection, one folder a kind: made from the files, and anew whenever they change
+LARGE = 2**30  # bytes of an index from which on it is mapped and not read
+FRAMES_A_HIT = 16  # asked for at first, for each video that is wanted: neighbours are alike
+SAMPLE = 100_000  # vectors to learn from, for an index that learns
+
+
+class Indexed(NamedTuple):
+    """A file whose frames are rows of an index."""
+
+    path: str
+    size: int  # bytes, when it was read
+    time: int  # of its last change, nanoseconds
+    frames: int  # rows; 0 if no teacher has aligned it
+
+
+class OpenCollection(NamedTuple):
+    """A collection ready to be searched."""
+
+    folder: Path
+    records: list[Record]
+    space: EmbeddingSpace
+    vectors: VectorIndex
+    video: NDArray[np.int64]  # (N,), of each row of the index the place of its video among the records
+    frame: NDArray[np.int64]  # (N,), and the frame's number
+    unaligned: list[str]  # ids of videos that cannot be found, because no teacher has aligned them
+
+
+class Hit(NamedTuple):
+    """A frame that was found."""
+
+    record: Record
+    frame: int
+    seconds: float  # into the video
+    score: float  # cosine
+
+
+def open_collection(folder: str | Path, kind: str = "exact") -> OpenCollection:
+    """The collection in `folder`, with its index of that `kind`: from disk, or brought up to date there.
+
+    UserError if the folder is none, nobody aligned its files, or two teachers did.
+    """
+    folder = Path(folder)
+    records = read_manifest(folder)
+    kept = folder / FOLDER / kind
+    space, indexed, index = _load(kept, {record.path: _stamp(folder, record) for record in records}, len(records))
+    known = {each.path for each in indexed}
+    new = [record for record in records if record.path not in known]
+    if new:
+        gallery = read_gallery(folder, new, space)
+        index = index or _empty(gallery.vectors, kind)
+        index.add(gallery.vectors)
+        lengths = np.bincount(gallery.video, minlength=len(new))
+        stamps = [_stamp(folder, record) for record in new]
+        indexed = indexed + [
+            Indexed(record.path, *stamp, int(length))
+            for record, stamp, length in zip(new, stamps, lengths, strict=True)
+        ]
+        space = gallery.space
+        _keep(kept, space, indexed, index)
+    assert space is not None
+    assert index is not None
+    places = {record.path: place for place, record in enumerate(records)}
+    video = np.repeat([places[each.path] for each in indexed], [each.frames for each in indexed])
+    frame = np.concatenate([np.arange(each.frames) for each in indexed])
+    unaligned = [records[places[each.path]].id for each in indexed if not each.frames]
+    return OpenCollection(folder, records, space, index, video, frame, unaligned)
+
+
+def search(collection: OpenCollection, query: NDArray[np.float32], k: int, per: str = "video") -> list[Hit]:
+    """The `k` frames nearest to `query`, (S,) of length 1, best first: the best of each video, or any of a video.
+
+    UserError for `per` other than video or frame, and for k below 1.
+    """
+    if per not in ("video", "frame"):
+        raise UserError(f"per={per}: choose video or frame")
+    asked = k if per == "frame" else k * FRAMES_A_HIT
+    while True:
+        scores, rows = collection.vectors.search(query[None], asked)
+        found = [(int(row), float(score)) for row, score in zip(rows[0], scores[0], strict=True) if row >= 0]
+        if per == "video":
+            best = {int(collection.video[row]): (row, score) for row, score in reversed(found)}
+            found = sorted(best.values(), key=lambda hit: -hit[1])
+        if len(found) >= k or asked >= len(collection.vectors):
+            return [_hit(collection, *hit) for hit in found[:k]]
+        asked *= 4
+
+
+def _hit(collection: OpenCollection, row: int, score: float) -> Hit:
+    record, frame = collection.records[collection.video[row]], int(collection.frame[row])
+    return Hit(record, frame, frame / record.fps, score)
+
+
+def _stamp(folder: Path, record: Record) -> tuple[int, int]:
+    try:
+        state = (folder / record.path).stat()
+    except OSError as error:
+        message = f"{folder / record.path}: {error.strerror}; put it back, or run the same task=collect again"
+        raise UserError(message) from error
+    return state.st_size, state.st_mtime_ns
+
+
+def _empty(vectors: NDArray[np.float32], kind: str) -> VectorIndex:
+    index = VectorIndex(vectors.shape[1], kind)
+    index.train(np.random.default_rng(0).choice(vectors, min(SAMPLE, len(vectors)), replace=False))
+    return index
+
+
+def _load(
+    kept: Path, stamps: dict[str, tuple[int, int]], videos: int
+) -> tuple[EmbeddingSpace | None, list[Indexed], VectorIndex | None]:
+    """What is kept there; nothing if any of its files has changed since or is gone, or it is damaged."""
+    try:
+        state = json.loads((kept / "files.json").read_text())
+        indexed = [Indexed(*each) for each in state["files"]]
+        if any(stamps.get(each.path) != (each.size, each.time) for each in indexed):
+            return None, [], None
+        file = kept / "vectors.faiss"
+        complete = len(indexed) == videos
+        index = VectorIndex.load(file, memory_map=complete and file.stat().st_size >= LARGE)
+        if len(index) != sum(each.frames for each in indexed):
+            return None, [], None
+        return EmbeddingSpace(*state["space"]), indexed, index
+    except (OSError, ValueError, KeyError, TypeError, UserError):
+        return None, [], None
+
+
+def _keep(kept: Path, space: EmbeddingSpace, indexed: Sequence[Indexed], index: VectorIndex) -> None:
+    try:
+        index.save(kept / "vectors.faiss")
+        write_text(kept / "files.json", json.dumps({"space": space, "files": indexed}))
+    except UserError as error:
+        warnings.warn(f"the index is not kept for the next search: {error}", stacklevel=3)
+
+
+def check_teacher(collection: OpenCollection, space: EmbeddingSpace) -> None:
+    """UserError if a query in this `space` cannot be compared with the collection."""
+    check_same_space(space, collection.space, "the query", f"collection {collection.folder}")

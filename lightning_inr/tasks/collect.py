@@ -1,0 +1,236 @@
+"""Every video of a captioned dataset as one `.linr` each, and a manifest: what retrieval and chat read.
+
+    COLLECTION/<id>.linr  collection.parquet  config.yaml  missing.txt  failed.txt  records/<id>.json
+
+A record is written after its file, so a video with a record is done: a run that was killed goes on with the others.
+Several workers may share a folder: each video belongs to whoever locks its byte of `records/claims` first, and the
+system lets go of the lock of a worker that dies.
+"""
+
+import errno
+import fcntl
+import json
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import fmean
+from typing import IO, Any
+
+import lightning as L
+from hydra.utils import instantiate
+from lightning.pytorch.loggers import Logger
+from omegaconf import DictConfig, OmegaConf
+from tqdm import tqdm
+
+from lightning_inr.data.captioned import Captioned, Listing, Segment
+from lightning_inr.data.file import open_video
+from lightning_inr.errors import InterruptedFitError, UserError
+from lightning_inr.paths import FAILED, write_bytes, write_text
+from lightning_inr.retrieval.collection import Record, write_manifest
+from lightning_inr.tasks.evaluate import Wish, measuring_process
+from lightning_inr.tasks.fit import check_same_fit
+from lightning_inr.tasks.fitting import fit_video, load_teacher, prepare
+from lightning_inr.teachers.clip import Clip
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+NOT_OPTIONS = ("_target_", "sequence", "listing")  # of a dataset's group: the rest says which part, at what size
+
+
+def run(cfg: DictConfig) -> None:
+    """Fit every video of `dataset` that `collection` does not hold yet."""
+    collect(cfg, Path(cfg.collection))
+
+
+def collect(cfg: DictConfig, folder: Path) -> None:
+    """Fit every video of `dataset` that `folder` does not hold yet."""
+    listing = read_listing(cfg)
+    check_same_fit(folder, cfg)
+    shard = take_shard(listing.videos, cfg.shard)
+    teacher = load_teacher(cfg)
+    write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+    write_text(folder / "missing.txt", "".join(f"{name}\n" for name in listing.missing))
+    print(f"{listing.name}: {len(listing.videos)} videos, {len(listing.missing)} more are missing on disk", flush=True)
+    loggers: list[Logger] = [] if cfg.logger is None else [instantiate(cfg.logger, save_dir=str(folder))]
+    with measuring_process() as measure, Shared(folder) as shared:
+        worker = Worker(cfg, folder, teacher, measure)
+        try:
+            failed = worker.collect(listing.videos, shard, shared, loggers)
+        finally:
+            records = shared.write_manifest()
+    write_text(folder / FAILED, "".join(f"{name}: {reason}\n" for name, reason in failed.items()))
+    for name, reason in failed.items():
+        print(f"failed: {name}: {reason}")
+    for logger in loggers:
+        logger.finalize("success")
+    if not records:
+        raise UserError(f"collection={folder}: not one of {len(shard)} videos could be fitted; see {folder / FAILED}")
+    print(f"{len(records)} of {len(listing.videos)} videos in {folder}, {len(failed)} failed\n{summary(records)}")
+
+
+def read_listing(cfg: DictConfig) -> Listing:
+    """The videos of `dataset`; UserError if it is one video alone."""
+    if "listing" not in cfg.dataset:
+        raise UserError("dataset: one video is no collection; choose msrvtt, coin, howto100m, activitynet or shapes")
+    listing: Listing = instantiate(cfg.dataset.listing)
+    return listing
+
+
+def take_shard(videos: Sequence[Captioned], shard: str) -> range:
+    """`3/16` -> the places of the third, the nineteenth … video."""
+    match = re.fullmatch(r"(\d+)/(\d+)", str(shard))
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise UserError(f"shard={shard}: give PART/PARTS, as in shard=3/16")
+    return range(int(match[1]) - 1, len(videos), int(match[2]))
+
+
+def summary(records: Sequence[Record]) -> str:
+    """Means over a collection, one a line."""
+    angles = [record.cos_seen for record in records if record.cos_seen is not None]
+    rows = {
+        "PSNR": f"{fmean(record.psnr for record in records):.2f} dB",
+        "rate": f"{fmean(record.bpp for record in records):.4f} bpp",
+        "fit": f"{fmean(record.fit_seconds for record in records):.2f} s a video",
+        "beyond the fit": f"{fmean(record.seconds - record.fit_seconds for record in records):.2f} s a video",
+        **({"cos to teacher": f"{fmean(angles):.4f}"} if angles else {}),
+    }
+    return "\n".join(f"  {name:<14}{value:>24}" for name, value in rows.items())
+
+
+class Shared:
+    """The folder as its workers see it: whose video is whose, and the one manifest."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.records = folder, folder / "records"
+
+    def __enter__(self) -> "Shared":
+        self.records.mkdir(parents=True, exist_ok=True)
+        self.claims: IO[bytes] = (self.records / "claims").open("ab")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.claims.close()
+
+    @contextmanager
+    def claim(self, place: int) -> Iterator[bool]:
+        """Whether the video at this place is ours while the context lasts."""
+        try:
+            fcntl.lockf(self.claims, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 1 + place)
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EAGAIN):
+                raise
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            fcntl.lockf(self.claims, fcntl.LOCK_UN, 1, 1 + place)
+
+    def record(self, video: Captioned) -> Path:
+        """Where its record is, or will be."""
+        return self.records / f"{video.id}.json"
+
+    def write_manifest(self) -> list[Record]:
+        """From all records there are, whoever wrote them."""
+        fcntl.lockf(self.claims, fcntl.LOCK_EX, 1, 0)  # byte 0: whoever comes later has read more
+        try:
+            rows = [json.loads(path.read_text()) for path in sorted(self.records.glob("*.json"))]
+            records = [Record.read(row) for row in rows]
+            if records:
+                write_manifest(self.folder, records)
+        finally:
+            fcntl.lockf(self.claims, fcntl.LOCK_UN, 1, 0)
+        return records
+
+
+class Worker:
+    """One process that fits one video after the other; what takes long to start is started once."""
+
+    def __init__(
+        self, cfg: DictConfig, folder: Path, teacher: Clip | None, measure: Callable[[Wish], dict[str, Any]]
+    ) -> None:
+        self.cfg, self.folder, self.teacher, self.measure = cfg, folder, teacher, measure
+        options: Any = OmegaConf.to_container(cfg.dataset, resolve=True)
+        self.part = {name: value for name, value in options.items() if name not in NOT_OPTIONS}
+
+    def collect(
+        self, videos: Sequence[Captioned], shard: range, shared: Shared, loggers: Sequence[Logger]
+    ) -> Mapping[str, str]:
+        """Fit what is not done; id -> reason of those that failed at every attempt."""
+        failed: dict[str, str] = {}
+        waiting = list(shard)
+        bar = tqdm(total=len(shard), desc="collect", unit="video", smoothing=0.1)
+        done: list[Record] = []
+        for attempt in range(self.cfg.attempts):
+            again = []
+            for place in waiting:
+                video = videos[place]
+                with shared.claim(place) as ours:
+                    if not ours or shared.record(video).exists():
+                        bar.update()
+                        continue
+                    try:
+                        done.append(self.fit(video, shared.record(video)))
+                        failed.pop(video.id, None)
+                    except InterruptedFitError as error:
+                        raise InterruptedFitError("interrupted; the same command goes on with this video") from error
+                    except Exception as error:
+                        if _disk_is_full(error):  # and would be for every other video
+                            raise
+                        failed[video.id] = str(error).splitlines()[0] if str(error) else repr(error)
+                        again.append(place)
+                        if attempt + 1 < self.cfg.attempts:
+                            continue
+                self._show(bar, done, loggers)
+            waiting = again
+        bar.close()
+        return failed
+
+    def fit(self, video: Captioned, record: Path) -> Record:
+        """Fit one video, write its file and then its record."""
+        start = time.perf_counter()
+        options = {"path": str(video.path.resolve()), **self.part}
+        source = open_video(**options).seen_at(self.cfg.stride)
+        L.seed_everything(self.cfg.seed, verbose=False)  # for each: its numbers do not hang on those before it
+        scratch = self.folder / "records" / video.id
+        fitted = fit_video(prepare(self.cfg, source, scratch, self.teacher), self.cfg, scratch)
+        path = self.folder / f"{video.id}.linr"
+        write_bytes(path, fitted.bitstream)
+        dataset = {"_target_": "lightning_inr.data.file.open_video", **options}
+        figures = self.measure(Wish(str(path), dataset, self.cfg.device, timed=False, teacher=fitted.teacher))
+        shutil.rmtree(scratch, ignore_errors=True)  # the checkpoint, if the fit was long enough to have one
+        made = Record(
+            **{name: figures[name] for name in ("frames", "height", "width", "fps", "bytes", "bpp", "psnr", "ms_ssim")},
+            id=video.id,
+            path=path.name,
+            source=json.dumps(options),
+            label=video.label,
+            captions=video.captions,
+            segments=[_since(source.begins, segment) for segment in video.segments],
+            teacher=self.teacher.space.teacher if self.teacher else None,
+            cos_seen=figures["alignment"]["cos_seen"] if self.teacher else None,
+            fit_seconds=fitted.figures["fit_seconds"],
+            seconds=time.perf_counter() - start,
+        )
+        write_text(record, json.dumps(made.values()))
+        return made
+
+    def _show(self, bar: "tqdm[Any]", done: Sequence[Record], loggers: Sequence[Logger]) -> None:
+        bar.update()
+        if not done:
+            return
+        means = {"psnr": fmean(each.psnr for each in done), "bpp": fmean(each.bpp for each in done)}
+        bar.set_postfix_str(f"PSNR {means['psnr']:.2f} dB, {means['bpp']:.3f} bpp")
+        for logger in loggers:
+            logger.log_metrics({f"collect/{name}": value for name, value in means.items()}, step=len(done))
+
+
+def _since(begins: float, segment: Segment) -> Segment:
+    return Segment(segment.start - begins, segment.end - begins, segment.label)
+
+
+def _disk_is_full(error: Exception) -> bool:
+    cause = error if isinstance(error, OSError) else error.__cause__
+    return isinstance(cause, OSError) and cause.errno in FULL

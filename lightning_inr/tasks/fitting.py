@@ -1,0 +1,166 @@
+"""One source to the bytes of one file, in this process: what `fit` and `collect` have in common."""
+
+import logging
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any, NamedTuple
+
+import lightning as L
+import numpy as np
+import torch
+from hydra.utils import instantiate
+from lightning.pytorch.loggers import Logger
+from numpy.typing import NDArray
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from lightning_inr.codec import Codec, Step
+from lightning_inr.data.features import default_cache, teacher_features
+from lightning_inr.data.module import FrameDataModule
+from lightning_inr.data.source import VideoSource
+from lightning_inr.devices import choose_device, fast_bfloat16
+from lightning_inr.errors import InterruptedFitError, UserError
+from lightning_inr.metrics import PEAK, mean_squares, psnr
+from lightning_inr.models import build
+from lightning_inr.models.base import VideoRepresentation
+from lightning_inr.models.size import read_count, sized
+from lightning_inr.teachers.clip import Clip
+from lightning_inr.training.alignment import AlignmentModule
+from lightning_inr.training.callbacks import CHECKPOINT, Budget, History, Moment, all_of, one_of, resume_checkpoint
+from lightning_inr.training.collapse import CollapseGuard
+from lightning_inr.training.fit import FitModule
+from lightning_inr.training.rounding import Rounding
+from lightning_inr.types import EmbeddingSpace, VideoShape
+
+
+class Prepared(NamedTuple):
+    """A fit that could begin."""
+
+    codec: Codec
+    module: FitModule
+    trainer: L.Trainer
+    data: FrameDataModule
+    views: Tensor | None  # (frames, S): what the teacher sees in all frames, the held-out ones too
+
+
+class Fitted(NamedTuple):
+    """A video as bytes, and how it got there."""
+
+    bitstream: bytes
+    teacher: NDArray[np.float32] | None  # (frames, S): what it sees in all frames
+    moments: Sequence[Moment]
+    figures: dict[str, Any]  # named as in result.json
+
+
+def load_teacher(cfg: DictConfig) -> Clip | None:
+    """The teacher of the configuration, if it has one; UserError if nobody would listen to it, or it is missing."""
+    aligned = cfg.module._target_.endswith(AlignmentModule.__name__)
+    if aligned == (cfg.teacher is None):
+        remedy = "add teacher=clip" if aligned else "add module=alignment, or leave the teacher out"
+        raise UserError(f"module and teacher: one aligns, the other is aligned to; {remedy}")
+    return None if cfg.teacher is None else instantiate(cfg.teacher)
+
+
+def prepare(
+    cfg: DictConfig, source: VideoSource, folder: Path, clip: Clip | None = None, loggers: Sequence[Logger] = ()
+) -> Prepared:
+    """All that a fit of `source` needs; UserError for every wrong wish, before anything is written."""
+    _quiet()
+    codec: Codec = instantiate(cfg.codec)
+    net = _build(cfg, source.shape._replace(stride=cfg.stride), clip.space if clip else None)
+    module: FitModule = instantiate(cfg.module, net=net)
+    trainer = _trainer(cfg, folder, choose_device(cfg.device), loggers)
+    data = FrameDataModule(source, cfg.stride, **cfg.data)  # last: reading takes longer than refusing a wrong rank
+    views = None
+    if clip is not None:
+        read = data.frames.frame if cfg.stride == 1 else source.read  # from memory, if it holds all frames
+        views = teacher_features(read, range(source.frames), clip, Path(cfg.features or default_cache()))
+        data.frames.teacher = views[list(net.video.seen)]
+    return Prepared(codec, module, trainer, data, views)
+
+
+def fit_video(prepared: Prepared, cfg: DictConfig, folder: Path) -> Fitted:
+    """Fit, from the checkpoint in `folder` if one is there; one stays there until `forget`."""
+    codec, module, trainer, data, views = prepared
+    _fit(trainer, module, data, folder)
+    net = module.net
+    net.absorb(data.in_order())
+    unquantised = {"psnr_unquantised": mean_psnr(net, data.frames.source)} if cfg.unquantised else {}
+    start = time.perf_counter()
+    bitstream = codec.encode(net, learned_steps(trainer))
+    figures = {
+        **unquantised,
+        "fit_seconds": one_of(trainer, Budget).seconds,
+        "epochs": trainer.current_epoch,
+        "collapsed": any(isinstance(each, CollapseGuard) and each.collapsed for each in all_of(trainer)),
+        **{f"estimated_{name}": value for name, value in module.notes.items()},
+        "encode_seconds": time.perf_counter() - start,
+    }
+    return Fitted(bitstream, None if views is None else views.numpy(), one_of(trainer, History).moments, figures)
+
+
+def forget(folder: Path) -> None:
+    """Remove the checkpoint of a fit that is done."""
+    _checkpoint(folder).unlink(missing_ok=True)
+
+
+def mean_psnr(net: VideoRepresentation, source: VideoSource) -> float:
+    """PSNR in dB of the seen frames as the network paints them before it is coded, their mean."""
+    frames = zip(net.video.seen, net.eval().render(net.video.seen), strict=True)
+    return fmean(
+        float(psnr(float(mean_squares(frame[None], source.read(index)[None])), PEAK)) for index, frame in frames
+    )
+
+
+def learned_steps(trainer: L.Trainer) -> Mapping[str, Step]:
+    """The grids that training has learned to encode with; none if it has learned none."""
+    learned: dict[str, Step] = {}
+    for callback in all_of(trainer):
+        if isinstance(callback, Rounding):
+            learned |= callback.steps()
+    return learned
+
+
+def _quiet() -> None:
+    """Lightning's advice is for its developers; ours is in the progress line."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module="lightning")
+
+
+def _build(cfg: DictConfig, video: VideoShape, space: EmbeddingSpace | None) -> VideoRepresentation:
+    """The model of the configuration, at the size that `params` asks for, if it does."""
+    options: Any = {**OmegaConf.to_container(cfg.model, resolve=True), "space": space}  # type: ignore[dict-item]
+    if cfg.params is not None:
+        options = {"name": options["name"], **sized(video=video, params=read_count(cfg.params), **options)}
+    return build(video=video, **options).to(memory_format=torch.channels_last)
+
+
+def _trainer(cfg: DictConfig, folder: Path, device: torch.device, loggers: Sequence[Logger]) -> L.Trainer:
+    callbacks = [instantiate(callback) for callback in cfg.callbacks.values() if callback is not None]
+    return L.Trainer(
+        accelerator="gpu" if device.type == "cuda" else "cpu",
+        precision="bf16-mixed" if fast_bfloat16(device) else "32-true",
+        max_epochs=-1,  # the budget ends the fit
+        logger=list(loggers),
+        callbacks=[*callbacks, resume_checkpoint(str(folder))],
+        default_root_dir=str(folder),
+        **cfg.trainer,
+    )
+
+
+def _fit(trainer: L.Trainer, module: FitModule, data: FrameDataModule, folder: Path) -> None:
+    """Fit, from the checkpoint in `folder` if there is one."""
+    begun = _checkpoint(folder)
+    try:
+        trainer.fit(module, data, ckpt_path=begun if begun.exists() else None, weights_only=True)
+    except SystemExit as stop:  # so Lightning ends on Ctrl-C
+        raise InterruptedFitError(f"interrupted; the same command with run_dir={folder} goes on from there") from stop
+    except OSError as error:
+        raise UserError(f"cannot write in {folder}: {error.strerror or error}; free some space and go on") from error
+
+
+def _checkpoint(folder: Path) -> Path:
+    return folder / f"{CHECKPOINT}.ckpt"

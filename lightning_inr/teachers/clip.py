@@ -1,0 +1,221 @@
+"""CLIP (Radford et al., ICML 2021) through open_clip: frames and texts as vectors that can be compared."""
+
+import hashlib
+import json
+import logging
+import os
+import pickle
+import reprlib
+import unicodedata
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from lightning_inr.devices import choose_device
+from lightning_inr.errors import UserError
+from lightning_inr.types import EmbeddingSpace
+
+FRAMING = 2  # tokens that mark where a text starts and ends
+Item = TypeVar("Item")
+
+
+class Clip:
+    """A teacher that has learnt from images and their captions; `space` says which, and with which weights."""
+
+    def __init__(
+        self, model: nn.Module, prepare: Callable[[Image.Image], Tensor], tokenizer: Any, space: EmbeddingSpace
+    ) -> None:
+        self.model: Any = model.eval()  # a fresh one trains, and drops patches where its configuration says so
+        self.prepare, self.tokenizer, self.space = prepare, tokenizer, space
+        self.device = next(model.parameters()).device
+
+    def embed_frames(self, frames: Iterable[Tensor], batch: int = 32) -> Tensor:
+        """Frames (3, H, W) uint8 RGB of any sizes -> (N, width) float32 on the CPU, of length 1; `batch` at a time."""
+        return self._embed(self._encode_frames, frames, batch)
+
+    def embed_texts(self, texts: Sequence[str], batch: int = 256) -> Tensor:
+        """Texts -> (N, width) float32 on the CPU, of length 1; UserError for an empty one."""
+        for text in texts:
+            if self._tokens(text) == 0:
+                raise UserError(f"query={text!r}: an empty text describes nothing; say what should be seen")
+        return self._embed(self._encode_texts, texts, batch)
+
+    def unreadable(self, text: str) -> str | None:
+        """One line on why the teacher will not make full sense of `text`; None if it will.
+
+        Either most letters stand in words of another script than Latin on which the tokenizer spends at least a token
+        a letter, or the text is longer than the teacher's context.
+        """
+        shown = f"query={reprlib.repr(text)}: {self.space.teacher}"
+        foreign = [word for word in text.split() if any(map(_beyond_latin, word))]
+        unknown = _letters("".join(foreign))
+        if 2 * unknown > _letters(text) and self._tokens(" ".join(foreign)) >= unknown:
+            return f"{shown} can only spell these letters, not read them; ask in English"
+        most, there = self.tokenizer.context_length - FRAMING, self._tokens(text)
+        if there > most:
+            return f"{shown} reads {most} tokens, the last {there - most} are cut; ask for less"
+        return None
+
+    def _embed(self, encode: Callable[[list[Item]], Tensor], items: Iterable[Item], batch: int) -> Tensor:
+        found = [torch.empty(0, self.space.width)]
+        with torch.inference_mode():
+            found += [encode(group).float().cpu() for group in _batches(items, batch)]
+        return torch.cat(found)  # out here, or a loss could not be taken against it
+
+    def _encode_frames(self, frames: list[Tensor]) -> Tensor:
+        images = [self.prepare(Image.fromarray(frame.permute(1, 2, 0).numpy())) for frame in frames]
+        return self.model.encode_image(torch.stack(images).to(self.device), normalize=True)
+
+    def _encode_texts(self, texts: list[str]) -> Tensor:
+        return self.model.encode_text(self.tokenizer(texts).to(self.device), normalize=True)
+
+    def _tokens(self, text: str) -> int:
+        """How many tokens `text` becomes, without the two that frame it."""
+        tokenizer = self.tokenizer  # open_clip's own, or its wrapper around one of Hugging Face's
+        return len(tokenizer.encode(text) if hasattr(tokenizer, "encode") else tokenizer.tokenizer.tokenize(text))
+
+
+def load_clip(model: str | None = "ViT-B-32-quickgelu", weights: str = "openai", device: str = "auto") -> Clip:
+    """CLIP with the `weights` of a pretrained tag of `model`, of a file, or of an open_clip folder.
+
+    A folder says itself which model it holds, and `model` is not asked. UserError if any of it is not there or cannot
+    be used: a teacher never starts from random weights. A file must hold tensors alone; no program in it is run.
+    """
+    chosen = choose_device(device)
+    with _quiet():
+        origin = _find(model, weights)
+        try:
+            return _load(origin, chosen)
+        except UserError:
+            raise
+        except Exception as error:  # open_clip meets a damaged or foreign file with whatever its readers raise
+            raise UserError(f"teacher.weights={weights}: {origin.failure(error)}") from error
+
+
+class _Origin(NamedTuple):
+    """Where a model comes from, as open_clip takes it."""
+
+    model: str
+    weights: str | None
+    teacher: str  # for people
+    folder: Path | None = None
+    tagged: bool = False
+    quick_gelu: bool = False  # weights that were trained with it are useless without
+
+    def failure(self, error: Exception) -> str:
+        """Why these weights could not be loaded, and what to do; `error` may run to pages and give unsafe advice."""
+        reason = str(error).strip().partition("\n")[0][:200] or type(error).__name__
+        if self.tagged:
+            return f"{reason}; check the network, or name a file or an open_clip folder"
+        if "TorchScript" in str(error):
+            return (
+                "a program (TorchScript), which is not run; choose teacher.weights=openai, or save its state_dict alone"
+            )
+        if isinstance(error, pickle.UnpicklingError):
+            return "damaged, or more than tensors, which is not loaded; save its state_dict as .safetensors"
+        return f"damaged, or not the weights of {self.teacher} ({reason}); give its whole state_dict"
+
+
+def _find(model: str | None, weights: str) -> _Origin:
+    """What `weights` means: a tag before a folder before a file; UserError that lists what there is."""
+    import open_clip
+    from open_clip.pretrained import get_pretrained_cfg
+
+    path = Path(weights).expanduser()
+    name = (model or "").replace("/", "-")
+    tag = get_pretrained_cfg(name, weights) if name in open_clip.list_models() else None
+    if tag:
+        quick = bool(tag.get("quick_gelu"))
+        return _Origin(name, weights, f"{name}/{weights}", tagged=True, quick_gelu=quick)
+    if os.path.isdir(path):  # unlike Path's own, never raises
+        return _Origin(f"local-dir:{path}", None, path.resolve().name, folder=path)
+    if model is None:
+        raise UserError(f"teacher.weights={weights}: no such folder; make one with task=teacher, or name another")
+    if name not in open_clip.list_models():
+        near = get_close_matches(name, open_clip.list_models(), 5, 0.3) or ["ViT-B-32-quickgelu"]
+        raise UserError(f"teacher.model={model}: open_clip knows no such model; choose for example {', '.join(near)}")
+    if os.path.isfile(path):
+        return _Origin(name, str(path), f"{name}/{path.name}")
+    tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
+    raise UserError(f"teacher.weights={weights}: no such file, folder or pretrained tag; tags of {name}: {tags}")
+
+
+def _load(origin: _Origin, device: torch.device) -> Clip:
+    import open_clip
+
+    if origin.folder:
+        _check_folder(origin.model, origin.folder)
+    architecture = open_clip.get_model_config(origin.model)
+    architecture["quick_gelu"] = origin.quick_gelu or architecture.get("quick_gelu", False)
+    model, prepare = open_clip.create_model_from_pretrained(
+        origin.model, origin.weights, device=device, force_quick_gelu=origin.quick_gelu
+    )
+    fingerprint = _fingerprint(model, architecture)
+    space = EmbeddingSpace(origin.teacher, fingerprint, architecture["embed_dim"])
+    return Clip(model, prepare, open_clip.get_tokenizer(origin.model), space)
+
+
+def _check_folder(name: str, folder: Path) -> None:
+    """UserError for a folder that is none of open_clip's, runs programs, or asks for more memory than it fills."""
+    import open_clip
+
+    config = folder / "open_clip_config.json"
+    if not config.is_file():
+        raise UserError(f"teacher.weights={folder}: no {config.name} there; name an open_clip folder, or a file")
+    if "trust_remote_code" in json.dumps(open_clip.get_model_config(name)):
+        raise UserError(f"teacher.weights={folder}: {config.name} asks to run a program (trust_remote_code); remove it")
+    with torch.device("meta"):  # takes no memory
+        model = open_clip.create_model(name, load_weights=False, pretrained_text=False, device="meta")
+    numbers = sum(parameter.numel() for parameter in model.parameters())
+    there = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
+    if numbers > there:
+        raise UserError(
+            f"teacher.weights={folder}: {config.name} describes {numbers} numbers, but the weights beside it are "
+            f"missing or cut ({there} bytes); get the whole folder again"
+        )
+
+
+def _fingerprint(model: Any, architecture: dict[str, Any]) -> str:
+    """Of all that decides where a frame or a text lands: the weights, what is done with them, and the preprocessing."""
+    described = json.dumps([architecture, model.visual.preprocess_cfg], sort_keys=True)
+    digest = hashlib.blake2b(described.encode(), digest_size=8)
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.cpu().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without open_clip's log: it goes to the root logger, and would set that up for the whole process."""
+    root, before, silent = logging.getLogger(), logging.root.manager.disable, logging.NullHandler()
+    root.addHandler(silent)
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+        root.removeHandler(silent)
+
+
+def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    rest = iter(items)
+    return iter(lambda: list(islice(rest, size)), [])
+
+
+def _letters(text: str) -> int:
+    return sum(map(str.isalpha, text))
+
+
+def _beyond_latin(character: str) -> bool:
+    return character.isalpha() and "LATIN" not in unicodedata.name(character, "")

@@ -1,0 +1,36 @@
+"""Fit a video while its latents learn to say what a teacher sees in its frames."""
+
+from collections.abc import Mapping
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from lightning_inr.errors import UserError
+from lightning_inr.models.base import VideoRepresentation
+from lightning_inr.training.compression import CompressionModule
+from lightning_inr.types import FrameBatch
+
+
+class AlignmentModule(CompressionModule):
+    """L + λ·(1 − cos(semantic(z_t), teacher's view of frame t)) (Latent-INR, Eq. 6); λ is `alignment_weight`."""
+
+    def __init__(
+        self,
+        net: VideoRepresentation,
+        learning_rate: float = 5e-4,
+        latent_learning_rate: float = 5e-4,
+        optimizer: str = "adam",
+        loss: str = "mse",
+        alignment_weight: float = 0.01,
+    ) -> None:
+        super().__init__(net, learning_rate, latent_learning_rate, optimizer, loss)
+        if not alignment_weight >= 0:
+            raise UserError(f"module.alignment_weight={alignment_weight}: choose a number from 0")
+        self.alignment_weight = alignment_weight
+
+    def terms(self, views: Mapping[str, Tensor], batch: FrameBatch) -> dict[str, Tensor]:
+        """The loss, and the distance to the teacher by angle."""
+        if batch.teacher is None:
+            raise UserError("module=alignment: nothing to align to; add teacher=clip")
+        angle = F.cosine_similarity(self.net.semantic_view(batch.index, batch.frames), batch.teacher)
+        return {**super().terms(views, batch), "alignment": self.alignment_weight * (1 - angle.mean())}
