@@ -1,6 +1,7 @@
 """Small videos in the real formats, small models, and the command line in this process."""
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -8,9 +9,11 @@ from typing import Any
 
 import av
 import numpy as np
+import open_clip
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from torch import Tensor
 
 from lightning_inr import run
@@ -172,3 +175,53 @@ def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_
         return Outcome(code, captured.out, captured.err)
 
     return call
+
+
+CLIP: dict[str, Any] = {
+    "embed_dim": 32,
+    "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "head_width": 32, "patch_size": 8},
+    "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
+}
+
+
+def write_teacher(folder: Path, seed: int = 0, **preprocessing: Any) -> Path:
+    """An open_clip folder whose weights are those of `seed`."""
+    folder.mkdir(parents=True)
+    config = {"model_cfg": CLIP, "preprocess_cfg": preprocessing}
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    torch.manual_seed(seed)
+    model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
+    save_file(model.state_dict(), folder / "open_clip_model.safetensors")
+    return folder
+
+
+@pytest.fixture
+def teacher(tmp_path: Path) -> Path:
+    """An open_clip folder."""
+    return write_teacher(tmp_path / "tiny")
+
+
+ALIGNED = [
+    "experiment=shapes_retrieval", "dataset.listing.videos=4", "dataset.most_frames=6", "model.width=16",
+    "model.hyper_width=4", "max_epochs=2", "max_seconds=null", "features=features",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def collected(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `shapes`, its teacher `clip`, and `collection`: four videos of six frames; to be copied."""
+    folder = tmp_path_factory.mktemp("collected")
+    write_teacher(folder / "clip")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", ["lightning_inr.run", "task=collect", "collection=collection", *ALIGNED,
+                                    "dataset.listing.root=shapes", "teacher.weights=clip"])  # fmt: skip
+        run.main()
+    return folder
+
+
+@pytest.fixture
+def collection(collected: Path, cli: Callable[..., Outcome], tmp_path: Path) -> Path:
+    """A copy of `collected` that a test may change, in the folder where `cli` runs."""
+    shutil.copytree(collected, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "collection"

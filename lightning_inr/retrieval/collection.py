@@ -95,5 +95,7 @@ def open_original(record: Record) -> VideoSource:
     """The video a record was made from; UserError if it is gone."""
     try:
         return open_video(**json.loads(record.source))
+    except UserError:
+        raise
     except (TypeError, ValueError) as error:
         raise UserError(f"{MANIFEST}: the source of {record.id} cannot be read ({error}); collect it again") from error

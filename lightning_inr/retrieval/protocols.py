@@ -68,7 +68,7 @@ def ask_videos(
     if not pairs:
         return []
     captions, owner = [caption for caption, _ in pairs], np.array([row for _, row in pairs])
-    similarity = embed([options.caption_prompt.format(caption) for caption in captions]) @ videos.T
+    similarity = embed([options.caption_prompt.replace("{}", caption) for caption in captions]) @ videos.T
     there, back = text_to_video(similarity, owner), video_to_text(similarity, owner)
     scores = clip4clip(similarity, owner) if options.clip4clip else (summarise(there), summarise(back))
     return [
@@ -90,7 +90,7 @@ def _ask_frames(
 ) -> list[Asked]:
     if not queries:
         return []
-    ranks = first_positive_ranks(embed([prompt.format(query) for query in queries]), gallery.vectors, positives)
+    ranks = first_positive_ranks(embed([prompt.replace("{}", query) for query in queries]), gallery.vectors, positives)
     return [Asked(protocol, queries, ranks, summarise(ranks))]
 
 

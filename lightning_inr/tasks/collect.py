@@ -161,32 +161,32 @@ class Worker:
         """Fit what is not done; id -> reason of those that failed at every attempt."""
         failed: dict[str, str] = {}
         waiting = list(shard)
-        bar = tqdm(total=len(shard), desc="collect", unit="video", smoothing=0.1)
         done: list[Record] = []
-        for attempt in range(self.cfg.attempts):
-            again = []
-            for place in waiting:
-                video = videos[place]
-                with shared.claim(place) as ours:
-                    if not ours or shared.record(video).exists():
-                        bar.update()
-                        continue
-                    try:
-                        done.append(self.fit(video, shared.record(video)))
-                        failed.pop(video.id, None)
-                    except InterruptedFitError as error:
-                        raise InterruptedFitError("interrupted; the same command goes on with this video") from error
-                    except Exception as error:
-                        if _disk_is_full(error):  # and would be for every other video
-                            raise
-                        failed[video.id] = str(error).splitlines()[0] if str(error) else repr(error)
-                        again.append(place)
-                        if attempt + 1 < self.cfg.attempts:
-                            continue
-                self._show(bar, done, loggers)
-            waiting = again
-        bar.close()
+        with tqdm(total=len(shard), desc="collect", unit="video", smoothing=0.1) as bar:
+            for attempt in range(self.cfg.attempts):
+                last = attempt + 1 == self.cfg.attempts
+                for place in waiting.copy():
+                    video = videos[place]
+                    failed.pop(video.id, None)
+                    with shared.claim(place) as ours:
+                        if ours and not shared.record(video).exists():
+                            self._try(video, shared.record(video), done, failed)
+                    if video.id not in failed:
+                        waiting.remove(place)
+                    if last or video.id not in failed:
+                        self._show(bar, done, loggers)
         return failed
+
+    def _try(self, video: Captioned, record: Path, done: list[Record], failed: dict[str, str]) -> None:
+        """Fit it and say so in one of the two; only what would stop every other video is raised."""
+        try:
+            done.append(self.fit(video, record))
+        except InterruptedFitError as error:
+            raise InterruptedFitError("interrupted; the same command goes on with this video") from error
+        except Exception as error:  # a video of unknown origin may break any reader in any way
+            if _disk_is_full(error):
+                raise
+            failed[video.id] = str(error).splitlines()[0] if str(error) else repr(error)
 
     def fit(self, video: Captioned, record: Path) -> Record:
         """Fit one video, write its file and then its record."""

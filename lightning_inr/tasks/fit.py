@@ -22,8 +22,8 @@ from lightning_inr.training.loggers import log_result
 
 # Settings that may differ when a fit is gone on with: they do not change what is fitted.
 NOT_THE_FIT = (
-    "task", "run_dir", "device", "gpus", "logger", "trainer", "keep_checkpoints", "features", "callbacks.previews",
-    "collection", "shard", "attempts", "retrieval",
+    "task", "run_dir", "device", "gpus", "logger", "trainer", "keep_checkpoints", "features", "bar",
+    "callbacks.history", "callbacks.previews", "collection", "shard", "attempts", "retrieval",
 )  # fmt: skip
 
 
@@ -103,8 +103,8 @@ def check_same_fit(folder: Path, cfg: DictConfig) -> None:
     config = folder / "config.yaml"
     if not config.exists():
         return
-    before = _flat(OmegaConf.load(config))
-    now = _flat(OmegaConf.create(OmegaConf.to_yaml(cfg, resolve=True)))
+    before = _flat(OmegaConf.to_container(OmegaConf.load(config)))
+    now = _flat(OmegaConf.to_container(OmegaConf.create(OmegaConf.to_yaml(cfg, resolve=True))))
     names = [key for key in {**before, **now} if not key.startswith(NOT_THE_FIT)]
     changed = [key for key in names if before.get(key) != now.get(key)]
     if changed:
@@ -114,6 +114,6 @@ def check_same_fit(folder: Path, cfg: DictConfig) -> None:
 
 def _flat(node: Any, prefix: str = "") -> dict[str, str]:
     """Every setting, dotted name -> value."""
-    if not OmegaConf.is_dict(node):
+    if not isinstance(node, dict):
         return {prefix: str(node)}
     return {name: value for key in node for name, value in _flat(node[key], f"{prefix}.{key}".strip(".")).items()}

@@ -45,10 +45,11 @@ def query_vector(cfg: DictConfig, collection: OpenCollection) -> NDArray[np.floa
     """(S,) of length 1: what is asked for, in the collection's space; UserError if that cannot be said in it."""
     if cfg.like is not None:
         model = read_model(Path(cfg.like))
+        if model.embedding_space is None:
+            raise UserError(f"like={cfg.like}: no teacher has aligned it; fit it with module=alignment teacher=clip")
         if not 0 <= cfg.position <= model.video.frames - 1:
             raise UserError(f"position={cfg.position}: {cfg.like} has frames 0 to {model.video.frames - 1}")
         vector = unit(model.semantic(torch.tensor([float(cfg.position)])).numpy())[0]
-        assert model.embedding_space is not None
         check_teacher(collection, model.embedding_space)
         return vector
     clip = find_teacher(cfg, collection.folder)
@@ -57,7 +58,7 @@ def query_vector(cfg: DictConfig, collection: OpenCollection) -> NDArray[np.floa
         return clip.embed_frames([read_image(cfg.image)]).numpy()[0]
     if not str(cfg.query).strip():
         raise UserError('query: it is empty; say what should be seen, as in query="a red ball"')
-    text = str(cfg.prompt).format(cfg.query)
+    text = str(cfg.prompt).replace("{}", str(cfg.query))
     if warning := clip.unreadable(text):
         print(f"warning: {warning}")
     return clip.embed_texts([text]).numpy()[0]
@@ -80,7 +81,7 @@ def read_image(path: str) -> torch.Tensor:
     """(3, H, W) uint8; UserError if it is no image."""
     try:
         with Image.open(existing(path, "image")) as image:
-            return torch.from_numpy(np.asarray(image.convert("RGB"))).permute(2, 0, 1)
+            return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
         raise UserError(f"image={path}: not an image that Pillow reads ({error}); give another") from error
 

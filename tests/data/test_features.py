@@ -10,8 +10,7 @@ from torch import Tensor
 
 from lightning_inr.data.features import default_cache, teacher_features
 from lightning_inr.teachers.clip import Clip, load_clip
-from tests.conftest import moving_square
-from tests.teachers.conftest import write_teacher
+from tests.conftest import moving_square, write_teacher
 
 
 @pytest.fixture

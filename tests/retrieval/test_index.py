@@ -90,6 +90,7 @@ def test_more_hits_than_vectors(vectors: np.ndarray) -> None:
     index = built("exact", vectors[:3])
     assert sorted(index.search(vectors[:1], 10)[1][0]) == [0, 1, 2]
     assert [part.shape for part in VectorIndex(WIDTH).search(vectors[:2], 5)] == [(2, 0), (2, 0)]
+    assert [part.shape for part in index.search(vectors[:0], 2)] == [(0, 2), (0, 2)]
     with pytest.raises(UserError, match="k=0"):
         index.search(vectors[:1], 0)
 
@@ -112,7 +113,7 @@ def test_vectors_not_of_length_1_are_refused(bad: float, vectors: np.ndarray) ->
 
 
 def test_what_the_caller_got_wrong_is_said(vectors: np.ndarray, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"index.kind=hnsw: unknown; choose one of exact, ivf_pq"):
+    with pytest.raises(UserError, match=r"index=hnsw: unknown; choose one of exact, ivf_pq"):
         VectorIndex(WIDTH, "hnsw")
     with pytest.raises(UserError, match=r"\(4, 23\)"):
         VectorIndex(WIDTH).add(vectors[:4, :23])

@@ -15,8 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from lightning_inr.errors import UserError
 from lightning_inr.teachers.clip import Clip, load_clip
-from tests.conftest import moving_square
-from tests.teachers.conftest import ARCHITECTURE, write_teacher
+from tests.conftest import CLIP, moving_square, write_teacher
 
 
 @pytest.fixture
@@ -74,7 +73,7 @@ def test_the_fingerprint_is_of_weights_and_preprocessing(clip: Clip, teacher: Pa
 def known(teacher: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The name under which open_clip knows the small model."""
     path = teacher.parent / "tiny-clip.json"
-    path.write_text(json.dumps(ARCHITECTURE))
+    path.write_text(json.dumps(CLIP))
     monkeypatch.setattr("open_clip.factory._MODEL_CONFIGS", {})  # restored afterwards
     monkeypatch.setattr("open_clip.factory._MODEL_CONFIG_PATHS", [path])
     open_clip.factory._rescan_model_configs()
@@ -106,7 +105,7 @@ def test_what_is_not_there(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("ViT-B-32", "ViT-B-32-quickgelu"):
-        open_clip.factory._MODEL_CONFIGS[name] = ARCHITECTURE
+        open_clip.factory._MODEL_CONFIGS[name] = CLIP
     assert re.match(message, one_line(model, weights))
 
 

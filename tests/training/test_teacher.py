@@ -38,7 +38,7 @@ def test_a_lesson_is_never_of_the_test_split() -> None:
 
 
 def test_the_loss_falls(teaching: Teaching) -> None:
-    losses = [teaching.step(0.03 + 0.01 * number) for number in range(24)]
+    losses = [teaching.step(0.01 * number) for number in range(30)]
     assert sum(losses[-6:]) < 0.9 * sum(losses[:6])
 
 

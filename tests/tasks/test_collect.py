@@ -1,0 +1,145 @@
+"""Collections, small, through the command line: killed, shared, damaged, full."""
+
+import errno
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lightning_inr.data.captioned import Captioned
+from lightning_inr.errors import InterruptedFitError, UserError
+from lightning_inr.retrieval.collection import read_manifest
+from lightning_inr.tasks import collect as task
+from lightning_inr.tasks.collect import Shared, take_shard
+from tests.conftest import ALIGNED, Outcome
+
+Cli = Callable[..., Outcome]
+COLLECT = ["task=collect", "collection=collection", *ALIGNED, "dataset.listing.root=shapes", "teacher.weights=clip"]
+
+
+def test_a_collection_is_a_file_a_video_and_a_manifest(collection: Path) -> None:
+    records = read_manifest(collection)
+    assert [record.id for record in records] == ["video0", "video1", "video2", "video3"]
+    for record in records:
+        file = collection / record.path
+        assert record.bytes == file.stat().st_size
+        assert record.bpp == pytest.approx(8 * record.bytes / (6 * 64 * 64))
+        assert (record.frames, record.height, record.width, record.fps) == (6, 64, 64, 12.0)
+        assert record.label
+        assert record.captions[0].startswith(("A ", "An "))
+        assert record.segments[1].start == pytest.approx(1.0)
+        assert record.teacher == "clip"
+        assert record.seconds > record.fit_seconds > 0
+    assert not [path for path in (collection / "records").iterdir() if path.is_dir()]  # no checkpoint is left
+
+
+def test_what_is_done_is_not_done_again(cli: Cli, collection: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in collection.glob("*.linr")}
+    (collection / "video2.linr").unlink()
+    (collection / "records" / "video2.json").unlink()
+    outcome = cli(*COLLECT)
+    assert outcome.code == 0, outcome.err
+    after = {path: path.stat().st_mtime_ns for path in collection.glob("*.linr")}
+    assert [path.stem for path in after if after[path] != before[path]] == ["video2"]
+    assert "4 of 4 videos" in outcome.out
+
+
+def test_other_settings_need_another_folder(cli: Cli, collection: Path) -> None:
+    assert "collection" in str(collection)
+    assert "rank: 4 there, 2 now" in cli(*COLLECT, "rank=2").error
+
+
+def test_an_interruption_keeps_what_is_done(cli: Cli, collection: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("video1", "video3"):
+        (collection / "records" / f"{name}.json").unlink()
+    fitted = task.fit_video
+
+    def until_the_second(prepared: Any, cfg: Any, folder: Path) -> Any:
+        if folder.name == "video3":
+            raise InterruptedFitError("interrupted")
+        return fitted(prepared, cfg, folder)
+
+    monkeypatch.setattr(task, "fit_video", until_the_second)
+    assert cli(*COLLECT).code != 0
+    assert [record.id for record in read_manifest(collection)] == ["video0", "video1", "video2"]
+
+
+def test_a_corrupt_video_is_tried_again_listed_and_left_behind(cli: Cli, collection: Path) -> None:
+    shutil.rmtree(collection)
+    Path("shapes/videos/video1.mp4").write_bytes(b"no video")
+    outcome = cli(*COLLECT)
+    assert outcome.code == 0, outcome.err
+    assert "failed: video1: dataset.path=" in outcome.out
+    assert "3 of 4 videos in collection, 1 failed" in outcome.out
+    assert (collection / "failed.txt").read_text().startswith("video1: ")
+
+
+def test_a_missing_video_is_counted(cli: Cli, collection: Path) -> None:
+    shutil.rmtree(collection)
+    Path("shapes/videos/video1.mp4").unlink()
+    outcome = cli(*COLLECT)
+    assert outcome.code == 0, outcome.err
+    assert "3 videos, 1 more are missing on disk" in outcome.out
+    assert (collection / "missing.txt").read_text() == "video1\n"
+
+
+def test_a_full_disk_ends_the_run_and_keeps_what_is_done(
+    cli: Cli, collection: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("video1", "video3"):
+        (collection / "records" / f"{name}.json").unlink()
+
+    def full(path: Path, data: bytes) -> None:
+        cause = OSError(errno.ENOSPC, "No space left on device")
+        raise UserError(f"cannot write {path}: {cause.strerror}; free some space") from cause
+
+    monkeypatch.setattr(task, "write_bytes", full)
+    outcome = cli(*COLLECT)
+    assert outcome.code == 1
+    assert "No space left on device; free some space" in outcome.error
+    assert [record.id for record in read_manifest(collection)] == ["video0", "video2"]
+
+
+def test_a_video_belongs_to_one_worker_at_a_time(tmp_path: Path) -> None:
+    other = (
+        "import sys; from pathlib import Path; from lightning_inr.tasks.collect import Shared\n"
+        "with Shared(Path(sys.argv[1])) as shared, shared.claim(3) as three, shared.claim(4) as four:\n"
+        "    print(three, four)"
+    )
+    with Shared(tmp_path) as shared, shared.claim(3) as ours:
+        assert ours
+        said = subprocess.run([sys.executable, "-c", other, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert said.stdout.split() == ["False", "True"]
+
+
+def test_shards_share_the_videos_between_them() -> None:
+    videos = [Captioned(str(number), Path()) for number in range(10)]
+    shards = [list(take_shard(videos, f"{part}/3")) for part in (1, 2, 3)]
+    assert sorted(place for shard in shards for place in shard) == list(range(10))
+    for wrong in ("0/3", "4/3", "x"):
+        with pytest.raises(UserError, match=f"shard={wrong}: give PART/PARTS"):
+            take_shard(videos, wrong)
+
+
+def test_one_video_is_no_collection(cli: Cli) -> None:
+    assert "one video is no collection; choose msrvtt" in cli("task=collect").error
+
+
+def test_a_teacher_and_the_module_that_listens_come_together(cli: Cli, collection: Path) -> None:
+    assert "add teacher=clip" in cli("module=alignment", "dataset.frames=4").error
+    wrong = cli("teacher=shapes", "teacher.weights=clip", "dataset.frames=4")
+    assert "add module=alignment" in wrong.error
+
+
+def test_a_fit_is_measured_against_its_teacher(cli: Cli, collection: Path) -> None:
+    outcome = cli("task=fit", *ALIGNED, "dataset.listing.root=shapes", "teacher.weights=clip", "stride=2",
+                  "dataset.sequence=video1", "run_dir=fit")  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    result = json.loads(Path("fit/result.json").read_text())
+    assert set(result["alignment"]) == {"teacher", "cos_seen", "cos_held_out"}
+    assert "cos to teacher" in outcome.out

@@ -1,0 +1,138 @@
+"""Moments found by words, by an image, and by a frame of another file."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lightning_inr.codec import Codec, decode
+from lightning_inr.retrieval.query import open_collection, search
+from lightning_inr.tasks import collect as task
+from tests.conftest import ALIGNED, Outcome, small_model, write_teacher
+
+Cli = Callable[..., Outcome]
+SEARCH = ["task=search", "collection=collection", "run_dir=found"]
+
+
+def hits() -> list[dict[str, object]]:
+    found: list[dict[str, object]] = json.loads(Path("found/hits.json").read_text())["hits"]
+    return found
+
+
+def test_words_find_the_best_moment_of_each_video(cli: Cli, collection: Path) -> None:
+    outcome = cli(*SEARCH, "query=a red ball rolls left", "k=3")
+    assert outcome.code == 0, outcome.err
+    assert len({hit["id"] for hit in hits()}) == 3
+    scores = [float(str(hit["score"])) for hit in hits()]
+    assert scores == sorted(scores, reverse=True)
+    assert Image.open("found/hits.png").width > 400
+    assert outcome.out.count(".linr") == 3
+
+
+def test_a_frame_of_a_file_finds_itself(cli: Cli, collection: Path) -> None:
+    assert cli(*SEARCH, "like=collection/video2.linr", "position=4", "k=1").code == 0
+    assert (hits()[0]["id"], hits()[0]["frame"]) == ("video2", 4)
+    assert hits()[0]["score"] == pytest.approx(1.0, abs=1e-5)
+    assert "has frames 0 to 5" in cli(*SEARCH, "like=collection/video2.linr", "position=9").error
+
+
+def test_an_image_is_a_query(cli: Cli, collection: Path) -> None:
+    Image.fromarray(np.zeros((40, 50, 3), np.uint8)).save("query.png")
+    assert cli(*SEARCH, "image=query.png", "per=frame", "k=9").code == 0
+    assert len(hits()) == 9
+    Path("query.png").write_bytes(b"no image")
+    assert "not an image" in cli(*SEARCH, "image=query.png").error
+
+
+def test_the_index_is_kept_and_made_anew(collection: Path) -> None:
+    whole = open_collection(collection)
+    kept = collection / "index" / "exact" / "vectors.faiss"
+    written = kept.stat().st_mtime_ns
+    assert len(open_collection(collection).vectors) == 24
+    assert kept.stat().st_mtime_ns == written
+    query = decode((collection / "video1.linr").read_bytes()).semantic(torch.tensor([2.0]))[0]
+    vector = (query / query.norm()).detach().numpy()
+    assert search(whole, vector, 1)[0].frame == 2
+
+    shutil.copy(collection / "video0.linr", collection / "video1.linr")  # another file now
+    again = search(open_collection(collection), vector, 4, per="frame")
+    assert all(hit.record.id != "video1" or hit.score < 0.9999 for hit in again)
+
+
+def test_a_collection_that_grew_is_read_only_where_it_is_new(
+    cli: Cli, collection: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = collection / "records" / "video3.json"
+    hidden = record.rename("hidden.json")
+    with task.Shared(collection) as shared:
+        shared.write_manifest()
+        assert len(open_collection(collection).vectors) == 18
+        hidden.rename(record)
+        shared.write_manifest()
+    read: list[str] = []
+    from lightning_inr.retrieval import gallery
+
+    original = gallery.read_meaning
+    monkeypatch.setattr(gallery, "read_meaning", lambda path: (read.append(path.name), original(path))[1])
+    grown = open_collection(collection)
+    assert (len(grown.vectors), read) == (24, ["video3.linr"])
+    assert grown.video.tolist() == sorted(grown.video.tolist())
+
+
+def test_a_file_that_nobody_aligned_is_left_out_and_named(cli: Cli, collection: Path) -> None:
+    (collection / "video1.linr").write_bytes(Codec().encode(small_model()))
+    outcome = cli(*SEARCH, "query=a ball", "k=9")
+    assert outcome.code == 0, outcome.err
+    assert "left out: 1 files no teacher has aligned: video1" in outcome.out
+    assert "video1" not in {hit["id"] for hit in hits()}
+    assert "no teacher has aligned it" in cli(*SEARCH, "like=collection/video1.linr").error
+
+
+def test_two_teachers_cannot_be_compared(cli: Cli, collection: Path) -> None:
+    write_teacher(Path("other"), seed=1)
+    asked = cli(*SEARCH, "teacher=shapes", "teacher.weights=other", "query=a ball")
+    assert "the query speaks other" in asked.error
+    shutil.rmtree(Path("mixed"), ignore_errors=True)
+    mixed = cli("task=collect", *ALIGNED, "dataset.listing.root=shapes", "teacher.weights=other", "collection=mixed",
+                "shard=1/4")  # fmt: skip
+    assert mixed.code == 0, mixed.err
+    shutil.copy("mixed/video0.linr", collection / "video3.linr")
+    assert "video3.linr speaks other" in cli(*SEARCH, "query=a ball").error
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["query="], "query: it is empty"),
+        (["query=   "], "query: it is empty"),
+        ([], "give one of query=…, image=… and like=…"),
+        (["query=a", "image=b.png"], "give one of"),
+        (["query=a", "k=0"], "k=0"),
+        (["query=a", "per=hour"], "per=hour: choose video or frame"),
+        (["query=a", "index=best"], "exact, ivf_pq"),
+        (["query=a", "collection=nowhere"], "collection=nowhere: no such file or folder"),
+        (["query=a", "collection=shapes"], "no collection.parquet there"),
+    ],
+)
+def test_a_wrong_wish_is_answered_in_one_line(cli: Cli, collection: Path, options: list[str], said: str) -> None:
+    assert said in cli(*SEARCH, *options).error
+
+
+def test_another_script_is_warned_of(cli: Cli, collection: Path) -> None:
+    outcome = cli(*SEARCH, "query='赤いボール'")
+    assert outcome.code == 0, outcome.err
+    assert "warning: query='赤いボール'" in outcome.out
+
+
+def test_a_damaged_file_or_manifest_is_named(cli: Cli, collection: Path) -> None:
+    (collection / "video2.linr").write_bytes((collection / "video2.linr").read_bytes()[:-9])
+    assert "video2.linr" in cli(*SEARCH, "query=a ball").error
+    (collection / "video2.linr").unlink()
+    assert "put it back" in cli(*SEARCH, "query=a ball").error
+    (collection / "collection.parquet").write_bytes(b"PAR1 no table PAR1")
+    assert "collection.parquet is damaged" in cli(*SEARCH, "query=a ball").error
