@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import SMALL_OVERRIDES, Outcome, moving_square, write_mp4
+from lightning_inr.retrieval.query import Hit
+from tests.conftest import ALIGNED, SMALL_OVERRIDES, Outcome, moving_square, write_mp4
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -15,6 +16,7 @@ COMMANDS = [
     line.strip() for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL) for line in block.splitlines()
 ]
 RUNS = [command for command in COMMANDS if command.startswith("python -m lightning_inr.run")]
+SMALL_ALIGNED = [each for each in ALIGNED if not each.startswith(("experiment", "dataset.listing", "dataset.most"))]
 FIT = [each for each in SMALL_OVERRIDES if not each.startswith("logger")]
 
 
@@ -24,15 +26,30 @@ def test_there_are_two_commands_for_a_fresh_machine() -> None:
 
 
 def test_the_commands_for_a_users_video_work_one_after_the_other(cli: Callable[..., Outcome]) -> None:
-    assert len(RUNS) >= 5
+    commands = [command for command in RUNS if "shapes" not in command]
+    assert len(commands) >= 5
     write_mp4(Path("clip.mp4"), moving_square(24, 90, 160))
-    for command in RUNS:
+    for command in commands:
         options = shlex.split(command)[3:]
         is_fit = not any(option.startswith("task=") for option in options)
         outcome = cli(*options, *(FIT if is_fit else []))
         assert outcome.code == 0, f"{command}\n{outcome.err}"
     assert Path("out.mp4").stat().st_size > 0
     assert len(list(Path("frames").glob("*.png"))) == 19
+
+
+def test_the_commands_for_finding_by_text_work_one_after_the_other(cli: Callable[..., Outcome]) -> None:
+    commands = [command for command in RUNS if "shapes" in command]
+    smaller = [["teacher_seconds=2", "dataset.listing.videos=9"], ["dataset.listing.videos=9", *SMALL_ALIGNED], [], []]
+    assert len(commands) == len(smaller)
+    for command, options in zip(commands, smaller, strict=True):
+        outcome = cli(*shlex.split(command)[3:], *options)
+        assert outcome.code == 0, f"{command}\n{outcome.err}"
+    assert "video7.linr" in outcome.out
+    [program] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    found: dict[str, list[Hit]] = {}
+    exec(program, found)
+    assert len(found["hits"]) == 5
 
 
 def test_the_main_job_runs_without_options(cli: Callable[..., Outcome]) -> None:
@@ -53,6 +70,6 @@ def test_options_named_in_the_readme_exist() -> None:
         assert (ROOT / "conf" / "experiment" / f"{''.join(name)}.yaml").exists()
     for name in re.findall(r"`task=(\w+)", README):
         assert (ROOT / "conf" / "task" / f"{name}.yaml").exists()
-    for folder in ("tasks", "training", "report", "codec", "models", "data", "nn"):
+    for folder in ("tasks", "training", "report", "retrieval", "teachers", "codec", "models", "data", "nn"):
         assert f"  {folder}/" in README
         assert (ROOT / "lightning_inr" / folder).is_dir()

@@ -33,6 +33,7 @@ SCHEMA = pa.schema(
         ("psnr", pa.float64()),
         ("ms_ssim", pa.float64()),
         ("cos_seen", pa.float64()),
+        ("cos_held_out", pa.float64()),
         ("fit_seconds", pa.float64()),
         ("seconds", pa.float64()),
     ]
@@ -58,6 +59,7 @@ class Record(NamedTuple):
     psnr: float  # dB
     ms_ssim: float | None
     cos_seen: float | None  # of latents and the teacher's view of their frames, mean
+    cos_held_out: float | None  # the same of the frames between seen ones, if there are any
     fit_seconds: float
     seconds: float  # from one video to the next, the fit among them
 

@@ -32,6 +32,7 @@ class Gallery(NamedTuple):
     vectors: NDArray[np.float32]  # (N, S), of length 1
     video: NDArray[np.int64]  # (N,), the place of each frame's video among the records
     frame: NDArray[np.int64]  # (N,), its number in the video
+    seconds: NDArray[np.float64]  # (N,), into the video
     unaligned: tuple[str, ...] = ()  # ids of the videos that are left out because no teacher has aligned them
 
 
@@ -71,7 +72,9 @@ def read_gallery(folder: Path, records: Sequence[Record], space: EmbeddingSpace 
     lengths = [len(part) for part in parts]
     vectors = np.concatenate([np.empty((0, space.width), np.float32), *parts])
     frame = np.concatenate([np.empty(0, np.int64), *(np.arange(length) for length in lengths)])
-    return Gallery(space, vectors, np.repeat(np.array(places, np.int64), lengths), frame, tuple(unaligned))
+    video = np.repeat(np.array(places, np.int64), lengths)
+    seconds = frame / np.array([record.fps for record in records])[video]
+    return Gallery(space, vectors, video, frame, seconds, tuple(unaligned))
 
 
 def check_same_space(one: EmbeddingSpace, other: EmbeddingSpace, whose: str, others: str) -> None:

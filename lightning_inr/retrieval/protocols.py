@@ -1,12 +1,12 @@
 """What is asked of a collection and what counts as found (Latent-INR, section 4.4; CLIP4Clip for whole videos)."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_inr.retrieval.collection import Record
+from lightning_inr.data.captioned import Segment
 from lightning_inr.retrieval.gallery import Gallery
 from lightning_inr.retrieval.scores import (
     Scores,
@@ -19,6 +19,19 @@ from lightning_inr.retrieval.scores import (
 )
 
 Vectors = NDArray[np.float32]
+
+
+class Described(Protocol):
+    """What is said of a video: a dataset's word on it, or a collection's."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def label(self) -> str | None: ...
+    @property
+    def captions(self) -> Sequence[str]: ...
+    @property
+    def segments(self) -> Sequence[Segment]: ...
 
 
 class Asked(NamedTuple):
@@ -41,39 +54,39 @@ class Options(NamedTuple):
 
 
 def ask_classes(
-    records: Sequence[Record], gallery: Gallery, embed: Callable[[Sequence[str]], Vectors], options: Options
+    videos: Sequence[Described], gallery: Gallery, embed: Callable[[Sequence[str]], Vectors], options: Options
 ) -> list[Asked]:
     """Every distinct class; a frame is right if its video is of that class."""
-    queries = sorted({record.label for record in records if record.label})
-    labels = np.array([record.label or "" for record in records])[gallery.video]
+    queries = sorted({video.label for video in videos if video.label})
+    labels = np.array([video.label or "" for video in videos])[gallery.video]
     return _ask_frames("class", queries, options.class_prompt, gallery, embed, (labels == query for query in queries))
 
 
 def ask_segments(
-    records: Sequence[Record], gallery: Gallery, embed: Callable[[Sequence[str]], Vectors], options: Options
+    videos: Sequence[Described], gallery: Gallery, embed: Callable[[Sequence[str]], Vectors], options: Options
 ) -> list[Asked]:
     """Every distinct label of a segment; a frame is right if it lies in one of them, in any video, ends included."""
-    queries = sorted({segment.label for record in records for segment in record.segments})
-    positives = (_inside(records, gallery, query) for query in queries)
+    queries = sorted({segment.label for video in videos for segment in video.segments})
+    positives = (_inside(videos, gallery, query) for query in queries)
     return _ask_frames("segment", queries, options.segment_prompt, gallery, embed, positives)
 
 
 def ask_videos(
-    records: Sequence[Record], gallery: Gallery, embed: Callable[[Sequence[str]], Vectors], options: Options
+    videos: Sequence[Described], gallery: Gallery, embed: Callable[[Sequence[str]], Vectors], options: Options
 ) -> list[Asked]:
     """Every caption for its video, and every video for its captions; a video is the mean of its frames."""
     places = np.unique(gallery.video)
-    videos = np.stack([pool(gallery.vectors[gallery.video == place], options.normalise_frames) for place in places])
-    pairs = [(caption, row) for row, place in enumerate(places) for caption in records[place].captions]
+    pooled = np.stack([pool(gallery.vectors[gallery.video == place], options.normalise_frames) for place in places])
+    pairs = [(caption, row) for row, place in enumerate(places) for caption in videos[place].captions]
     if not pairs:
         return []
     captions, owner = [caption for caption, _ in pairs], np.array([row for _, row in pairs])
-    similarity = embed([options.caption_prompt.replace("{}", caption) for caption in captions]) @ videos.T
+    similarity = embed([options.caption_prompt.replace("{}", caption) for caption in captions]) @ pooled.T
     there, back = text_to_video(similarity, owner), video_to_text(similarity, owner)
     scores = clip4clip(similarity, owner) if options.clip4clip else (summarise(there), summarise(back))
     return [
         Asked("text to video", captions, there, scores[0]),
-        Asked("video to text", [records[place].id for place in places], back, scores[1]),
+        Asked("video to text", [videos[place].id for place in places], back, scores[1]),
     ]
 
 
@@ -94,15 +107,10 @@ def _ask_frames(
     return [Asked(protocol, queries, ranks, summarise(ranks))]
 
 
-def _inside(records: Sequence[Record], gallery: Gallery, label: str) -> NDArray[np.bool_]:
+def _inside(videos: Sequence[Described], gallery: Gallery, label: str) -> NDArray[np.bool_]:
     """(N,): whether each frame of the gallery lies in a segment with this label."""
     inside = np.zeros(len(gallery.video), np.bool_)
-    for place, record in enumerate(records):
-        spans = [segment for segment in record.segments if segment.label == label]
-        if not spans:
-            continue
-        rows = np.flatnonzero(gallery.video == place)
-        seconds = gallery.frame[rows] / record.fps
-        for span in spans:
-            inside[rows] |= (span.start <= seconds) & (seconds <= span.end)
+    for place, video in enumerate(videos):
+        for span in (segment for segment in video.segments if segment.label == label):
+            inside |= (gallery.video == place) & (span.start <= gallery.seconds) & (gallery.seconds <= span.end)
     return inside

@@ -27,6 +27,7 @@ from tqdm import tqdm
 
 from lightning_inr.data.captioned import Captioned, Listing, Segment
 from lightning_inr.data.file import open_video
+from lightning_inr.data.source import VideoSource
 from lightning_inr.errors import InterruptedFitError, UserError
 from lightning_inr.paths import FAILED, write_bytes, write_text
 from lightning_inr.retrieval.collection import Record, write_manifest
@@ -34,8 +35,10 @@ from lightning_inr.tasks.evaluate import Wish, measuring_process
 from lightning_inr.tasks.fit import check_same_fit
 from lightning_inr.tasks.fitting import fit_video, load_teacher, prepare
 from lightning_inr.teachers.clip import Clip
+from lightning_inr.training.loggers import finish
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+MEASURED = ("frames", "height", "width", "fps", "bytes", "bpp", "psnr", "ms_ssim", "fit_seconds", "seconds")
 NOT_OPTIONS = ("_target_", "sequence", "listing")  # of a dataset's group: the rest says which part, at what size
 
 
@@ -63,8 +66,7 @@ def collect(cfg: DictConfig, folder: Path) -> None:
     write_text(folder / FAILED, "".join(f"{name}: {reason}\n" for name, reason in failed.items()))
     for name, reason in failed.items():
         print(f"failed: {name}: {reason}")
-    for logger in loggers:
-        logger.finalize("success")
+    finish(loggers)
     if not records:
         raise UserError(f"collection={folder}: not one of {len(shard)} videos could be fitted; see {folder / FAILED}")
     print(f"{len(records)} of {len(listing.videos)} videos in {folder}, {len(failed)} failed\n{summary(records)}")
@@ -88,13 +90,15 @@ def take_shard(videos: Sequence[Captioned], shard: str) -> range:
 
 def summary(records: Sequence[Record]) -> str:
     """Means over a collection, one a line."""
-    angles = [record.cos_seen for record in records if record.cos_seen is not None]
+    seen = [record.cos_seen for record in records if record.cos_seen is not None]
+    held_out = [record.cos_held_out for record in records if record.cos_held_out is not None]
     rows = {
         "PSNR": f"{fmean(record.psnr for record in records):.2f} dB",
         "rate": f"{fmean(record.bpp for record in records):.4f} bpp",
         "fit": f"{fmean(record.fit_seconds for record in records):.2f} s a video",
         "beyond the fit": f"{fmean(record.seconds - record.fit_seconds for record in records):.2f} s a video",
-        **({"cos to teacher": f"{fmean(angles):.4f}"} if angles else {}),
+        **({"cos to teacher": f"{fmean(seen):.4f}"} if seen else {}),
+        **({"between frames": f"{fmean(held_out):.4f}"} if held_out else {}),
     }
     return "\n".join(f"  {name:<14}{value:>24}" for name, value in rows.items())
 
@@ -201,21 +205,28 @@ class Worker:
         dataset = {"_target_": "lightning_inr.data.file.open_video", **options}
         figures = self.measure(Wish(str(path), dataset, self.cfg.device, timed=False, teacher=fitted.teacher))
         shutil.rmtree(scratch, ignore_errors=True)  # the checkpoint, if the fit was long enough to have one
-        made = Record(
-            **{name: figures[name] for name in ("frames", "height", "width", "fps", "bytes", "bpp", "psnr", "ms_ssim")},
+        figures |= {"fit_seconds": fitted.figures["fit_seconds"], "seconds": time.perf_counter() - start}
+        made = self._describe(video, source, path.name, options, figures)
+        write_text(record, json.dumps(made.values()))
+        return made
+
+    def _describe(
+        self, video: Captioned, source: VideoSource, path: str, options: dict[str, Any], figures: dict[str, Any]
+    ) -> Record:
+        """The record of a video that was fitted and measured."""
+        angles = figures.get("alignment", {})
+        return Record(
+            **{name: figures[name] for name in MEASURED},
             id=video.id,
-            path=path.name,
+            path=path,
             source=json.dumps(options),
             label=video.label,
             captions=video.captions,
             segments=[_since(source.begins, segment) for segment in video.segments],
-            teacher=self.teacher.space.teacher if self.teacher else None,
-            cos_seen=figures["alignment"]["cos_seen"] if self.teacher else None,
-            fit_seconds=fitted.figures["fit_seconds"],
-            seconds=time.perf_counter() - start,
+            teacher=angles.get("teacher"),
+            cos_seen=angles.get("cos_seen"),
+            cos_held_out=angles.get("cos_held_out"),
         )
-        write_text(record, json.dumps(made.values()))
-        return made
 
     def _show(self, bar: "tqdm[Any]", done: Sequence[Record], loggers: Sequence[Logger]) -> None:
         bar.update()

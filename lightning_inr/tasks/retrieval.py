@@ -23,7 +23,7 @@ from lightning_inr.report.hits import Shown, draw_neighbours
 from lightning_inr.report.recall import Row, draw_recall, recall_table
 from lightning_inr.retrieval.collection import Record, open_original, read_manifest
 from lightning_inr.retrieval.gallery import Gallery, check_same_space, read_gallery, unit
-from lightning_inr.retrieval.protocols import PROTOCOLS, Asked, Options
+from lightning_inr.retrieval.protocols import PROTOCOLS, Asked, Described, Options
 from lightning_inr.retrieval.scores import recall
 from lightning_inr.tasks.collect import collect
 from lightning_inr.tasks.record import provenance
@@ -48,8 +48,9 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     check_same_space(clip.space, gallery.space, "the teacher", f"collection {collection}")
     if gallery.unaligned:
         print(f"left out: {len(gallery.unaligned)} files that no teacher has aligned: {', '.join(gallery.unaligned)}")
+    options = Options(**{name: cfg.retrieval[name] for name in Options._fields})
     asked = {
-        name: ask_all(cfg, records, gallery._replace(vectors=vectors), clip)
+        name: ask_all(cfg.retrieval.protocols, records, gallery._replace(vectors=vectors), clip, options)
         for name, vectors in galleries(cfg, collection, records, gallery, clip).items()
     }
     rows = [row_of(name, each) for name, all_asked in asked.items() for each in all_asked]
@@ -73,7 +74,8 @@ def every(stride: int, gallery: Gallery) -> Gallery:
     if not isinstance(stride, int) or stride < 1:
         raise UserError(f"retrieval.frame_stride={stride}: choose a whole number from 1")
     kept = gallery.frame % stride == 0
-    return gallery._replace(vectors=gallery.vectors[kept], video=gallery.video[kept], frame=gallery.frame[kept])
+    each = {name: getattr(gallery, name)[kept] for name in ("vectors", "video", "frame", "seconds")}
+    return gallery._replace(**each)
 
 
 def galleries(
@@ -109,17 +111,15 @@ def _gather(
     return np.concatenate(parts)
 
 
-def ask_all(cfg: DictConfig, records: Sequence[Record], gallery: Gallery, clip: Clip) -> list[Asked]:
-    """Every protocol on one gallery."""
-    options = Options(**{name: cfg.retrieval[name] for name in Options._fields})
+def ask_all(
+    protocols: Iterable[str], videos: Sequence[Described], gallery: Gallery, clip: Clip, options: Options
+) -> list[Asked]:
+    """Every one of these protocols on one gallery."""
 
     def embed(texts: Sequence[str]) -> NDArray[np.float32]:
         return clip.embed_texts(texts).numpy()
 
-    each: Iterable[list[Asked]] = (
-        PROTOCOLS[name](records, gallery, embed, options) for name in cfg.retrieval.protocols
-    )
-    return [asked for group in each for asked in group]
+    return [asked for name in protocols for asked in PROTOCOLS[name](videos, gallery, embed, options)]
 
 
 def row_of(name: str, asked: Asked) -> Row:

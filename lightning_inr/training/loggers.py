@@ -31,7 +31,6 @@ def log_result(loggers: list[Logger], result: dict[str, Any], pictures: Sequence
             logger.experiment.summary.update(figures)
             for picture in pictures:
                 logger.log_image(picture.stem, [str(picture)])
-            logger.experiment.finish()  # or the next job of a sweep would go on with this run
         else:
             numbers = {key: value for key, value in figures.items() if not isinstance(value, str)}
             logger.log_metrics({f"result/{key}": value for key, value in numbers.items()})
@@ -39,4 +38,12 @@ def log_result(loggers: list[Logger], result: dict[str, Any], pictures: Sequence
             for picture in pictures:
                 pixels = np.asarray(Image.open(picture).convert("RGB"))
                 logger.experiment.add_image(picture.stem, pixels, dataformats="HWC")
+    finish(loggers)
+
+
+def finish(loggers: Sequence[Logger]) -> None:
+    """Close them: the next job of a sweep would go on with this one's W&B run."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            logger.experiment.finish()
         logger.finalize("success")

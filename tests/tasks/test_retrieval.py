@@ -93,6 +93,23 @@ def test_only_a_frame_inside_a_segment_is_right(collection: Path) -> None:
     assert asked.queries == ["it begins"]
 
 
+def test_recall_goes_to_weights_and_biases(
+    cli: Cli, collection: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import wandb
+
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    sent: list[str] = []
+    original = wandb.sdk.wandb_run.Run.log
+    monkeypatch.setattr(
+        wandb.sdk.wandb_run.Run, "log", lambda run, data, **rest: (sent.extend(data), original(run, data, **rest))[1]
+    )
+    outcome = cli(*MEASURE, "logger=wandb", "retrieval.protocols=[class]")
+    assert outcome.code == 0, outcome.err
+    assert sent == ["retrieval", "recall/class"]
+
+
 def test_a_wrong_protocol_is_named(cli: Cli, collection: Path) -> None:
     assert (
         "retrieval.protocols=['music']: choose from class, segment, video"
