@@ -22,7 +22,7 @@ from lightning_inr.paths import config_dir
 from lightning_inr.tasks import search
 with initialize_config_dir(config_dir(), version_base="1.3"):
     cfg = compose("config", ["task=search", f"collection={sys.argv[1]}", "query='a red ball rolls left'",
-                             f"run_dir={sys.argv[1]}/found", "preset=none"])
+                             f"out={sys.argv[1]}/found"])
 start = time.perf_counter()
 search.run(cfg)
 print(time.perf_counter() - start)

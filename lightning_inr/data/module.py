@@ -13,6 +13,8 @@ from lightning_inr.data.source import VideoSource
 from lightning_inr.errors import UserError
 from lightning_inr.types import FrameBatch, Window, crop
 
+LOOKS = 16  # at frames, to know their mean colour
+
 
 class Frames(Dataset[FrameBatch]):
     """The frames `seen` of a source as uint8, held in memory where they fit `memory_gib`.
@@ -103,6 +105,11 @@ class FrameDataModule(L.LightningDataModule):
             self.frames, self.batch_size, shuffle=True, num_workers=self.workers, collate_fn=_as_is,
             persistent_workers=self.workers > 0,
         )  # fmt: skip
+
+    def mean_colour(self) -> Tensor:
+        """RGB (3,) in [0, 1] over some of the seen frames, evenly spaced."""
+        rows = range(0, len(self.frames), -(-len(self.frames) // LOOKS))
+        return torch.stack([self.frames.frame(row).float().mean(dim=(1, 2)) for row in rows]).mean(dim=0) / 255
 
     def in_order(self) -> Iterator[FrameBatch]:
         """Every seen frame once, whole and as it is, uint8 on the host."""

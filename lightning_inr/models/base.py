@@ -40,6 +40,9 @@ class VideoRepresentation(nn.Module, ABC):
     def start(self) -> None:
         """Set the starting values of every parameter; construction alone leaves them open."""
 
+    def begin_with(self, colour: Tensor) -> None:
+        """Paint everything in `colour`, RGB (3,) in [0, 1], before anything is learned; nothing by default."""
+
     @abstractmethod
     def forward(
         self,

@@ -142,6 +142,14 @@ class LatentINR(VideoRepresentation):
             start_layer(stage.convolution)
             stage.start()
 
+    def begin_with(self, colour: Tensor) -> None:
+        """Paint around `colour`: who first has to find it may overshoot to where the sigmoid is flat, and stay there."""
+        last = self.stages[-1]
+        assert isinstance(last, UpsampleStage)
+        assert last.convolution.bias is not None
+        with torch.no_grad():
+            last.convolution.bias.copy_(torch.logit(colour, 0.02).repeat(last.stride**2))
+
     @property
     def by_pixel(self) -> bool:
         """True for the pixel-wise network: its coordinates are continuous and nothing else is spatial.

@@ -94,6 +94,7 @@ def summary(records: Sequence[Record]) -> str:
     held_out = [record.cos_held_out for record in records if record.cos_held_out is not None]
     rows = {
         "PSNR": f"{fmean(record.psnr for record in records):.2f} dB",
+        "of the worst": f"{min(record.psnr for record in records):.2f} dB",
         "rate": f"{fmean(record.bpp for record in records):.4f} bpp",
         "fit": f"{fmean(record.fit_seconds for record in records):.2f} s a video",
         "beyond the fit": f"{fmean(record.seconds - record.fit_seconds for record in records):.2f} s a video",

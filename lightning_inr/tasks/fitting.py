@@ -74,6 +74,7 @@ def prepare(
     module: FitModule = instantiate(cfg.module, net=net)
     trainer = _trainer(cfg, folder, choose_device(cfg.device), loggers)
     data = FrameDataModule(source, cfg.stride, **cfg.data)  # last: reading takes longer than refusing a wrong rank
+    net.begin_with(data.mean_colour())
     views = None
     if clip is not None:
         read = data.frames.frame if cfg.stride == 1 else source.read  # from memory, if it holds all frames

@@ -16,7 +16,7 @@ from lightning_inr.tasks import collect as task
 from tests.conftest import ALIGNED, Outcome, small_model, write_teacher
 
 Cli = Callable[..., Outcome]
-SEARCH = ["task=search", "collection=collection", "run_dir=found"]
+SEARCH = ["task=search", "collection=collection"]
 
 
 def hits() -> list[dict[str, object]]:
