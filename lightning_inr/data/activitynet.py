@@ -4,7 +4,7 @@ from pathlib import Path
 
 from lightning_inr.data.annotations import field, make_segments, read_ids, read_members, tidy
 from lightning_inr.data.captioned import ROOT, Captioned, Listing, check_split, find_videos, list_found
-from lightning_inr.data.collection import Published
+from lightning_inr.data.published import Published
 
 ACTIVITYNET = Published(
     "ActivityNet Captions",

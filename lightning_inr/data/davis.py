@@ -4,8 +4,8 @@ from pathlib import Path
 
 from typing_extensions import Unpack
 
-from lightning_inr.data.collection import Published
 from lightning_inr.data.images import ImageFolder
+from lightning_inr.data.published import Published
 from lightning_inr.data.source import Part, VideoSource, adapt
 from lightning_inr.errors import UserError
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lightning_inr.data.annotations import field, make_segments, read_ids, read_lines, read_members, read_rows, tidy
 from lightning_inr.data.captioned import ROOT, Captioned, Listing, Segment, find_videos, list_found
-from lightning_inr.data.collection import Published
+from lightning_inr.data.published import Published
 from lightning_inr.errors import UserError
 
 HOWTO100M = Published(

@@ -4,8 +4,8 @@ import re
 
 from typing_extensions import Unpack
 
-from lightning_inr.data.collection import Published
 from lightning_inr.data.file import open_source
+from lightning_inr.data.published import Published
 from lightning_inr.data.source import Part, VideoSource, adapt
 
 MCL_JCV = Published(

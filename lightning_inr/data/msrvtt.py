@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from lightning_inr.data.annotations import field, read_elements, read_rows, tidy
 from lightning_inr.data.captioned import ROOT, Captioned, Listing, check_split, find_videos, list_found
-from lightning_inr.data.collection import Published
+from lightning_inr.data.published import Published
 from lightning_inr.errors import UserError
 
 MSRVTT = Published(

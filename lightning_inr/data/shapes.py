@@ -6,7 +6,7 @@ from pathlib import Path
 from lightning_inr.data.activitynet import list_activitynet
 from lightning_inr.data.captioned import Listing
 from lightning_inr.data.coin import list_coin
-from lightning_inr.data.collection import ENVIRONMENT
+from lightning_inr.data.published import ENVIRONMENT
 from lightning_inr.data.shapes_export import export
 from lightning_inr.errors import UserError
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from typing_extensions import Unpack
 
-from lightning_inr.data.collection import Published
 from lightning_inr.data.file import open_source
 from lightning_inr.data.images import IMAGES
+from lightning_inr.data.published import Published
 from lightning_inr.data.source import Part, VideoSource, adapt
 
 SEQUENCES = ("Beauty", "Bosphorus", "HoneyBee", "Jockey", "ReadySteadyGo", "ShakeNDry", "YachtRide")

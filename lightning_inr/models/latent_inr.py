@@ -143,7 +143,7 @@ class LatentINR(VideoRepresentation):
             stage.start()
 
     def begin_with(self, colour: Tensor) -> None:
-        """Paint around `colour`: who first has to find it may overshoot to where the sigmoid is flat, and stay there."""
+        """Paint around `colour`: a search for it may overshoot to where the sigmoid is flat, and end there."""
         last = self.stages[-1]
         assert isinstance(last, UpsampleStage)
         assert last.convolution.bias is not None

@@ -1,6 +1,7 @@
 """Fit a video while its latents learn to say what a teacher sees in its frames."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -14,16 +15,8 @@ from lightning_inr.types import FrameBatch
 class AlignmentModule(CompressionModule):
     """L + λ·(1 − cos(semantic(z_t), teacher's view of frame t)) (Latent-INR, Eq. 6); λ is `alignment_weight`."""
 
-    def __init__(
-        self,
-        net: VideoRepresentation,
-        learning_rate: float = 5e-4,
-        latent_learning_rate: float = 5e-4,
-        optimizer: str = "adam",
-        loss: str = "mse",
-        alignment_weight: float = 0.01,
-    ) -> None:
-        super().__init__(net, learning_rate, latent_learning_rate, optimizer, loss)
+    def __init__(self, net: VideoRepresentation, alignment_weight: float = 0.01, **compression: Any) -> None:
+        super().__init__(net, **compression)
         if not alignment_weight >= 0:
             raise UserError(f"module.alignment_weight={alignment_weight}: choose a number from 0")
         self.alignment_weight = alignment_weight

@@ -1,6 +1,7 @@
 """Fit a video as well as its bits allow."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 
@@ -14,15 +15,8 @@ from lightning_inr.types import FrameBatch
 class CompressionModule(FitModule):
     """One loss between frames, by its name in `losses`: the mean squared error unless told otherwise."""
 
-    def __init__(
-        self,
-        net: VideoRepresentation,
-        learning_rate: float = 5e-4,
-        latent_learning_rate: float = 5e-4,
-        optimizer: str = "adam",
-        loss: str = "mse",
-    ) -> None:
-        super().__init__(net, learning_rate, latent_learning_rate, optimizer)
+    def __init__(self, net: VideoRepresentation, loss: str = "mse", **fit: Any) -> None:
+        super().__init__(net, **fit)
         if loss not in LOSSES:
             raise UserError(f"module.loss={loss}: choose one of {', '.join(LOSSES)}")
         self.loss_name, self.loss = loss, LOSSES[loss]

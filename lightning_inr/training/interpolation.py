@@ -1,6 +1,7 @@
 """Fit every stride-th frame so that the frames between come right, too."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,16 +16,8 @@ from lightning_inr.types import FrameBatch
 class InterpolationModule(CompressionModule):
     """The loss of the seen frames, and `smoothness` times how far each latent lies off the line of its neighbours."""
 
-    def __init__(
-        self,
-        net: VideoRepresentation,
-        learning_rate: float = 5e-4,
-        latent_learning_rate: float = 5e-4,
-        optimizer: str = "adam",
-        loss: str = "mse",
-        smoothness: float = 0.0,
-    ) -> None:
-        super().__init__(net, learning_rate, latent_learning_rate, optimizer, loss)
+    def __init__(self, net: VideoRepresentation, smoothness: float = 0.0, **compression: Any) -> None:
+        super().__init__(net, **compression)
         if not smoothness >= 0:
             raise UserError(f"module.smoothness={smoothness}: choose a number from 0")
         if smoothness and type(net).latent is VideoRepresentation.latent:

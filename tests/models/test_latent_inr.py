@@ -136,3 +136,13 @@ def test_a_window_costs_a_window() -> None:
 def test_wrong_values_are_named(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         latent_inr(**change)
+
+
+@pytest.mark.parametrize("stages", [SMALL["latent_inr"]["stages"], PIXELWISE["stages"]])
+def test_it_begins_with_the_colour_it_is_told(stages: list[dict[str, int]]) -> None:
+    colour = torch.tensor([0.1, 0.5, 0.9])
+    model = latent_inr(stages=stages)
+    model.begin_with(colour)
+    torch.testing.assert_close(model(torch.zeros(1)).mean(dim=(0, 2, 3)), colour, atol=0.02, rtol=0)
+    model.begin_with(torch.zeros(3))  # black lies where the sigmoid is flat; the beginning does not
+    assert model(torch.zeros(1)).min() > 0.01

@@ -28,7 +28,9 @@ def fit(
     images: Path, *callbacks: L.Callback, budget: Budget | None = None, module: FitModule | None = None, **data: Any
 ) -> tuple[FitModule, L.Trainer]:
     frames = FrameDataModule(open_source(str(images)), **data)
-    module = module or CompressionModule(small_model(video=frames.frames.source.shape), 5e-3, 5e-3)
+    module = module or CompressionModule(
+        small_model(video=frames.frames.source.shape), learning_rate=5e-3, latent_learning_rate=5e-3
+    )
     trainer = L.Trainer(
         accelerator="cpu", max_epochs=-1, logger=False, enable_progress_bar=False, enable_model_summary=False,
         enable_checkpointing=any(isinstance(each, L.pytorch.callbacks.ModelCheckpoint) for each in callbacks),
@@ -127,7 +129,9 @@ def test_a_resumed_fit_goes_on(images: Path, tmp_path: Path) -> None:
     assert [file.name for file in folder.iterdir()] == ["last.ckpt"]
 
     resumed, history = Budget(max_epochs=30, max_seconds=None), History(0.0)
-    module = CompressionModule(small_model(video=frames.frames.source.shape), 5e-3, 5e-3)
+    module = CompressionModule(
+        small_model(video=frames.frames.source.shape), learning_rate=5e-3, latent_learning_rate=5e-3
+    )
     steps: list[int] = []
 
     class Steps(L.Callback):
@@ -156,7 +160,7 @@ class Breaking(CompressionModule):
 
 def test_a_loss_that_is_no_number_stops_the_fit_and_keeps_the_checkpoint(images: Path, tmp_path: Path) -> None:
     frames = FrameDataModule(open_source(str(images)))
-    module = Breaking(small_model(video=frames.frames.source.shape), 5e-3, 5e-3)
+    module = Breaking(small_model(video=frames.frames.source.shape), learning_rate=5e-3, latent_learning_rate=5e-3)
     with pytest.raises(UserError, match=r"broke at epoch 1\d, step \d+: the loss is nan; lower"):
         fit(images, resume_checkpoint(str(tmp_path), seconds=0.0), module=module)
     kept = torch.load(tmp_path / "last.ckpt", weights_only=True)
