@@ -7,6 +7,8 @@ from lightning_inr.codec import Codec, decode
 from lightning_inr.errors import BitstreamError
 from lightning_inr.models import MODELS, build
 from lightning_inr.models.base import VideoRepresentation
+from lightning_inr.models.nirvana import NIRVANA
+from lightning_inr.models.nvp import NVP
 from lightning_inr.types import FrameBatch, VideoShape, Window
 from tests.conftest import SMALL, small_model
 
@@ -127,3 +129,12 @@ def test_unknown_names_are_refused() -> None:
         build("nerf", VideoShape(2, 8, 8, 25.0))
     with pytest.raises(ValueError, match="has no option depth"):
         build("latent_inr", VideoShape(2, 8, 8, 25.0), depth=3)
+
+
+def test_a_fit_begins_near_the_colour_of_the_video(model: VideoRepresentation) -> None:
+    means = []
+    for level in (0.1, 0.9):
+        model.begin_with(torch.full((3,), level))
+        means.append(float(model(torch.tensor([1.0])).detach().mean()))
+    dark, light = means
+    assert light > dark + 0.4 or (dark == light and isinstance(model, NIRVANA | NVP))

@@ -74,6 +74,9 @@ class NIRVANA(RasterRepresentation):
             chain = WeightChain(int(inputs), int(outputs), kernel, groups, config.reset_every, spread)
             (self.siren if sine else self.decoder).append(chain)
 
+    def begin_with(self, colour: Tensor) -> None:
+        """Nothing: no layer of its chain is the last for all groups."""
+
     def painted(self, index: Tensor, size: tuple[int, int] | None) -> Tensor:
         """(B,) -> whole frames (B, 3, *size); between two seen frames, the blend of both."""
         position = self._position(index)

@@ -4,7 +4,8 @@ import math
 from abc import abstractmethod
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.nn.start import start_modules
@@ -14,6 +15,8 @@ from lightning_inr.types import VideoShape, Window, crop
 
 class RasterRepresentation(VideoRepresentation):
     """Paints whole frames of `rows` x `columns` times the strides of its configuration, cut to the video's size."""
+
+    head: nn.Module  # the last layer; the first three of its outputs are what a sigmoid turns into RGB
 
     def __init__(self, video: VideoShape, config: Any) -> None:
         super().__init__(video, config)
@@ -27,6 +30,12 @@ class RasterRepresentation(VideoRepresentation):
     def start(self) -> None:
         """Set the starting values of grids and the like; layers keep PyTorch's."""
         start_modules(self)
+
+    def begin_with(self, colour: Tensor) -> None:
+        """Paint around `colour`, as Latent-INR does."""
+        assert isinstance(self.head.bias, Tensor)
+        with torch.no_grad():
+            self.head.bias[:3] = torch.logit(colour, 0.02)
 
     @property
     def padded(self) -> tuple[int, int]:
