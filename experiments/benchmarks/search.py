@@ -1,4 +1,6 @@
-"""Searches in a collection of a thousand files, each in a fresh process: the first reads all files, the next do not.
+"""Searches in a collection of a thousand files, each in a fresh process: the first has to make the index.
+
+That is otherwise what task=collect leaves behind.
 
     python experiments/benchmarks/search.py COLLECTION [files=1000]
 
@@ -44,7 +46,7 @@ def main() -> None:
         write_manifest(folder, many)
         frames = sum(record.frames for record in many)
         print(f"{wanted} files, {frames} frames")
-        for told in ("first, reading every file", "second", "third"):
+        for told in ("without an index", "with it", "again"):
             done = subprocess.run([sys.executable, "-c", SCRIPT, name], capture_output=True, text=True, check=True)
             print(f"{told}: {float(done.stdout.split()[-1]):.2f} s")
 

@@ -31,6 +31,7 @@ from lightning_inr.data.source import VideoSource
 from lightning_inr.errors import InterruptedFitError, UserError
 from lightning_inr.paths import FAILED, write_bytes, write_text
 from lightning_inr.retrieval.collection import Record, write_manifest
+from lightning_inr.retrieval.query import open_collection
 from lightning_inr.tasks.evaluate import Wish, measuring_process
 from lightning_inr.tasks.fit import check_same_fit
 from lightning_inr.tasks.fitting import fit_video, load_teacher, prepare
@@ -50,6 +51,8 @@ def run(cfg: DictConfig) -> None:
 def collect(cfg: DictConfig, folder: Path) -> None:
     """Fit every video of `dataset` that `folder` does not hold yet."""
     listing = read_listing(cfg)
+    if cfg.teacher is not None and Path(cfg.teacher.weights).exists():
+        cfg.teacher.weights = str(Path(cfg.teacher.weights).resolve())  # for searches begun elsewhere
     check_same_fit(folder, cfg)
     shard = take_shard(listing.videos, cfg.shard)
     teacher = load_teacher(cfg)
@@ -69,6 +72,8 @@ def collect(cfg: DictConfig, folder: Path) -> None:
     finish(loggers)
     if not records:
         raise UserError(f"collection={folder}: not one of {len(shard)} videos could be fitted; see {folder / FAILED}")
+    if teacher is not None:
+        open_collection(folder)  # so that the first search finds its index
     print(f"{len(records)} of {len(listing.videos)} videos in {folder}, {len(failed)} failed\n{summary(records)}")
 
 
