@@ -31,6 +31,7 @@ from lightning_inr.data.source import VideoSource
 from lightning_inr.errors import InterruptedFitError, UserError
 from lightning_inr.paths import FAILED, write_bytes, write_text
 from lightning_inr.retrieval.collection import Record, write_manifest
+from lightning_inr.retrieval.gallery import check_same_space, read_model
 from lightning_inr.retrieval.query import open_collection
 from lightning_inr.tasks.evaluate import Wish, measuring_process
 from lightning_inr.tasks.fit import check_same_fit
@@ -53,9 +54,11 @@ def collect(cfg: DictConfig, folder: Path) -> None:
     listing = read_listing(cfg)
     if cfg.teacher is not None and Path(cfg.teacher.weights).exists():
         cfg.teacher.weights = str(Path(cfg.teacher.weights).resolve())  # for searches begun elsewhere
-    check_same_fit(folder, cfg)
+    check_same_fit(folder, cfg, besides=("teacher.weights",))  # a teacher may move; who it is decides
     shard = take_shard(listing.videos, cfg.shard)
     teacher = load_teacher(cfg)
+    if teacher is not None:
+        _check_teacher(folder, teacher)
     write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     write_text(folder / "missing.txt", "".join(f"{name}\n" for name in listing.missing))
     print(f"{listing.name}: {len(listing.videos)} videos, {len(listing.missing)} more are missing on disk", flush=True)
@@ -75,6 +78,14 @@ def collect(cfg: DictConfig, folder: Path) -> None:
     if teacher is not None:
         open_collection(folder)  # so that the first search finds its index
     print(f"{len(records)} of {len(listing.videos)} videos in {folder}, {len(failed)} failed\n{summary(records)}")
+
+
+def _check_teacher(folder: Path, teacher: Clip) -> None:
+    """UserError if a file in `folder` was aligned to another one."""
+    for path in sorted(folder.glob("*.linr"))[:1]:
+        space = read_model(path).embedding_space
+        if space is not None:
+            check_same_space(teacher.space, space, "the teacher", f"collection {folder}")
 
 
 def read_listing(cfg: DictConfig) -> Listing:

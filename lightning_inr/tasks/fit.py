@@ -98,14 +98,14 @@ def finished_result(folder: Path, cfg: DictConfig) -> dict[str, Any] | None:
     return json.loads(result.read_text()) if result.exists() else None
 
 
-def check_same_fit(folder: Path, cfg: DictConfig) -> None:
-    """UserError if `folder` holds what was begun with other settings."""
+def check_same_fit(folder: Path, cfg: DictConfig, besides: tuple[str, ...] = ()) -> None:
+    """UserError if `folder` holds what was begun with other settings; those that begin with `besides` may differ."""
     config = folder / "config.yaml"
     if not config.exists():
         return
     before = _flat(OmegaConf.to_container(OmegaConf.load(config)))
     now = _flat(OmegaConf.to_container(OmegaConf.create(OmegaConf.to_yaml(cfg, resolve=True))))
-    names = [key for key in {**before, **now} if not key.startswith(NOT_THE_FIT)]
+    names = [key for key in {**before, **now} if not key.startswith((*NOT_THE_FIT, *besides))]
     changed = [key for key in names if before.get(key) != now.get(key)]
     if changed:
         listed = ", ".join(f"{key}: {before.get(key)} there, {now.get(key)} now" for key in changed[:3])

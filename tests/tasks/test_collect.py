@@ -16,7 +16,7 @@ from lightning_inr.errors import InterruptedFitError, UserError
 from lightning_inr.retrieval.collection import read_manifest
 from lightning_inr.tasks import collect as task
 from lightning_inr.tasks.collect import Shared, take_shard
-from tests.conftest import ALIGNED, Outcome
+from tests.conftest import ALIGNED, Outcome, write_teacher
 
 Cli = Callable[..., Outcome]
 COLLECT = ["task=collect", "collection=collection", *ALIGNED, "dataset.listing.root=shapes", "teacher.weights=clip"]
@@ -50,8 +50,12 @@ def test_what_is_done_is_not_done_again(cli: Cli, collection: Path) -> None:
 
 
 def test_other_settings_need_another_folder(cli: Cli, collection: Path) -> None:
-    assert "collection" in str(collection)
     assert "rank: 4 there, 2 now" in cli(*COLLECT, "rank=2").error
+
+
+def test_another_teacher_needs_another_folder(cli: Cli, collection: Path) -> None:
+    write_teacher(Path("other"), seed=1)
+    assert "the teacher speaks other" in cli(*COLLECT, "teacher.weights=other").error
 
 
 def test_an_interruption_keeps_what_is_done(cli: Cli, collection: Path, monkeypatch: pytest.MonkeyPatch) -> None:
