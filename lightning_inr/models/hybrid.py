@@ -77,7 +77,7 @@ class HybridRepresentation(RasterRepresentation):
 
     def _own_at(self, index: Tensor) -> Collection[Tensor]:
         if not self.embeddings:
-            raise UserError(f"{type(self).__name__} has no embeddings here, only grids; choose model.embedding_share above 0")
+            raise UserError(f"{type(self).__name__} has no embeddings, only grids; set model.embedding_share above 0")
         return self.stored_at(index).values()
 
     def logits(self, index: Tensor) -> Tensor:
