@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from torch import Tensor
 from lightning_inr import run
 from lightning_inr.models import MODELS, build
 from lightning_inr.models.base import VideoRepresentation
+from lightning_inr.tasks import collect
+from lightning_inr.tasks.evaluate import measure
 from lightning_inr.types import VideoShape
 
 # One small configuration a model; the contract tests run on all of MODELS and fail for one without.
@@ -221,7 +224,12 @@ def collected(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def collection(collected: Path, cli: Callable[..., Outcome], tmp_path: Path) -> Path:
-    """A copy of `collected` that a test may change, in the folder where `cli` runs."""
+def collection(collected: Path, cli: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of `collected` that a test may change, in the folder where `cli` runs.
+
+    What is collected from now on is measured in this process: to start another takes longer than all the rest, and
+    `collected` has had one.
+    """
+    monkeypatch.setattr(collect, "measuring_process", lambda: nullcontext(measure))
     shutil.copytree(collected, tmp_path, dirs_exist_ok=True)
     return tmp_path / "collection"
