@@ -36,7 +36,7 @@ class Still(CompressionModule):
 def test_the_best_epoch_is_kept_and_the_user_told(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = open_source(str(images))
     guard = CollapseGuard()
-    module, _ = fit(images, Collapsing(), guard, module=Still(small_model(video=source.shape), 5e-3, 5e-3))
+    module, _ = fit(images, Collapsing(), guard, module=Still(small_model(video=source.shape), learning_rate=5e-3))
     assert guard.collapsed
     assert "the fit collapsed: its loss rose from" in capsys.readouterr().out
     assert psnr_of(module.net, torch.stack([source.read(index) for index in range(6)])) > 14
