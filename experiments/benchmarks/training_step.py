@@ -20,7 +20,7 @@ from hydra.core.hydra_config import HydraConfig
 
 from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.paths import config_dir
-from lightning_inr.tasks import fit
+from lightning_inr.tasks import fit, fitting
 from lightning_inr.training.compression import CompressionModule
 
 spent: dict[str, float] = defaultdict(float)
@@ -70,8 +70,8 @@ def main() -> None:
     timed("forward", CompressionModule, "terms")
     timed("backward", torch.Tensor, "backward")
     clock = Clock()
-    trainer_of = fit._trainer
-    fit._trainer = lambda *args: _with(trainer_of(*args), clock)  # type: ignore[assignment]
+    trainer_of = fitting._trainer
+    fitting._trainer = lambda *args: _with(trainer_of(*args), clock)  # type: ignore[assignment]
     fit.measure_apart = lambda wish: sys.exit(report(clock))  # type: ignore[assignment]
     with initialize_config_dir(config_dir(), version_base="1.3"), tempfile.TemporaryDirectory() as folder:
         overrides = ["max_seconds=30", f"run_dir={folder}", *sys.argv[1:]]

@@ -111,6 +111,9 @@ def _inside(videos: Sequence[Described], gallery: Gallery, label: str) -> NDArra
     """(N,): whether each frame of the gallery lies in a segment with this label."""
     inside = np.zeros(len(gallery.video), np.bool_)
     for place, video in enumerate(videos):
-        for span in (segment for segment in video.segments if segment.label == label):
-            inside |= (gallery.video == place) & (span.start <= gallery.seconds) & (gallery.seconds <= span.end)
+        spans = [segment for segment in video.segments if segment.label == label]
+        first, end = np.searchsorted(gallery.video, (place, place + 1)) if spans else (0, 0)  # frames lie by video
+        seconds = gallery.seconds[first:end]
+        for span in spans:
+            inside[first:end] |= (span.start <= seconds) & (seconds <= span.end)
     return inside

@@ -153,6 +153,10 @@ class Shared:
         """Where its record is, or will be."""
         return self.records / f"{video.id}.json"
 
+    def done(self, video: Captioned) -> bool:
+        """Whether its file and its record are there."""
+        return self.record(video).exists() and (self.folder / f"{video.id}.linr").exists()
+
     def write_manifest(self) -> list[Record]:
         """From all records there are, whoever wrote them."""
         fcntl.lockf(self.claims, fcntl.LOCK_EX, 1, 0)  # byte 0: whoever comes later has read more
@@ -190,7 +194,7 @@ class Worker:
                     video = videos[place]
                     failed.pop(video.id, None)
                     with shared.claim(place) as ours:
-                        if ours and not shared.record(video).exists():
+                        if ours and not shared.done(video):
                             self._try(video, shared.record(video), done, failed)
                     if video.id not in failed:
                         waiting.remove(place)

@@ -133,7 +133,8 @@ def _quiet() -> None:
 
 def _build(cfg: DictConfig, video: VideoShape, space: EmbeddingSpace | None) -> VideoRepresentation:
     """The model of the configuration, at the size that `params` asks for, if it does."""
-    options: Any = {**OmegaConf.to_container(cfg.model, resolve=True), "space": space}  # type: ignore[dict-item]
+    options: Any = OmegaConf.to_container(cfg.model, resolve=True)
+    options["space"] = space
     if cfg.params is not None:
         options = {"name": options["name"], **sized(video=video, params=read_count(cfg.params), **options)}
     return build(video=video, **options).to(memory_format=torch.channels_last)

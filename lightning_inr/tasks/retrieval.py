@@ -40,6 +40,8 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     folder, collection = Path(cfg.run_dir), Path(cfg.collection or cfg.run_dir)
     if unknown := set(cfg.retrieval.protocols) - set(PROTOCOLS):
         raise UserError(f"retrieval.protocols={sorted(unknown)}: choose from {', '.join(PROTOCOLS)}")
+    if not isinstance(cfg.retrieval.neighbours, int) or cfg.retrieval.neighbours < 1:
+        raise UserError(f"retrieval.neighbours={cfg.retrieval.neighbours}: choose a whole number from 1")
     if cfg.collection is None:
         collect(cfg, collection)
     records = read_manifest(collection)
@@ -136,7 +138,8 @@ def neighbours(
     said = {label: [record.label == label for record in records] for label in labels} or {
         caption: [caption in record.captions for record in records] for record in records for caption in record.captions
     }
-    chosen = list(said)[:: max(1, len(said) // cfg.retrieval.neighbours)][: cfg.retrieval.neighbours]
+    wanted = cfg.retrieval.neighbours
+    chosen = list(said)[:: max(1, len(said) // wanted)][:wanted]
     found = {}
     for query, vector in zip(chosen, clip.embed_texts(chosen).numpy(), strict=True) if chosen else ():
         best: dict[int, int] = {}  # of each video its best frame

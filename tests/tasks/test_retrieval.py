@@ -115,4 +115,5 @@ def test_a_wrong_protocol_is_named(cli: Cli, collection: Path) -> None:
         "retrieval.protocols=['music']: choose from class, segment, video"
         in cli(*MEASURE, "retrieval.protocols=[music]").error
     )
+    assert "retrieval.neighbours=0" in cli(*MEASURE, "retrieval.neighbours=0").error
     assert "retrieval.frame_stride=0" in cli(*MEASURE, "retrieval.frame_stride=0").error
