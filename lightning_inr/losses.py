@@ -1,4 +1,4 @@
-"""What the papers compare frames with: pure functions of prediction and target (B, 3, h, w) in [0, 1]."""
+"""What the papers compare frames (B, 3, h, w) in [0, 1] with, and tokens: pure functions of prediction and target."""
 
 from collections.abc import Callable, Mapping
 
@@ -54,6 +54,21 @@ def frequency_l1(prediction: Tensor, target: Tensor) -> Tensor:
 def boost(prediction: Tensor, target: Tensor) -> Tensor:
     """60 (0.7 L1 + 0.3 (1 - MS-SSIM)) + L1 of the frequencies: HNeRV-Boost (CVPR 2024)."""
     return 60 * l1_ms_ssim(prediction, target) + frequency_l1(prediction, target)
+
+
+def relative_mse(tokens: Tensor, target: Tensor) -> Tensor:
+    """Squared error of tokens (..., d), as a share of what the target's own mean token would leave: 1 is that good."""
+    spread = target - target.flatten(0, -2).mean(0)
+    return F.mse_loss(tokens, target) / spread.square().mean().clamp(min=torch.finfo(target.dtype).tiny)
+
+
+def token_loss(tokens: Tensor, target: Tensor, cosine_weight: float) -> Tensor:
+    """L_MSE + cosine_weight * (1 - cosine) of tokens (..., d) (Latent-INR, Eq. 7).
+
+    The error is relative to the target's variance: tokens of different language models differ a thousandfold in it,
+    and one weight is to suit them all.
+    """
+    return relative_mse(tokens, target) + cosine_weight * (1 - F.cosine_similarity(tokens, target, dim=-1).mean())
 
 
 LOSSES: Mapping[str, Loss] = {

@@ -19,6 +19,11 @@ class VideoShape(NamedTuple):
         """The numbers of the frames that training sees; those between are held out."""
         return range(0, self.frames, self.stride)
 
+    def spread(self, count: int) -> list[int]:
+        """The numbers of `count` frames evenly spread over the video, the first and the last among them."""
+        last = self.frames - 1
+        return [round(place * last / max(1, count - 1)) for place in range(count)]
+
 
 class Window(NamedTuple):
     """A rectangle of pixels inside a frame."""
@@ -44,6 +49,26 @@ class EmbeddingSpace(NamedTuple):
     teacher: str  # for people: the model and where its weights came from
     fingerprint: str  # of weights and preprocessing, in hexadecimal: what decides
     width: int  # numbers a vector
+
+
+class Showing(NamedTuple):
+    """What a video language model is shown of a video: frames evenly spread over it (`VideoShape.spread`)."""
+
+    frames: int
+    height: int  # pixels, as shown
+    width: int  # pixels, as shown
+    seconds: float  # between two of them
+
+
+class TokenSpace(NamedTuple):
+    """What a video language model makes of such a showing, before anything is asked."""
+
+    model: str  # for people: a hub id or a folder
+    fingerprint: str  # of what reads the tokens, in hexadecimal: what decides
+    tokens: int  # that differ from video to video
+    groups: int  # in so many groups in the order of time; 0: each is of the whole clip
+    width: int  # numbers a token
+    showing: Showing
 
 
 def crop(frames: Tensor, window: Window) -> Tensor:

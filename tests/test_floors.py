@@ -13,7 +13,7 @@ FLOORS = {
     "nn": 2, "losses": 2, "teachers": 2,
     "data": 3, "models": 3,
     "codec": 4,
-    "training": 5, "retrieval": 5, "report": 5,
+    "training": 5, "retrieval": 5, "chat": 5, "report": 5,
     "tasks": 6,
     "run": 7, "sweep": 7,
 }  # fmt: skip

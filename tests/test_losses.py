@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lightning_inr.losses import LOSSES
+from lightning_inr.losses import LOSSES, relative_mse, token_loss
 
 
 @pytest.mark.parametrize("name", list(LOSSES))
@@ -25,3 +25,13 @@ def test_frequencies_are_those_of_the_error() -> None:
     spectrum = torch.fft.fft2(a - b)
     expected = (spectrum.real.abs().mean() + spectrum.imag.abs().mean()) / 2
     assert float(LOSSES["frequency_l1"](a, b)) == pytest.approx(float(expected), rel=1e-4)
+
+
+@pytest.mark.parametrize("scale", [0.01, 100.0])
+def test_tokens_of_any_scale_are_measured_alike(scale: float) -> None:
+    target = scale * (torch.randn(6, 8) + 3)
+    mean = target.mean(0).expand(6, 8)
+    assert float(relative_mse(mean, target)) == pytest.approx(1, rel=1e-4)
+    assert float(token_loss(target, target, 0.5)) == pytest.approx(0, abs=1e-6)
+    turned = float(token_loss(-target, target, 0.5) - relative_mse(-target, target))
+    assert turned == pytest.approx(0.5 * 2, rel=1e-4)

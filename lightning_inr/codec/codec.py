@@ -17,12 +17,13 @@ from lightning_inr.codec.quantize import MOST_BITS, Quantized, Step, dequantize,
 from lightning_inr.errors import BitstreamError
 from lightning_inr.models import MODELS, blueprint
 from lightning_inr.models.base import VideoRepresentation
-from lightning_inr.types import EmbeddingSpace, VideoShape
+from lightning_inr.types import EmbeddingSpace, Showing, TokenSpace, VideoShape
 
 FLOATS: dict[int, np.dtype[Any]] = {16: np.dtype("<f2"), 32: np.dtype("<f4")}
 LONGEST_SIDE = 2**16  # pixels
 MOST_FRAMES = 2**24
-WIDEST_SPACE = 2**14  # numbers a vector of a teacher's
+WIDEST_SPACE = 2**14  # numbers a vector or a token of a teacher's
+MOST_TOKENS = 2**20  # of a video
 PREDICTED_ROLES = ("latents", "embeddings", "grid")  # their axes are time or space; those of weights are neither
 # A tensor of one repeated value costs next to nothing, so a file may hold more parameters than bits;
 # but not without end, or a small file could claim terabytes.
@@ -94,6 +95,7 @@ class Codec:
             "video": model.video._asdict(),
             "config": asdict(model.config),
             "space": model.embedding_space,
+            **({} if model.token_space is None else {"token_space": model.token_space}),
             "tensors": [list(entry) for entry in entries],
         }
         return pack(Container(header, sections))
@@ -174,6 +176,9 @@ def describe(data: bytes) -> dict[str, Any]:
         "params": sum(entry.numel for entry in entries),
         "passes": model.passes,
         "space": model.embedding_space._asdict() if model.embedding_space else None,
+        "token_space": model.token_space._asdict() | {"showing": model.token_space.showing._asdict()}
+        if model.token_space
+        else None,
         "roles": roles,
         "config": container.header["config"],
         "tensors": [entry._asdict() for entry in entries],
@@ -191,7 +196,7 @@ def _blueprint(header: dict[str, Any], size: int) -> tuple[VideoRepresentation, 
     try:
         video = VideoShape(**header["video"])
         _check_video(video)
-        model = blueprint(header["model"], video, _space(header), **header["config"])
+        model = blueprint(header["model"], video, _space(header), _token_space(header, video), **header["config"])
         entries = [Entry(name, role, tuple(shape), *coding) for name, role, shape, *coding in header["tensors"]]
         _check_entries(entries, model, size)
     except BitstreamError:
@@ -212,6 +217,24 @@ def _space(header: dict[str, Any]) -> EmbeddingSpace | None:
         raise BitstreamError("damaged .linr: its teacher has no name; fetch the file again")
     if not (isinstance(space.width, int) and 1 <= space.width <= WIDEST_SPACE):
         raise BitstreamError(f"damaged .linr: it claims a teacher of width {space.width}")
+    return space
+
+
+def _token_space(header: dict[str, Any], video: VideoShape) -> TokenSpace | None:
+    """Which video language model its projector speaks to; None where it has none."""
+    if header.get("token_space") is None:
+        return None
+    space = TokenSpace(*header["token_space"])
+    space = space._replace(showing=Showing(*space.showing))
+    counts = (space.tokens, space.width, space.showing.frames, space.showing.height, space.showing.width)
+    sound = all(isinstance(count, int) and count > 0 for count in counts)
+    sound &= isinstance(space.groups, int) and space.groups >= 0
+    if not (sound and isinstance(space.model, str) and isinstance(space.fingerprint, str)):
+        raise BitstreamError("damaged .linr: its tokens are not described; fetch the file again")
+    if space.showing.frames > video.frames or not 0 <= float(space.showing.seconds) < math.inf:
+        raise BitstreamError(f"damaged .linr: it claims to show {tuple(space.showing)} of {video.frames} frames")
+    if space.width > WIDEST_SPACE or space.tokens > MOST_TOKENS:
+        raise BitstreamError(f"damaged .linr: it claims {space.tokens} tokens of width {space.width}")
     return space
 
 

@@ -1,19 +1,23 @@
-"""What a teacher sees in the frames of a video, computed once and kept on disk."""
+"""What a teacher sees in the frames of a video, or makes of it as a whole: computed once and kept on disk."""
 
 import hashlib
 import os
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
 from lightning_inr.errors import UserError
 from lightning_inr.paths import writing
 from lightning_inr.teachers.clip import Clip
+from lightning_inr.teachers.video_llm import VideoLLM
+from lightning_inr.types import TokenSpace, VideoShape
 
 UNIT = 1e-3  # how far from 1 the length of a vector on disk may be
 
@@ -31,11 +35,33 @@ def teacher_features(read: Callable[[int], Tensor], seen: Iterable[int], clip: C
     """
     seen = list(seen)
     kept = cache.expanduser() / clip.space.fingerprint / f"{_video_key(read, seen)}.npy"
-    features = _load(kept, (len(seen), clip.space.width))
-    if features is None:
+    features = _load(kept, (len(seen), clip.space.width), np.float32)
+    if features is None or not torch.isclose(features.norm(dim=1), torch.tensor(1.0), atol=UNIT).all():
         features = clip.embed_frames(read(index) for index in tqdm(seen, "teacher", leave=False, unit="frame"))
-        _keep(kept, features)
+        _keep(kept, features.numpy())
     return features
+
+
+def video_tokens(
+    read: Callable[[int], Tensor], llm: VideoLLM, space: TokenSpace, video: VideoShape, cache: Path
+) -> Tensor:
+    """What `llm` makes of `video`, shown as `space` says: (K, d) float32, rounded to the 16 bits that are kept.
+
+    `read` gives a frame as for `teacher_features`; those shown are read once, and once more if this tower has not seen
+    them so before. The number of seconds between them is for the language model alone, and changes nothing here.
+    """
+    shown = video.spread(space.showing.frames)
+    way = f"{llm.tower}-{space.showing.height}x{space.showing.width}-{space.tokens}x{space.width}"
+    kept = cache.expanduser() / way / f"{_video_key(read, shown)}.npy"
+    tokens = _load(kept, (space.tokens, space.width), np.float16)
+    if tokens is None:
+        tokens = llm.features([read(index) for index in shown], space)
+        rounded = tokens.half()
+        if not rounded.isfinite().all():  # beyond 65504: such a model is asked each time
+            return tokens
+        _keep(kept, rounded.numpy())
+        tokens = rounded.float()
+    return tokens
 
 
 def _video_key(read: Callable[[int], Tensor], seen: Iterable[int]) -> str:
@@ -47,22 +73,21 @@ def _video_key(read: Callable[[int], Tensor], seen: Iterable[int]) -> str:
     return digest.hexdigest()
 
 
-def _load(path: Path, shape: tuple[int, int]) -> Tensor | None:
-    """The features kept at `path`; None if there are none, or none to be trusted."""
+def _load(path: Path, shape: tuple[int, int], kind: type[np.floating[Any]]) -> Tensor | None:
+    """The numbers kept at `path`, as float32; None if there are none, or none to be trusted."""
     try:
         found = np.lib.format.open_memmap(path, mode="r")  # checks the size before it takes memory; no pickle
     except (OSError, ValueError, OverflowError):
         return None
-    if found.shape != shape or found.dtype != np.float32:
+    if found.shape != shape or found.dtype != kind:
         return None
-    features = torch.from_numpy(np.array(found))
-    whole = torch.isclose(features.norm(dim=1), torch.tensor(1.0), atol=UNIT).all()
-    return features if whole else None
+    values = torch.from_numpy(np.array(found, np.float32))
+    return values if values.isfinite().all() else None
 
 
-def _keep(path: Path, features: Tensor) -> None:
+def _keep(path: Path, values: NDArray[np.floating[Any]]) -> None:
     try:
         with writing(path) as draft:
-            np.save(draft, features.numpy(), allow_pickle=False)
+            np.save(draft, values, allow_pickle=False)
     except UserError as error:
         warnings.warn(f"the teacher's features are not kept for the next fit: {error}", stacklevel=3)

@@ -19,7 +19,7 @@ from lightning_inr.models.nerv import NeRV
 from lightning_inr.models.nirvana import NIRVANA
 from lightning_inr.models.nvp import NVP
 from lightning_inr.models.t_nerv import TNeRV
-from lightning_inr.types import EmbeddingSpace, VideoShape
+from lightning_inr.types import EmbeddingSpace, TokenSpace, VideoShape
 
 MODELS: dict[str, type[VideoRepresentation]] = {
     "latent_inr": LatentINR,
@@ -49,12 +49,20 @@ def build(name: str, video: VideoShape, space: EmbeddingSpace | None = None, **c
     return model
 
 
-def blueprint(name: str, video: VideoShape, space: EmbeddingSpace | None = None, **config: Any) -> VideoRepresentation:
+def blueprint(
+    name: str,
+    video: VideoShape,
+    space: EmbeddingSpace | None = None,
+    token_space: TokenSpace | None = None,
+    **config: Any,
+) -> VideoRepresentation:
     """The decoder of the same, without memory or values: shapes to check before anything is believed."""
     with torch.device("meta"):
         model = _construct(name, video, config)
         if space is not None:
             model.align(space)
+        if token_space is not None:
+            model.attach(token_space)
     model.decoder_only()
     return model
 

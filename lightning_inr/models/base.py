@@ -10,9 +10,19 @@ from torch import Tensor, nn
 
 from lightning_inr.devices import fast_bfloat16
 from lightning_inr.errors import UserError
-from lightning_inr.types import EmbeddingSpace, FrameBatch, VideoShape, Window
+from lightning_inr.nn.projector import Projector, projector_for
+from lightning_inr.types import EmbeddingSpace, FrameBatch, TokenSpace, VideoShape, Window
 
-ROLES = ("latents", "embeddings", "hyper", "grid", "base", "semantic")  # of tensors, in the order of the file
+ROLES = (
+    "latents",
+    "embeddings",
+    "hyper",
+    "grid",
+    "base",
+    "semantic",
+    "projector",
+)  # of tensors, in the order of the file
+HEADS = {"semantic_head": "semantic", "projector": "projector"}  # what a model may be given after it is built
 # Pixels painted in one go: bounds the memory of decoding at any resolution.
 PIXELS_AT_ONCE = 2**18
 FRAMES_PER_BAND = 8  # where a frame needs several bands, this many frames share the work of each
@@ -35,6 +45,8 @@ class VideoRepresentation(nn.Module, ABC):
         self.video, self.config = video, config
         self.embedding_space: EmbeddingSpace | None = None  # of what `semantic` says; None: it says nothing
         self.semantic_head: nn.Linear | None = None  # None too where latents are as wide as the space
+        self.token_space: TokenSpace | None = None  # of what `tokens` says; None: it has no projector
+        self.projector: Projector | None = None
 
     @abstractmethod
     def start(self) -> None:
@@ -65,7 +77,7 @@ class VideoRepresentation(nn.Module, ABC):
         """role -> names in the state dict; together they name every tensor a decoder uses, once."""
         groups: dict[str, list[str]] = {role: [] for role in ROLES}
         for name in self.state_dict():
-            role = "semantic" if name.startswith("semantic_head.") else self.role_of(name)
+            role = HEADS.get(name.partition(".")[0]) or self.role_of(name)
             if role is not None:
                 groups[role].append(name)
         return {role: names for role, names in groups.items() if names}
@@ -88,9 +100,13 @@ class VideoRepresentation(nn.Module, ABC):
 
     def align(self, space: EmbeddingSpace) -> None:
         """Give `semantic` a `space`: the latent itself where it is as wide (Latent-INR, Eq. 6), else a linear head."""
-        width = self.pooled(torch.zeros(1, device=self.device)).shape[1]
+        width = self._pooled_width
         self.embedding_space = space
         self.semantic_head = nn.Linear(width, space.width) if width != space.width else None
+
+    @property
+    def _pooled_width(self) -> int:
+        return self.pooled(torch.zeros(1, device=self.device)).shape[1]
 
     def semantic(self, index: Tensor) -> Tensor:
         """Float positions (B,) -> (B, S), of any length: what retrieval reads; UserError if nothing aligned it."""
@@ -106,6 +122,21 @@ class VideoRepresentation(nn.Module, ABC):
             raise UserError("no teacher has aligned this model; fit it with module=alignment teacher=clip")
         with torch.autocast(pooled.device.type, enabled=False):
             return pooled.float() if self.semantic_head is None else self.semantic_head(pooled.float())
+
+    def attach(self, space: TokenSpace) -> None:
+        """Give it a projector of its own, untrained, into the token `space` of a video language model."""
+        self.token_space, self.projector = space, projector_for(self._pooled_width, space)
+
+    def shown(self, frames: int) -> Tensor:
+        """Float positions (N,) of so many frames evenly spread over the video."""
+        return torch.tensor(self.video.spread(frames), dtype=torch.float32, device=self.device)
+
+    def tokens(self) -> Tensor:
+        """What a video language model reads of this video, (K, d) float32; UserError if it has no projector."""
+        if self.token_space is None or self.projector is None:
+            raise UserError("it has no projector to a video language model; add one with task=align video_llm=…")
+        with torch.autocast(self.device.type, enabled=False):
+            return self.projector(self.pooled(self.shown(self.token_space.showing.frames)).float())
 
     @property
     def by_pixel(self) -> bool:

@@ -1,10 +1,12 @@
-"""Rate-distortion and recall curves on a Weights & Biases board: native charts and tables, not only pictures."""
+"""Rate-distortion curves, recalls and answers on a Weights & Biases board: native charts and tables."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import wandb
 
+from lightning_inr.report import answers
 from lightning_inr.report.curves import MEAN, METRICS, Curve, Difference
 from lightning_inr.report.recall import COLUMNS, Row
 
@@ -40,6 +42,22 @@ def log_recall(board: Any, rows: Sequence[Row]) -> None:
             xname="k",
         )
         board.log({f"recall/{protocol}": chart})
+
+
+def log_answers(board: Any, rows: Sequence[answers.Row], samples: Sequence[answers.Sample]) -> None:
+    """Send the figures of every method to the W&B run `board`, as numbers and as a table, and a table of samples."""
+    names = [*answers.COLUMNS, "accuracy %"]
+    figures = {row.method: [*row.figures, row.accuracy.get("all", math.nan)] for row in rows}
+    for method, values in figures.items():
+        there = {name: value for name, value in zip(names, values, strict=True) if not math.isnan(value)}
+        board.log({f"answers/{method}/{name}": value for name, value in there.items()})
+    board.log({"answers": wandb.Table(["method", *names], [[method, *values] for method, values in figures.items()])})
+    methods = list(dict.fromkeys(method for sample in samples for method in sample.answers))
+    lines = [
+        [sample.video, wandb.Image(answers.strip(sample)), sample.question, *map(sample.answers.get, methods)]
+        for sample in samples
+    ]
+    board.log({"samples": wandb.Table(["video", "frames", "question", *methods], lines)})
 
 
 def _chart(here: Sequence[Curve], metric: str, video: str) -> Any:

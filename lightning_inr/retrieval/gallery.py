@@ -1,6 +1,6 @@
 """What the frames of a collection mean, read from its `.linr` files alone."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,10 +36,10 @@ class Gallery(NamedTuple):
     unaligned: tuple[str, ...] = ()  # ids of the videos that are left out because no teacher has aligned them
 
 
-def read_model(path: Path) -> VideoRepresentation:
-    """The model in a file, as far as its meaning needs it; UserError if the file is missing or damaged."""
+def read_model(path: Path, roles: Collection[str] = MEANING) -> VideoRepresentation:
+    """The model in a file, of these roles alone; UserError if the file is missing or damaged."""
     try:
-        return decode(existing(path, "bitstream").read_bytes(), roles=MEANING)
+        return decode(existing(path, "bitstream").read_bytes(), roles=roles)
     except BitstreamError as error:
         raise UserError(f"{path}: {error}") from error
 

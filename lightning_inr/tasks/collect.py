@@ -35,7 +35,7 @@ from lightning_inr.retrieval.gallery import check_same_space, read_model
 from lightning_inr.retrieval.query import open_collection
 from lightning_inr.tasks.evaluate import Wish, measuring_process
 from lightning_inr.tasks.fit import check_same_fit
-from lightning_inr.tasks.fitting import fit_video, load_teacher, prepare
+from lightning_inr.tasks.fitting import Teachers, fit_video, load_teachers, prepare
 from lightning_inr.teachers.clip import Clip
 from lightning_inr.training.loggers import finish
 
@@ -56,15 +56,15 @@ def collect(cfg: DictConfig, folder: Path) -> None:
         cfg.teacher.weights = str(Path(cfg.teacher.weights).resolve())  # for searches begun elsewhere
     check_same_fit(folder, cfg, besides=("teacher.weights",))  # a teacher may move; who it is decides
     shard = take_shard(listing.videos, cfg.shard)
-    teacher = load_teacher(cfg)
-    if teacher is not None:
-        _check_teacher(folder, teacher)
+    teachers = load_teachers(cfg)
+    if teachers.clip is not None:
+        _check_teacher(folder, teachers.clip)
     write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     write_text(folder / "missing.txt", "".join(f"{name}\n" for name in listing.missing))
     print(f"{listing.name}: {len(listing.videos)} videos, {len(listing.missing)} more are missing on disk", flush=True)
     loggers: list[Logger] = [] if cfg.logger is None else [instantiate(cfg.logger, save_dir=str(folder))]
     with measuring_process() as measure, Shared(folder) as shared:
-        worker = Worker(cfg, folder, teacher, measure)
+        worker = Worker(cfg, folder, teachers, measure)
         try:
             failed = worker.collect(listing.videos, shard, shared, loggers)
         finally:
@@ -75,7 +75,7 @@ def collect(cfg: DictConfig, folder: Path) -> None:
     finish(loggers)
     if not records:
         raise UserError(f"collection={folder}: not one of {len(shard)} videos could be fitted; see {folder / FAILED}")
-    if teacher is not None:
+    if teachers.clip is not None:
         open_collection(folder)  # so that the first search finds its index
     print(f"{len(records)} of {len(listing.videos)} videos in {folder}, {len(failed)} failed\n{summary(records)}")
 
@@ -174,9 +174,9 @@ class Worker:
     """One process that fits one video after the other; what takes long to start is started once."""
 
     def __init__(
-        self, cfg: DictConfig, folder: Path, teacher: Clip | None, measure: Callable[[Wish], dict[str, Any]]
+        self, cfg: DictConfig, folder: Path, teachers: Teachers, measure: Callable[[Wish], dict[str, Any]]
     ) -> None:
-        self.cfg, self.folder, self.teacher, self.measure = cfg, folder, teacher, measure
+        self.cfg, self.folder, self.teachers, self.measure = cfg, folder, teachers, measure
         options: Any = OmegaConf.to_container(cfg.dataset, resolve=True)
         self.part = {name: value for name, value in options.items() if name not in NOT_OPTIONS}
 
@@ -220,7 +220,7 @@ class Worker:
         source = open_video(**options).seen_at(self.cfg.stride)
         L.seed_everything(self.cfg.seed, verbose=False)  # for each: its numbers do not hang on those before it
         scratch = self.folder / "records" / video.id
-        fitted = fit_video(prepare(self.cfg, source, scratch, self.teacher), self.cfg, scratch)
+        fitted = fit_video(prepare(self.cfg, source, scratch, self.teachers), self.cfg, scratch)
         path = self.folder / f"{video.id}.linr"
         write_bytes(path, fitted.bitstream)
         dataset = {"_target_": "lightning_inr.data.file.open_video", **options}

@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 from tqdm import tqdm
 
+from lightning_inr.chat.scores import compare_tokens
 from lightning_inr.codec import decode, describe
 from lightning_inr.data.source import VideoSource
 from lightning_inr.data.writer import write_frames
@@ -32,6 +33,7 @@ from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.paths import existing
 from lightning_inr.report.pictures import Compared, draw_comparison
 from lightning_inr.tasks.held_out import measure_held_out
+from lightning_inr.types import VideoShape
 
 SECONDS_OF_TIMING = 3.0
 
@@ -44,7 +46,8 @@ class Wish(NamedTuple):
     device: str
     pictures: str | None = None  # folder for decoded.mp4 and comparison.png
     timed: bool = True  # whether decoding is timed
-    teacher: NDArray[np.float32] | None = None  # (frames, S), what a teacher sees in every frame, held out or not
+    teacher: NDArray[np.float32] | None = None  # (frames, S), what CLIP sees in every frame, held out or not
+    tokens: NDArray[np.float32] | None = None  # (K, d), what a video language model makes of the video
 
 
 def run(cfg: DictConfig) -> None:
@@ -89,7 +92,7 @@ def measure(wish: Wish) -> dict[str, Any]:
         speed["decode_fps"] = frames_per_second(lambda: model.render(range(video.frames)), video.frames)
     whole: VideoSource = instantiate(wish.dataset)
     source = whole.seen_at(video.stride)
-    _check_same_video(wish, source, video)
+    check_same_video(wish.bitstream, source, video)
     watched = Watched(model, source)
     if wish.pictures:
         write_frames(watched, Path(wish.pictures) / "decoded.mp4", video.fps)
@@ -113,6 +116,7 @@ def measure(wish: Wish) -> dict[str, Any]:
         **summarise(watched.quality),
         **between,
         **({} if wish.teacher is None else {"alignment": measure_alignment(model, wish.teacher)}),
+        **measure_tokens(model, wish.tokens),
         "load_seconds": load_seconds,
         **speed,
         "device": _describe(device),
@@ -129,6 +133,15 @@ def measure_alignment(model: VideoRepresentation, teacher: NDArray[np.float32]) 
     assert model.embedding_space is not None
     held_out = {} if seen.all() else {"cos_held_out": float(angles[~seen].mean())}
     return {"teacher": model.embedding_space.teacher, "cos_seen": float(angles[seen].mean()), **held_out}
+
+
+@torch.inference_mode()
+def measure_tokens(model: VideoRepresentation, target: NDArray[np.float32] | None) -> dict[str, Any]:
+    """How near the file's own tokens are to the teacher's (K, d), under "tokens"; nothing where it has none."""
+    if target is None or model.token_space is None:
+        return {}
+    nearness = compare_tokens(model.tokens().cpu(), torch.from_numpy(target))
+    return {"tokens": {"model": model.token_space.model, **nearness._asdict()}}
 
 
 def frames_per_second(play: Callable[[], Iterable[Tensor]], frames: int) -> float:
@@ -159,12 +172,13 @@ class Watched:
             yield frame
 
 
-def _check_same_video(wish: Wish, source: VideoSource, video: Any) -> None:
+def check_same_video(bitstream: str, source: VideoSource, video: VideoShape) -> None:
+    """UserError if `source` cannot be what the file was made from: other frames, another size."""
     has = (source.frames, source.height, source.width)
     wants = (video.frames, video.height, video.width)
     if has != wants:
         raise UserError(
-            f"bitstream={wish.bitstream} holds {wants[0]} frames of {wants[2]}x{wants[1]}, the dataset {has[0]} of "
+            f"bitstream={bitstream} holds {wants[0]} frames of {wants[2]}x{wants[1]}, the dataset {has[0]} of "
             f"{has[2]}x{has[1]}; add dataset.frames={wants[0]} dataset.height={wants[1]} dataset.width={wants[2]}"
         )
 

@@ -15,7 +15,7 @@ from lightning_inr.errors import UserError
 from lightning_inr.paths import write_bytes, write_text
 from lightning_inr.report.pictures import draw_training
 from lightning_inr.tasks.evaluate import Wish, measure_apart
-from lightning_inr.tasks.fitting import fit_video, forget, load_teacher, prepare
+from lightning_inr.tasks.fitting import fit_video, forget, load_teachers, prepare
 from lightning_inr.tasks.record import provenance
 from lightning_inr.training.callbacks import Moment
 from lightning_inr.training.loggers import log_result
@@ -23,7 +23,8 @@ from lightning_inr.training.loggers import log_result
 # Settings that may differ when a fit is gone on with: they do not change what is fitted.
 NOT_THE_FIT = (
     "task", "run_dir", "device", "gpus", "logger", "trainer", "keep_checkpoints", "features", "bar",
-    "callbacks.history", "callbacks.previews", "collection", "shard", "attempts", "retrieval",
+    "callbacks.history", "callbacks.previews", "collection", "shard", "attempts", "retrieval", "answers",
+    "questions", "bitstream", "dtype",
 )  # fmt: skip
 
 
@@ -36,16 +37,19 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     source: VideoSource = instantiate(cfg.dataset)
     source = source.seen_at(cfg.stride)
     L.seed_everything(cfg.seed, verbose=False)
-    teacher = load_teacher(cfg)
+    teachers = load_teachers(cfg)
     loggers: list[Logger] = [] if cfg.logger is None else [instantiate(cfg.logger, save_dir=str(folder))]
-    prepared = prepare(cfg, source, folder, teacher, loggers)
+    prepared = prepare(cfg, source, folder, teachers, loggers)
+    del teachers  # and the memory a large one takes
     write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     fitted = fit_video(prepared, cfg, folder)
     write_bytes(folder / "video.linr", fitted.bitstream)
     _draw_curves(fitted.moments, folder / "training.png")
 
     dataset: Any = OmegaConf.to_container(cfg.dataset, resolve=True)
-    wish = Wish(str(folder / "video.linr"), dataset, cfg.device, str(folder), teacher=fitted.teacher)
+    wish = Wish(
+        str(folder / "video.linr"), dataset, cfg.device, str(folder), teacher=fitted.teacher, tokens=fitted.tokens
+    )
     result = {
         "model": cfg.preset,
         "rank": cfg.get("rank"),
@@ -88,7 +92,10 @@ def table(result: dict[str, Any]) -> str:
         names = {"cos to teacher": "cos_seen", "between frames": "cos_held_out"}
         angles = result["alignment"]
         rows |= {shown: f"{angles[name]:.4f}" for shown, name in names.items() if name in angles}
-    return "\n".join(f"  {name:<14}{value:>24}" for name, value in rows.items())
+    if "tokens" in result:
+        names = {"cos of tokens": "cosine", "the same, centred": "centred_cosine", "relative MSE": "relative_mse"}
+        rows |= {shown: f"{result['tokens'][name]:.4f}" for shown, name in names.items()}
+    return "\n".join(f"  {name:<18}{value:>20}" for name, value in rows.items())
 
 
 def finished_result(folder: Path, cfg: DictConfig) -> dict[str, Any] | None:

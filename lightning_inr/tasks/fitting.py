@@ -11,14 +11,16 @@ from typing import Any, NamedTuple
 import lightning as L
 import numpy as np
 import torch
-from hydra.utils import instantiate
+from hydra.utils import get_class, instantiate
 from lightning.pytorch.loggers import Logger
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
+from lightning_inr.chat.fit import Fitting, fit_file
+from lightning_inr.chat.projector import SharedProjector, check_same_model, load_shared
 from lightning_inr.codec import Codec, Step
-from lightning_inr.data.features import default_cache, teacher_features
+from lightning_inr.data.features import default_cache, teacher_features, video_tokens
 from lightning_inr.data.module import FrameDataModule
 from lightning_inr.data.source import VideoSource
 from lightning_inr.devices import choose_device, fast_bfloat16
@@ -27,13 +29,24 @@ from lightning_inr.metrics import PEAK, mean_squares, psnr
 from lightning_inr.models import build
 from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.models.size import read_count, sized
+from lightning_inr.retrieval.gallery import check_same_space
 from lightning_inr.teachers.clip import Clip
+from lightning_inr.teachers.video_llm import VideoLLM
 from lightning_inr.training.alignment import AlignmentModule
 from lightning_inr.training.callbacks import CHECKPOINT, Budget, History, Moment, all_of, one_of, resume_checkpoint
 from lightning_inr.training.collapse import CollapseGuard
 from lightning_inr.training.fit import FitModule
 from lightning_inr.training.rounding import Rounding
+from lightning_inr.training.token_alignment import TokenAlignmentModule
 from lightning_inr.types import EmbeddingSpace, VideoShape
+
+
+class Teachers(NamedTuple):
+    """Who sees the frames before they are fitted; asked once, and then let go."""
+
+    clip: Clip | None = None
+    video_llm: VideoLLM | None = None
+    projector: SharedProjector | None = None  # through which the latents speak; None: a projector of the file's own
 
 
 class Prepared(NamedTuple):
@@ -43,55 +56,81 @@ class Prepared(NamedTuple):
     module: FitModule
     trainer: L.Trainer
     data: FrameDataModule
-    views: Tensor | None  # (frames, S): what the teacher sees in all frames, the held-out ones too
+    views: Tensor | None  # (frames, S): what CLIP sees in all frames, the held-out ones too
+    tokens: Tensor | None  # (K, d): what a video language model makes of the video
 
 
 class Fitted(NamedTuple):
     """A video as bytes, and how it got there."""
 
     bitstream: bytes
-    teacher: NDArray[np.float32] | None  # (frames, S): what it sees in all frames
+    teacher: NDArray[np.float32] | None  # (frames, S): what CLIP sees in all frames
+    tokens: NDArray[np.float32] | None  # (K, d): what a video language model makes of the video
     moments: Sequence[Moment]
     figures: dict[str, Any]  # named as in result.json
 
 
-def load_teacher(cfg: DictConfig) -> Clip | None:
-    """The teacher of the configuration, if it has one; UserError if nobody would listen to it, or it is missing."""
-    aligned = cfg.module._target_.endswith(AlignmentModule.__name__)
-    if aligned == (cfg.teacher is None):
+def load_teachers(cfg: DictConfig) -> Teachers:
+    """Those of the configuration; UserError if nobody would listen to one, or one that is listened to is missing."""
+    module = get_class(cfg.module._target_)
+    aligned, talks = issubclass(module, AlignmentModule), issubclass(module, TokenAlignmentModule)
+    if (cfg.teacher is not None and not aligned) or (cfg.teacher is None and aligned and not talks):
         remedy = "add teacher=clip" if aligned else "add module=alignment, or leave the teacher out"
         raise UserError(f"module and teacher: one aligns, the other is aligned to; {remedy}")
-    return None if cfg.teacher is None else instantiate(cfg.teacher)
+    if talks == (cfg.video_llm is None):
+        remedy = "add video_llm=llava_onevision" if talks else "add module=token_alignment, or leave the model out"
+        raise UserError(f"module and video_llm: one aligns, the other is aligned to; {remedy}")
+    if cfg.projector is not None and not talks:
+        raise UserError(f"projector={cfg.projector}: no tokens are learned; add module=token_alignment")
+    projector = None if cfg.projector is None else load_shared(cfg.projector)
+    clip: Clip | None = None if cfg.teacher is None else instantiate(cfg.teacher)
+    video_llm: VideoLLM | None = None if cfg.video_llm is None else instantiate(cfg.video_llm)
+    if projector is not None and video_llm is not None:
+        _check_projector(projector, clip, video_llm)
+    return Teachers(clip, video_llm, projector)
 
 
 def prepare(
-    cfg: DictConfig, source: VideoSource, folder: Path, clip: Clip | None = None, loggers: Sequence[Logger] = ()
+    cfg: DictConfig,
+    source: VideoSource,
+    folder: Path,
+    teachers: Teachers = Teachers(),  # noqa: B008  # a tuple, of nothing
+    loggers: Sequence[Logger] = (),
 ) -> Prepared:
     """All that a fit of `source` needs; UserError for every wrong wish, before anything is written."""
     _quiet()
     codec: Codec = instantiate(cfg.codec)
+    clip = teachers.clip
     net = _build(cfg, source.shape._replace(stride=cfg.stride), clip.space if clip else None)
     module: FitModule = instantiate(cfg.module, net=net)
     trainer = _trainer(cfg, folder, choose_device(cfg.device), loggers)
     data = FrameDataModule(source, cfg.stride, **cfg.data)  # last: reading takes longer than refusing a wrong rank
     net.begin_with(data.mean_colour())
-    views = None
+    views, tokens = None, None
+    read = data.frames.frame if cfg.stride == 1 else source.read  # from memory, if it holds all frames
+    cache = Path(cfg.features or default_cache())
     if clip is not None:
-        read = data.frames.frame if cfg.stride == 1 else source.read  # from memory, if it holds all frames
-        views = teacher_features(read, range(source.frames), clip, Path(cfg.features or default_cache()))
+        views = teacher_features(read, range(source.frames), clip, cache)
         data.frames.teacher = views[list(net.video.seen)]
-    return Prepared(codec, module, trainer, data, views)
+    if teachers.video_llm is not None:
+        assert isinstance(module, TokenAlignmentModule)
+        space = teachers.video_llm.space(net.video)
+        tokens = video_tokens(read, teachers.video_llm, space, net.video, cache)
+        module.listen(tokens, space, teachers.projector.network if teachers.projector else None)
+    return Prepared(codec, module, trainer, data, views, tokens)
 
 
 def fit_video(prepared: Prepared, cfg: DictConfig, folder: Path) -> Fitted:
     """Fit, from the checkpoint in `folder` if one is there; one stays there until `forget`."""
-    codec, module, trainer, data, views = prepared
+    codec, module, trainer, data, views, tokens = prepared
     _fit(trainer, module, data, folder)
     net = module.net
     net.absorb(data.in_order())
     unquantised = {"psnr_unquantised": mean_psnr(net, data.frames.source)} if cfg.unquantised else {}
     start = time.perf_counter()
     bitstream = codec.encode(net, learned_steps(trainer))
+    if tokens is not None and net.token_space is not None:  # anew, for latents as the file has them
+        bitstream = fit_file(bitstream, net.token_space, tokens, codec, Fitting(), net.device, cfg.seed)
     figures = {
         **unquantised,
         "fit_seconds": one_of(trainer, Budget).seconds,
@@ -100,12 +139,21 @@ def fit_video(prepared: Prepared, cfg: DictConfig, folder: Path) -> Fitted:
         **{f"estimated_{name}": value for name, value in module.notes.items()},
         "encode_seconds": time.perf_counter() - start,
     }
-    return Fitted(bitstream, None if views is None else views.numpy(), one_of(trainer, History).moments, figures)
+    seen, said = (None if each is None else each.numpy() for each in (views, tokens))
+    return Fitted(bitstream, seen, said, one_of(trainer, History).moments, figures)
 
 
 def forget(folder: Path) -> None:
     """Remove the checkpoint of a fit that is done."""
     _checkpoint(folder).unlink(missing_ok=True)
+
+
+def _check_projector(projector: SharedProjector, clip: Clip | None, video_llm: VideoLLM) -> None:
+    """UserError if a shared projector reads another teacher's space than the fit's, or speaks to another model."""
+    if clip is None:
+        raise UserError(f"projector: it reads latents that {projector.reads.teacher} has aligned; add its teacher=…")
+    check_same_space(clip.space, projector.reads, "the teacher", "the projector")
+    check_same_model(projector.writes, video_llm)
 
 
 def mean_psnr(net: VideoRepresentation, source: VideoSource) -> float:

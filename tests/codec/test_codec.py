@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lightning_inr.codec import Codec, decode, describe
 from lightning_inr.codec.container import MAGIC, VERSION, Container, pack, unpack
 from lightning_inr.errors import BitstreamError
-from lightning_inr.types import VideoShape
+from lightning_inr.types import Showing, TokenSpace, VideoShape
 from tests.conftest import small_model
 
 DATA = Codec(default_bits=6).encode(small_model())
@@ -57,6 +57,11 @@ def test_a_newer_version_is_named() -> None:
         decode(newer)
 
 
+def tokens(**changes: Any) -> list[Any]:
+    """What a header says of the tokens of a video language model."""
+    return list(TokenSpace("tiny", "01", 4, 2, 6, Showing(2, 8, 8, 0.1))._replace(**changes))
+
+
 def hostile_headers() -> dict[str, bytes]:
     """Files with sound checksums whose headers lie."""
     good = header()
@@ -87,6 +92,11 @@ def hostile_headers() -> dict[str, bytes]:
         "a prediction of floats": changed(tensors=[[*entry[:7], "before"] for entry in tensors]),
         "an axis too many": changed(tensors=[[*entry[:5], 7, *entry[6:]] for entry in tensors]),
         "fps that are none": changed(video=video | {"fps": "fast"}),
+        "a projector it has not": changed(token_space=tokens()),
+        "tokens of terabytes": changed(token_space=tokens(tokens=10**12)),
+        "tokens of no width": changed(token_space=tokens(width=0)),
+        "tokens in words": changed(token_space="many"),
+        "more frames shown than there are": changed(token_space=tokens(showing=[99, 8, 8, 0.1])),
         "words for numbers": changed(config=config | {"width": "wide", "stages": 3}),
     }
 

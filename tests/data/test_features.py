@@ -1,15 +1,19 @@
 """A video is shown to a teacher once; what is kept of that is trusted only whole."""
 
 import errno
+from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from lightning_inr.data.features import default_cache, teacher_features
+from lightning_inr.data.features import default_cache, teacher_features, video_tokens
 from lightning_inr.teachers.clip import Clip, load_clip
+from lightning_inr.teachers.video_llm import VideoLLM
+from lightning_inr.types import Showing, TokenSpace, VideoShape
 from tests.conftest import moving_square, write_teacher
 
 
@@ -90,6 +94,66 @@ def test_features_are_worth_more_than_the_cache(clip: Clip, tmp_path: Path, monk
     with pytest.warns(UserWarning, match="not kept for the next fit: cannot write .*: No space left"):
         found, _ = features(moving_square(), clip, tmp_path / "cache")
     assert found.shape == (3, 32)
+
+
+class Sight:
+    """A video language model that only looks; counts how often."""
+
+    def __init__(self, tower: str = "aa", loud: float = 1.0) -> None:
+        self.tower, self.loud, self.looks = tower, loud, 0
+
+    def features(self, frames: Sequence[Tensor], space: TokenSpace) -> Tensor:
+        self.looks += 1
+        return self.loud * torch.stack([frame.float().flatten()[: space.width] / 3 for frame in frames])
+
+
+SPACE = TokenSpace("tiny", "0123", 3, 3, 8, Showing(3, 32, 32, 0.1))
+
+
+def tokens(video: Tensor, sight: Sight, cache: Path, space: TokenSpace = SPACE) -> tuple[Tensor, bool]:
+    """The tokens, and whether the model looked."""
+    looks, shape = sight.looks, VideoShape(len(video), *video.shape[2:], 25.0)
+    found = video_tokens(video.__getitem__, cast(VideoLLM, sight), space, shape, cache)
+    return found, sight.looks > looks
+
+
+def test_a_video_is_looked_at_once_and_kept_in_two_bytes_a_number(tmp_path: Path) -> None:
+    video, sight = torch.randint(256, (5, 3, 8, 8), dtype=torch.uint8), Sight()
+    first, looked = tokens(video, sight, tmp_path)
+    assert looked
+    assert torch.allclose(first, sight.features(video[[0, 2, 4]], SPACE), rtol=1e-3)
+    again, looked = tokens(video, sight, tmp_path)
+    assert not looked
+    assert torch.equal(again, first)
+    (file,) = tmp_path.rglob("*.npy")
+    assert file.stat().st_size == 128 + 2 * 3 * 8
+    file.write_bytes(file.read_bytes()[:-1])
+    again, looked = tokens(video, sight, tmp_path)
+    assert looked
+    assert torch.equal(again, first)
+
+
+def test_another_tower_size_or_video_is_looked_at_anew(tmp_path: Path) -> None:
+    video, sight = torch.randint(256, (5, 3, 8, 8), dtype=torch.uint8), Sight()
+    tokens(video, sight, tmp_path)
+    changed, unshown = video.clone(), video.clone()
+    changed[4] += 1
+    unshown[3] += 1
+    assert tokens(video, Sight("bb"), tmp_path)[1]
+    assert tokens(video, sight, tmp_path, SPACE._replace(showing=Showing(3, 32, 64, 0.1)))[1]
+    assert tokens(changed, sight, tmp_path)[1]
+    assert not tokens(unshown, sight, tmp_path)[1]
+    # Who reads them, and what it is told of their times, changes nothing in them.
+    assert not tokens(video, sight, tmp_path, SPACE._replace(fingerprint="9", showing=Showing(3, 32, 32, 9.0)))[1]
+
+
+def test_tokens_beyond_16_bits_are_whole_and_not_kept(tmp_path: Path) -> None:
+    video, sight = torch.full((3, 3, 8, 8), 255, dtype=torch.uint8), Sight(loud=1e6)
+    for _ in range(2):
+        found, looked = tokens(video, sight, tmp_path)
+        assert looked
+        assert torch.equal(found, torch.full((3, 8), 85e6))
+    assert not list(tmp_path.rglob("*.npy"))
 
 
 def test_the_cache_lies_where_the_user_keeps_caches(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

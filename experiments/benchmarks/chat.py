@@ -1,0 +1,93 @@
+"""The first word of an answer: from a file's latents, beside a prompt of text alone that is as long.
+
+    python experiments/benchmarks/chat.py [frames=2]
+
+LLaVA-OneVision at its published 0.5 B size but for a vocabulary of bytes, with random weights, which change no time. Its
+vision tower lies on the disk and must not be read. Counted from the question on: opening the file, its latents and
+their projection, prompt and first token; neither imports nor the model's load.
+"""
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from statistics import median
+
+import torch
+
+from lightning_inr.chat.projector import read_tokens
+from lightning_inr.codec import Codec
+from lightning_inr.models import build
+from lightning_inr.retrieval.gallery import MEANING, read_model
+from lightning_inr.teachers.small_video_llm import write_small
+from lightning_inr.teachers.video_llm import Message, VideoLLM, load_video_llm
+from lightning_inr.types import VideoShape
+
+QUESTION = "What happens?"
+TURNS = 7
+PUBLISHED = {
+    "text_config": {
+        "hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24, "num_attention_heads": 14,
+        "num_key_value_heads": 2,
+    },
+    "vision_config": {
+        "hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 26, "num_attention_heads": 16,
+        "image_size": 384, "patch_size": 14,
+    },
+}  # fmt: skip
+
+
+def main() -> None:
+    """Print both times, their ratio, and what is in memory."""
+    frames = int(sys.argv[1].removeprefix("frames=")) if len(sys.argv) > 1 else 2
+    with tempfile.TemporaryDirectory() as name:
+        folder, file = write_small(Path(name) / "model", "llava_onevision", PUBLISHED), Path(name) / "video.linr"
+        llm = load_video_llm(str(folder), sees=False, frames=frames, device="cpu")
+        net = build("latent_inr", VideoShape(132, 180, 320, 25.0), latent_dim=512)
+        net.attach(llm.space(net.video))
+        file.write_bytes(Codec().encode(net))
+        asked = llm.prompt([Message("user", QUESTION)], net.token_space)
+        filler = "." * (asked.length - llm.prompt([Message("user", "")], None).length)  # a byte is a token
+        text = llm.prompt([Message("user", filler)], None)
+        assert text.length == asked.length
+
+        def from_latents() -> Iterator[str]:
+            space, tokens = read_tokens(read_model(file, (*MEANING, "projector")), llm)
+            return llm.generate(llm.prompt([Message("user", QUESTION)], space), tokens, most=8)
+
+        ways = {"latents": from_latents, "text": lambda: llm.generate(llm.prompt([Message("user", filler)], None), None, most=8)}
+        seconds = {way: [] for way in ways}
+        for _ in range(TURNS):
+            for way, ask in ways.items():
+                seconds[way].append(first_piece(ask))
+        found = {way: median(each[1:]) for way, each in seconds.items()}
+        print(f"{asked.length} tokens, {len(llm.prompt([Message('user', QUESTION)], None).ids[0])} of them words")
+        print(", ".join(f"{way}: {each:.3f} s" for way, each in found.items()))
+        print(f"ratio {found['latents'] / found['text']:.3f}")
+        print(f"language model {size(llm) / 2**20:.0f} MiB, vision tower {tower(llm) / 2**20:.0f} MiB")
+
+
+def first_piece(ask: Callable[[], Iterator[str]]) -> float:
+    """Seconds until something of the answer is there."""
+    start = time.perf_counter()
+    with closing(ask()) as answer:
+        next(iter(answer), None)
+        return time.perf_counter() - start
+
+
+def size(llm: VideoLLM) -> int:
+    """Bytes of all weights in memory."""
+    return sum(tensor.nbytes for tensor in llm.model.state_dict().values() if not tensor.is_meta)
+
+
+def tower(llm: VideoLLM) -> int:
+    """Bytes of those that only pixels need."""
+    state = llm.model.state_dict().items()
+    return sum(tensor.nbytes for name, tensor in state if "vision" in name or "multi_modal" in name)
+
+
+if __name__ == "__main__":
+    torch.set_grad_enabled(False)
+    main()

@@ -1,0 +1,1 @@
+"""Talking with a video through its latents."""

@@ -1,0 +1,202 @@
+"""From the latents of a video to the tokens of a video language model: linear, and small (Latent-INR, Eq. 7)."""
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from lightning_inr.types import TokenSpace
+
+ROUNDS = 8  # of least squares, in turn for the linear layer and for what tells the tokens apart
+
+
+class Projector(nn.Module, ABC):
+    """Latents (N, D) of the N frames shown -> tokens (K, d), through one linear layer W; batches (B, N, D) too.
+
+    The frames make units, each of which says `slots` tokens. What enters W for a slot is the unit's latents, in a way
+    of its own, plus a shift of its own.
+    """
+
+    def __init__(self, slots: int, entering: int, width: int) -> None:
+        super().__init__()
+        self.shift = nn.Parameter(torch.zeros(slots, entering))
+        self.linear = nn.Linear(entering, width)
+
+    @abstractmethod
+    def slotted(self, latents: Tensor) -> Tensor:
+        """(B, N, D) -> (units, slots, P), what enters W but for the shift."""
+
+    @abstractmethod
+    def gather(self, latents: list[Tensor], tokens: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Videos (N, D) and (K, d) as one batch: (B, N, D) and (B, K, d)."""
+
+    @abstractmethod
+    def _slot_equations(self, latents: Tensor, gram: Tensor) -> tuple[Tensor, Tensor]:
+        """Of the least squares for what makes a slot's input, given gram = W^T W: (q, q) and (q, P)."""
+
+    @abstractmethod
+    def _pulled(self, latents: Tensor, back: Tensor) -> Tensor:
+        """Their right side (q,), from `back` (units, P), the slot's tokens times W."""
+
+    @property
+    @abstractmethod
+    def _ways(self) -> Tensor | None:
+        """(slots, q): in what way each slot takes the latents; None where that is not learned."""
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """(N, D) -> (K, d), or (B, N, D) -> (B, K, d)."""
+        batch = latents if latents.ndim == 3 else latents[None]
+        tokens = self.linear(self.slotted(batch) + self.shift)
+        return tokens.reshape(*latents.shape[:-2], -1, tokens.shape[-1])
+
+    @torch.no_grad()
+    def begin(self, latents: Tensor, tokens: Tensor, ridge: float = 1e-4) -> None:
+        """Start near the best map from `latents` (N, D) or (B, N, D) to `tokens`, by alternating least squares.
+
+        `ridge` is the weight of W's own size, as a share of the mean variance of what enters it.
+        """
+        batch = (latents if latents.ndim == 3 else latents[None]).double()
+        target = tokens.reshape(-1, len(self.shift), tokens.shape[-1])
+        self._tell_apart(batch)
+        for turn in range(ROUNDS):
+            if turn:
+                self._solve_slots(batch, target, ridge)
+            self._solve_linear(batch, target, ridge)
+
+    def _tell_apart(self, latents: Tensor) -> None:
+        """Slots that were all alike would stay so: a shift of random direction, as long as latents are."""
+        nn.init.normal_(self.shift, std=float(latents.square().mean().sqrt()))
+
+    def _solve_linear(self, latents: Tensor, target: Tensor, ridge: float) -> None:
+        entering = self.slotted(latents.to(self.shift.dtype)) + self.shift
+        middle, goal = entering.mean((0, 1)).double(), target.mean((0, 1)).double()
+        square = middle.new_zeros(len(middle), len(middle))
+        right = middle.new_zeros(len(middle), len(goal))
+        for slot in range(target.shape[1]):  # all of them at once may not fit in memory twice
+            centred = entering[:, slot] - middle
+            square += centred.T @ centred
+            right += centred.T @ (target[:, slot] - goal)
+        weight = torch.linalg.solve(_damped(square, ridge), right).T
+        self.linear.weight.copy_(weight)
+        self.linear.bias.copy_(goal - weight @ middle)
+
+    def _solve_slots(self, latents: Tensor, target: Tensor, ridge: float) -> None:
+        """Each slot's shift and way, near those it has, for the W there is."""
+        weight, bias = self.linear.weight.double(), self.linear.bias.double()
+        gram, units = weight.T @ weight, len(target)
+        ways, shift = self._ways, self.shift
+        square, known = units * gram, shift.detach()
+        if ways is not None:
+            own, cross = self._slot_equations(latents, gram)
+            square = torch.cat([torch.cat([own, cross], 1), torch.cat([cross.T, square], 1)])
+            known = torch.cat([ways, shift], 1)
+        right = known.new_zeros(known.shape, dtype=torch.float64)
+        for slot in range(target.shape[1]):
+            back = (target[:, slot].double() - bias) @ weight
+            pulled = [] if ways is None else [self._pulled(latents, back)]
+            right[slot] = torch.cat([*pulled, back.sum(0)])
+        before = known.double()
+        change = torch.linalg.solve(_damped(square, ridge), (right - before @ square).T).T
+        solved = before + change
+        if ways is not None:
+            ways.copy_(solved[:, : ways.shape[1]])
+        shift.copy_(solved[:, -shift.shape[1] :])
+
+
+class FixedTokens(Projector):
+    """K tokens of the whole clip: M Z W, M (K, N) learned, the identity where N = K (Latent-INR for Video-LLaMA)."""
+
+    def __init__(self, latent_dim: int, frames: int, tokens: int, width: int) -> None:
+        super().__init__(tokens, latent_dim, width)
+        self.mixture = None if frames == tokens else nn.Parameter(torch.full((tokens, frames), 1 / frames))
+
+    def slotted(self, latents: Tensor) -> Tensor:
+        """(B, N, D) -> (B, K, D)."""
+        return latents if self.mixture is None else self.mixture @ latents
+
+    def gather(self, latents: list[Tensor], tokens: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Videos side by side: all have as many frames shown."""
+        return torch.stack(latents), torch.stack(tokens)
+
+    def _tell_apart(self, latents: Tensor) -> None:
+        super()._tell_apart(latents)
+        if self.mixture is not None:
+            nn.init.normal_(self.mixture, std=self.mixture.shape[1] ** -0.5)
+
+    @property
+    def _ways(self) -> Tensor | None:
+        return self.mixture
+
+    def _slot_equations(self, latents: Tensor, gram: Tensor) -> tuple[Tensor, Tensor]:
+        cross = latents @ gram
+        return (cross @ latents.mT).sum(0), cross.sum(0)
+
+    def _pulled(self, latents: Tensor, back: Tensor) -> Tensor:
+        return torch.einsum("bnp,bp->n", latents, back)
+
+
+class FrameTokens(Projector):
+    """m tokens of each group of frames: token[t, i] = W (z_t * g_i + s_i), z_t the group's latents end to end.
+
+    Factorised: a map of each slot's own would be m times as large. It serves videos of any number of groups.
+    """
+
+    def __init__(self, latent_dim: int, frames: int, tokens: int, width: int) -> None:
+        super().__init__(tokens, latent_dim * frames, width)
+        self.gate = nn.Parameter(torch.ones(tokens, latent_dim * frames))
+
+    def slotted(self, latents: Tensor) -> Tensor:
+        """(B, N, D) -> (groups of all B, m, P)."""
+        return self._units(latents)[:, None] * self.gate
+
+    def gather(self, latents: list[Tensor], tokens: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Videos one after the other, as if they were one: their lengths may differ."""
+        return torch.cat(latents)[None], torch.cat(tokens)[None]
+
+    def _tell_apart(self, latents: Tensor) -> None:
+        super()._tell_apart(latents)
+        nn.init.normal_(self.gate, mean=1.0, std=0.5)
+
+    @property
+    def _ways(self) -> Tensor:
+        return self.gate
+
+    def _slot_equations(self, latents: Tensor, gram: Tensor) -> tuple[Tensor, Tensor]:
+        units = self._units(latents)
+        return gram * (units.T @ units), units.sum(0)[:, None] * gram
+
+    def _pulled(self, latents: Tensor, back: Tensor) -> Tensor:
+        return (self._units(latents) * back).sum(0)
+
+    def _units(self, latents: Tensor) -> Tensor:
+        return latents.reshape(-1, self.gate.shape[1])
+
+
+class Layout(NamedTuple):
+    """All of a token space that the shape of a projector hangs on; videos of one layout can share a projector."""
+
+    whole: bool  # tokens of the whole clip, and not of groups of its frames
+    frames: int  # in a group, or in the clip
+    tokens: int  # of a group, or of the clip
+    width: int
+
+
+def layout(space: TokenSpace) -> Layout:
+    """The layout of a space; ValueError if its groups are not equal."""
+    groups = space.groups or 1
+    if space.tokens % groups or space.showing.frames % groups:
+        raise ValueError(f"{space.tokens} tokens of {space.showing.frames} frames in {groups} groups")
+    return Layout(not space.groups, space.showing.frames // groups, space.tokens // groups, space.width)
+
+
+def projector_for(latent_dim: int, space: TokenSpace) -> Projector:
+    """The untrained map from latents of `latent_dim` numbers to the tokens of `space`."""
+    whole, *sizes = layout(space)
+    return FixedTokens(latent_dim, *sizes) if whole else FrameTokens(latent_dim, *sizes)
+
+
+def _damped(square: Tensor, ridge: float) -> Tensor:
+    """Normal equations with `ridge` times their mean diagonal added to it."""
+    diagonal = square.diagonal()
+    return square + torch.eye(len(square), dtype=square.dtype, device=square.device) * (ridge * diagonal.mean() + 1e-12)

@@ -1,0 +1,124 @@
+"""Ask every file of a collection, and write the answers to a JSONL that a second run goes on with."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from tqdm import tqdm
+
+from lightning_inr.chat.session import Session, check_question
+from lightning_inr.data.questions import Question
+from lightning_inr.errors import UserError
+from lightning_inr.paths import write_text
+from lightning_inr.retrieval.collection import Record, read_manifest
+from lightning_inr.tasks.talking import find_listener, sampling
+
+CAPTION = "Describe the video."
+
+
+def answer_collection(cfg: DictConfig) -> None:
+    """Ask `question` of every file, or each of `questions` of its own; files that cannot talk are named, left out."""
+    folder, out = Path(cfg.collection), Path(cfg.out).expanduser()
+    records = {record.id: record for record in read_manifest(folder)}
+    asked = wanted(cfg, records)
+    listener = find_listener(cfg, [folder / record.path for record in records.values()], sees=False)
+    settings = {
+        "model": listener.llm.name,
+        "fingerprint": listener.llm.fingerprint,
+        "projector": cfg.projector,
+        "most": cfg.most,
+        "temperature": cfg.temperature,
+    }
+    check_same_settings(out, settings)
+    done = read_done(out, asked)
+    waiting = {name: [each for each in questions if (name, each.text) not in done] for name, questions in asked.items()}
+    write_text(_settings_of(out), json.dumps(settings, indent=2) + "\n")
+    torch.manual_seed(cfg.seed)
+    left_out = []
+    with out.open("ab") as file:
+        for name, questions in tqdm(waiting.items(), "ask", unit="video", disable=None):
+            if not questions:
+                continue
+            try:
+                speaker = listener.hear(folder / records[name].path)
+            except UserError as error:
+                tqdm.write(f"left out: {name}: {error}")
+                left_out.append(name)
+                continue
+            ask_each(Session(listener.llm, speaker.space, speaker.tokens, cfg.most, **sampling(cfg)), questions, file)
+    print(f"{len(asked) - len(left_out)} of {len(asked)} videos have answered in {out}")
+
+
+def wanted(cfg: DictConfig, records: Mapping[str, Record]) -> dict[str, list[Question]]:
+    """id -> what is asked about that video, in the order of the records."""
+    if cfg.questions is None:
+        text = CAPTION if cfg.question is None else str(cfg.question)
+        check_question(text)
+        return {name: [Question(name, text)] for name in records}
+    if cfg.question is not None:
+        raise UserError("question and questions: give one of them")
+    asked: dict[str, list[Question]] = {name: [] for name in records}
+    strangers = []
+    for question in instantiate(cfg.questions):
+        if question.video in asked:
+            asked[question.video].append(question)
+        else:
+            strangers.append(question.video)
+    found = {name: questions for name, questions in asked.items() if questions}
+    if not found:
+        raise UserError(f"questions: none is about a video of collection={cfg.collection}, but about {strangers[0]} …")
+    if strangers:
+        print(f"{len(strangers)} questions are about videos that are not there, as {strangers[0]}")
+    return found
+
+
+def ask_each(session: Session, questions: Sequence[Question], file: IO[bytes]) -> None:
+    """Each without the others in its history; a line once its answer is whole."""
+    for question in questions:
+        session.forget()
+        row = {"id": question.video, "question": question.text, "answer": "".join(session.ask(question.text)).strip()}
+        row |= {} if question.answer is None else {"truth": question.answer}
+        row |= {} if question.kind is None else {"kind": question.kind}
+        file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+        file.flush()
+
+
+def check_same_settings(out: Path, settings: Mapping[str, Any]) -> None:
+    """UserError if `out` was begun with others."""
+    kept = _settings_of(out)
+    if not out.exists():
+        return
+    try:
+        before = json.loads(kept.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"out={out} is there, and not {kept.name} beside it; choose another out") from error
+    for name, value in settings.items():
+        if before.get(name) != value:
+            raise UserError(f"out={out}: {name} is {before.get(name)} there, {value} now; choose another out")
+
+
+def read_done(out: Path, asked: Mapping[str, Sequence[Question]]) -> set[tuple[str, str]]:
+    """(id, question) of the whole lines there; a last line that is not whole is cut off."""
+    if not out.exists():
+        return set()
+    text = out.read_bytes()
+    whole = text.rfind(b"\n") + 1
+    try:
+        rows = [json.loads(line) for line in text[:whole].splitlines()]
+        done = {(row["id"], row["question"]) for row in rows}
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"out={out} holds no answers of task=chat; choose another out") from error
+    others = done - {(each.video, each.text) for questions in asked.values() for each in questions}
+    if others:
+        raise UserError(f"out={out} holds answers to other questions, as {min(others)[1]!r}; choose another out")
+    os.truncate(out, whole)
+    return done
+
+
+def _settings_of(out: Path) -> Path:
+    return out.with_suffix(".settings.json")

@@ -1,0 +1,89 @@
+"""What a file says to a video language model, and which model that is: what `chat` and `answers` have in common."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from torch import Tensor
+
+from lightning_inr.chat.projector import SharedProjector, load_shared, read_tokens
+from lightning_inr.errors import UserError
+from lightning_inr.models.base import VideoRepresentation
+from lightning_inr.retrieval.gallery import MEANING, read_model
+from lightning_inr.teachers.video_llm import VideoLLM, load_video_llm
+from lightning_inr.types import TokenSpace, VideoShape
+
+TALKING = (*MEANING, "projector")  # the roles that tokens are made of: no pixel can be painted from them
+UNTRAINED = "random weights: this tests plumbing, not understanding"
+
+
+class Speaker(NamedTuple):
+    """A file that talks."""
+
+    path: Path
+    video: VideoShape
+    space: TokenSpace
+    tokens: Tensor  # (K, d)
+
+    @property
+    def shown(self) -> list[int]:
+        """The numbers of the frames that its tokens stand for."""
+        return self.video.spread(self.space.showing.frames)
+
+
+class Listener(NamedTuple):
+    """A video language model, and through which projector it is spoken to; None: each file's own."""
+
+    llm: VideoLLM
+    shared: SharedProjector | None
+
+    def hear(self, path: Path) -> Speaker:
+        """What the file says; UserError, naming it, if it is damaged, or not aligned to this model."""
+        return self.hear_model(path, read_model(path, TALKING))
+
+    def hear_model(self, path: Path, model: VideoRepresentation) -> Speaker:
+        """The same of a model that was read from the file."""
+        try:
+            space, tokens = read_tokens(model, self.llm, self.shared)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
+        return Speaker(path, model.video, space, tokens)
+
+
+def find_listener(cfg: DictConfig, paths: Sequence[Path], sees: bool) -> Listener:
+    """The `video_llm` of the command line, or else the one that the projector, or the first of these files, names."""
+    shared = None if cfg.projector is None else load_shared(cfg.projector)
+    if cfg.video_llm is not None:
+        return Listener(instantiate(cfg.video_llm, sees=sees), shared)
+    space = shared.writes if shared else _first_space(paths)
+    # One plain value is taken, and not what the file would have us call.
+    return Listener(load_video_llm(space.model, sees=sees, dtype=cfg.dtype, device=cfg.device), shared)
+
+
+def _first_space(paths: Sequence[Path]) -> TokenSpace:
+    for path in paths:
+        try:
+            space = read_model(path, TALKING).token_space
+        except UserError:
+            if len(paths) == 1:
+                raise
+            continue  # named when its turn comes
+        if space is not None:
+            return space
+    whose = paths[0] if len(paths) == 1 else f"none of the files in {paths[0].parent}"
+    raise UserError(f"{whose}: no projector to a video language model; add one with task=align video_llm=…")
+
+
+def check_answering(cfg: DictConfig) -> None:
+    """UserError for a wrong `most` or `temperature`."""
+    if not isinstance(cfg.most, int) or cfg.most < 1:
+        raise UserError(f"most={cfg.most}: choose a whole number of tokens from 1")
+    if not isinstance(cfg.temperature, int | float) or not 0 <= cfg.temperature <= 100:
+        raise UserError(f"temperature={cfg.temperature}: choose a number from 0, which is greedy, to 100")
+
+
+def sampling(cfg: DictConfig) -> dict[str, Any]:
+    """What `VideoLLM.generate` takes for this `temperature`."""
+    return {"do_sample": True, "temperature": float(cfg.temperature)} if cfg.temperature > 0 else {}

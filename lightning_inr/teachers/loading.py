@@ -1,0 +1,108 @@
+"""How a model of transformers gets from the disk or the hub to a device: whole, frozen, and running no programs."""
+
+import importlib.util
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers.utils import logging as transformers_logging
+
+from lightning_inr.devices import choose_device
+from lightning_inr.errors import UserError
+
+MOST_NUMBERS_A_BYTE = 2  # at 4 bits each
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+def placing(dtype: str, device: str, device_map: str | None, bits: int | None) -> dict[str, Any]:
+    """What `from_pretrained` is told of where and how exactly the weights lie, and `device` where it is not."""
+    if dtype not in DTYPES:
+        raise UserError(f"video_llm.dtype={dtype}: choose {', '.join(DTYPES)}")
+    if bits not in (None, 4, 8):
+        raise UserError(f"video_llm.bits={bits}: choose 4, 8 or null")
+    if bits and importlib.util.find_spec("bitsandbytes") is None:
+        raise UserError(f"video_llm.bits={bits}: needs bitsandbytes; pip install bitsandbytes accelerate, or set null")
+    if (bits or device_map) and importlib.util.find_spec("accelerate") is None:
+        raise UserError(f"video_llm.device_map={device_map}: needs accelerate; pip install accelerate, or set null")
+    chosen = choose_device(device)
+    if not (bits or device_map):
+        return {"dtype": dtype, "device": chosen}
+    placed: dict[str, Any] = {"dtype": dtype, "device_map": device_map or {"": chosen}}
+    if bits:
+        shrunk = {"load_in_4bit": bits == 4, "load_in_8bit": bits == 8}
+        placed["quantization_config"] = transformers.BitsAndBytesConfig(**shrunk)
+    return placed
+
+
+def load_whole(
+    option: str, model: str, head: Any, config: Any, weights: Mapping[str, Path], placed: Mapping[str, Any]
+) -> Any:
+    """The class `head` with all its weights, frozen; UserError where `config` asks for others than are there.
+
+    `weights` is what `find_weights` says, `placed` what `placing` does, `option` what the user named `model` by.
+    Raises whatever transformers does where they are damaged.
+    """
+    _check_size(option, model, head, config, weights)
+    device, how = placed.get("device"), {key: value for key, value in placed.items() if key != "device"}
+    loaded, info = head.from_pretrained(
+        model, config=config, use_safetensors=True, trust_remote_code=False, output_loading_info=True, **how
+    )
+    lacking = sorted(info["missing_keys"]) + sorted(map(str, info.get("mismatched_keys", ())))
+    if lacking:
+        raise UserError(f"{option}={model}: the weights lack {lacking[0]}; {remedy(model)}")
+    loaded = loaded.eval().requires_grad_(False)
+    return loaded if device is None else loaded.to(device)
+
+
+def remedy(model: str) -> str:
+    """What to do where `model` is not there."""
+    return f"get it with `hf download {model}`, or name a folder that holds one"
+
+
+def reason(error: Exception) -> str:
+    """The first line of what a reader says, or which kind of failure it was."""
+    return str(error).strip().partition("\n")[0][:200] or type(error).__name__
+
+
+def greedy(model: Any) -> Any:
+    """How the model wishes to generate, without chance; what a caller adds wins."""
+    wishes = deepcopy(model.generation_config)
+    wishes.do_sample, wishes.num_beams = False, 1
+    wishes.temperature = wishes.top_p = wishes.top_k = None
+    if wishes.pad_token_id is None:
+        ends = wishes.eos_token_id
+        wishes.pad_token_id = ends[0] if isinstance(ends, list) else ends
+    return wishes
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without transformers' log and progress bars: what a vision tower left on the disk is missed on purpose."""
+    before, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity(transformers_logging.CRITICAL)
+    transformers_logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        transformers_logging.set_verbosity(before)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
+def _check_size(option: str, model: str, head: Any, config: Any, weights: Mapping[str, Path]) -> None:
+    """UserError for a config that asks for more memory than its weights fill."""
+    with torch.device("meta"):  # takes no memory
+        numbers = sum(parameter.numel() for parameter in head(config).parameters())
+    there = sum(file.stat().st_size for file in set(weights.values()))
+    if numbers > MOST_NUMBERS_A_BYTE * there:
+        raise UserError(
+            f"{option}={model}: its config describes {numbers} numbers, but the weights beside it are missing "
+            f"or cut ({there} bytes); {remedy(model)}"
+        )

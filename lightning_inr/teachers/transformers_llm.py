@@ -1,0 +1,319 @@
+"""The video language models of transformers behind one interface; latents enter where what the tower sees would."""
+
+import inspect
+import warnings
+from collections.abc import Generator, Mapping, Sequence
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import transformers
+from torch import Tensor
+from torch.nn.functional import interpolate
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.video_utils import VideoMetadata
+
+from lightning_inr.errors import UserError
+from lightning_inr.teachers.checkpoint import SAMPLE, digest, find_weights, fingerprint
+from lightning_inr.teachers.loading import greedy, load_whole, placing, quiet, reason, remedy
+from lightning_inr.teachers.streaming import stream
+from lightning_inr.teachers.video_llm import Message, Prompt, sampled
+from lightning_inr.types import Showing, TokenSpace, VideoShape
+
+VIDEO_SHARE = 0.75  # of what a model reads at once; the rest is for the conversation
+
+
+class Family(NamedTuple):
+    """What sets the models of one architecture apart."""
+
+    head: str  # its class in transformers
+    tower: tuple[str, ...]  # the parts that only pixels need
+    any_size: bool = False  # whether frames keep their aspect, as a grid of patches; their prompts tell the times
+    newline: bool = False  # whether a constant token ends the video
+    spatial: bool = False  # whether tokens are placed in space and time rather than in a row
+
+
+FAMILIES = {
+    "llava_onevision": Family(
+        "LlavaOnevisionForConditionalGeneration", ("vision_tower", "multi_modal_projector"), newline=True
+    ),
+    "video_llama_3": Family("VideoLlama3ForConditionalGeneration", ("vision_model", "projector"), any_size=True),
+    "qwen2_5_vl": Family("Qwen2_5_VLForConditionalGeneration", ("visual",), any_size=True, spatial=True),
+    "llava_next_video": Family(
+        "LlavaNextVideoForConditionalGeneration", ("vision_tower", "vision_resampler", "multi_modal_projector")
+    ),
+    "video_llava": Family(
+        "VideoLlavaForConditionalGeneration", ("video_tower", "image_tower", "multi_modal_projector")
+    ),
+}  # by the config's model_type
+
+
+class TransformersLLM:
+    """A `VideoLLM` of one of FAMILIES."""
+
+    def __init__(
+        self, model: Any, processor: Any, name: str, fingerprint: str, sees: bool, frames: int, side: int
+    ) -> None:
+        self.model, self.processor, self.tokenizer = model, processor, processor.tokenizer
+        self.name, self.fingerprint, self.sees, self.frames, self.side = name, fingerprint, sees, frames, side
+        self.family = FAMILIES[model.config.model_type]
+        self.device = model.get_input_embeddings().weight.device
+
+    @property
+    def context(self) -> int:
+        """How many tokens the language model reads, the answer's among them."""
+        return self.model.config.get_text_config().max_position_embeddings
+
+    @property
+    def untrained(self) -> bool:
+        """Whether its folder says that nobody has trained it, as `write_small` does."""
+        return bool(getattr(self.model.config, "untrained", False))
+
+    @cached_property
+    def tower(self) -> str:
+        """Fingerprint of all that makes tokens of frames: the tower's weights and precision, and the preparation."""
+        self._check_sight()
+        told = {
+            "tower": self.model.config.vision_config.to_dict(),
+            "preparation": self.processor.video_processor.to_dict(),
+            "precision": str(self.model.dtype),
+            "transformers": transformers.__version__,
+        }
+        parts = [getattr(self.model.base_model, part, None) for part in self.family.tower]
+        named = (each for part in parts if part is not None for each in part.state_dict().items())
+        return digest(told, ((name, tensor.flatten()[:: 1 + tensor.numel() // SAMPLE].cpu()) for name, tensor in named))
+
+    def space(self, video: VideoShape) -> TokenSpace:
+        """What the model would make of `video`; warns where it cannot read as many frames as asked for."""
+        wanted = min(self.frames, video.frames)
+        height, width = self._size(video)
+        most = self._most_frames(height, width)
+        if wanted > most:
+            warnings.warn(f"{self.name} reads at most {most} frames of this size, not {wanted}", stacklevel=2)
+        step = self._frames_a_group
+        frames = max(step, min(wanted, most) // step * step)
+        seconds = (video.frames - 1) / (frames - 1) / video.fps if min(frames, video.frames) > 1 else 1 / video.fps
+        showing = Showing(frames, height, width, seconds)
+        width = self.model.config.get_text_config().hidden_size
+        return TokenSpace(self.name, self.fingerprint, self._count(showing), frames // step, width, showing)
+
+    def features(self, frames: Sequence[Tensor], space: TokenSpace) -> Tensor:
+        """The shown frames (3, H, W) uint8 -> the tokens (K, d) float32 on the CPU that the vision tower makes."""
+        self._check_sight()
+        with torch.no_grad():
+            found = self.model.base_model.get_video_features(**self._pixels(frames, space.showing), return_dict=True)
+        held = found.pooler_output  # of one video, in a list or not, by frames or not
+        tokens = torch.cat([part.flatten(0, -2) for part in (held if isinstance(held, list | tuple) else [held])])
+        tokens = tokens[:-1] if self.family.newline else tokens
+        if tokens.shape != (space.tokens, space.width):
+            raise UserError(
+                f"video_llm.model={self.name}: its processor and its config disagree on the size of a frame: "
+                f"{len(tokens)} tokens, not {space.tokens}; get the whole folder again"
+            )
+        return tokens.float().cpu()
+
+    def _check_sight(self) -> None:
+        if not self.sees:
+            raise UserError(f"video_llm.sees=false: {self.name} has no vision tower here; set video_llm.sees=true")
+
+    def prompt(self, messages: Sequence[Message], space: TokenSpace | None) -> Prompt:
+        """The conversation up to where the model answers; UserError for a text with the mark of a video in it."""
+        marks = self.processor.video_token, self.processor.image_token
+        for message in messages:
+            for mark in marks:
+                if mark in message.text:
+                    raise UserError(f"question={message.text!r}: {mark} means a picture to the model; leave it out")
+        text = self.processor.apply_chat_template(self._conversation(messages, space), add_generation_prompt=True)
+        if space is not None:
+            if text.count(marks[0]) != 1:
+                raise UserError(
+                    f"video_llm.model={self.name}: its chat template has no place for a video; choose another"
+                )
+            text = text.replace(marks[0], self._placeholders(space.showing))
+        start = self.tokenizer.bos_token
+        ids = self.tokenizer(
+            text, return_tensors="pt", add_special_tokens=start is None or not text.startswith(start)
+        ).input_ids
+        if space is None or not self.family.spatial:
+            return Prompt(ids, space.tokens if space else 0)
+        places = {
+            "video_grid_thw": self._grid(space.showing),
+            "second_per_grid_ts": torch.tensor([space.showing.seconds * self._frames_a_group]),
+        }
+        return Prompt(ids, space.tokens, places)
+
+    def logits(self, prompt: Prompt, tokens: Tensor | None, answer: Tensor) -> Tensor:
+        """(A, V) float32, of the ids `answer` (A,) as they follow the prompt; differentiable in `tokens`."""
+        ids = torch.cat([prompt.ids, answer[None].cpu()], dim=1)
+        inputs = self._inputs(prompt, tokens, ids)
+        hidden = self.model.base_model(**inputs, use_cache=False)[0]
+        before = hidden[0, prompt.length - 1 : prompt.length - 1 + len(answer)]
+        return self.model.lm_head(before).float()
+
+    def answer(self, prompt: Prompt, tokens: Tensor | None, most: int = 128) -> Tensor:
+        """The likeliest ids (A,) on the CPU, at most `most`."""
+        found = self._generate(prompt, tokens, most)
+        return found[0, prompt.length :].cpu()
+
+    def generate(
+        self, prompt: Prompt, tokens: Tensor | None, most: int = 128, **sampling: Any
+    ) -> Generator[str, None, None]:
+        """The answer piece by piece; closing the iterator stops the search."""
+        return stream(partial(self._generate, prompt, tokens, most, **sampling), self.tokenizer)
+
+    def read(self, ids: Tensor) -> str:
+        """Ids as text, without those that only steer."""
+        return self.tokenizer.decode(ids, skip_special_tokens=True)
+
+    def _generate(self, prompt: Prompt, tokens: Tensor | None, most: int, **options: Any) -> Tensor:
+        inputs = self._inputs(prompt, tokens, prompt.ids)
+        return self.model.generate(**inputs, max_new_tokens=most, **options)
+
+    def _inputs(self, prompt: Prompt, tokens: Tensor | None, ids: Tensor) -> dict[str, Any]:
+        """What `forward` and `generate` take; made anew for each call, as transformers writes into it."""
+        if (0 if tokens is None else len(tokens)) != prompt.tokens:
+            raise ValueError(f"{prompt.tokens} tokens of a video belong into this prompt")
+        inputs: dict[str, Any] = {
+            "input_ids": ids.to(self.device),
+            "attention_mask": torch.ones_like(ids).to(self.device),
+        }
+        if tokens is None:
+            return inputs
+        inputs |= {key: value.to(self.device) for key, value in prompt.grids.items()}
+        if self.family.spatial:
+            inputs["mm_token_type_ids"] = 2 * (inputs["input_ids"] == self.model.config.video_token_id).int()
+        video = tokens.to(self.device, self.model.dtype)
+        if self.family.newline:
+            video = torch.cat([video, self.model.base_model.image_newline[None].to(video)])
+        held: Any = [video] if self.family.any_size else video[None]
+        return inputs | {"mm_encoder_outputs": {"video": BaseModelOutputWithPooling(pooler_output=held)}}
+
+    def _conversation(self, messages: Sequence[Message], space: TokenSpace | None) -> list[dict[str, Any]]:
+        """As chat templates take it, the video before the first text of the user, and when its frames are."""
+        turns: list[dict[str, Any]] = [
+            {"role": message.role, "content": [{"type": "text", "text": message.text}]} for message in messages
+        ]
+        if space is not None:
+            first = next(turn for turn in turns if turn["role"] == "user")["content"]
+            if not self.family.any_size and getattr(self.model.config, "told_times", True):
+                first[0]["text"] = f"{sampled(space.showing)} {first[0]['text']}"
+            first.insert(0, {"type": "video"})
+        return turns
+
+    def _pixels(self, frames: Sequence[Tensor], showing: Showing) -> dict[str, Tensor]:
+        """What the vision tower is given of the shown frames."""
+        shown, how = torch.stack([frame.cpu() for frame in frames]), {}
+        if self.family.any_size:  # left alone, the processor would choose a size of its own
+            shown = interpolate(shown, (showing.height, showing.width), mode="bicubic", antialias=True)
+            how = {"do_resize": False}
+        seen = self.processor.video_processor([shown], do_sample_frames=False, return_tensors="pt", **how)
+        known = ("pixel_values_videos", "video_grid_thw", "video_merge_sizes")
+        given = {key: seen[key].to(self.device) for key in known if key in seen}
+        return given | {"pixel_values_videos": given["pixel_values_videos"].to(self.model.dtype)}
+
+    @property
+    def _frames_a_group(self) -> int:
+        return getattr(self.processor.video_processor, "temporal_patch_size", 1)
+
+    def _size(self, video: VideoShape) -> tuple[int, int]:
+        """Height and width of a frame as it is shown."""
+        if not self.family.any_size:
+            side = self.model.config.vision_config.image_size
+            return side, side
+        patch = self.processor.video_processor.patch_size * self.processor.video_processor.merge_size
+        scale = self.side / (video.height * video.width) ** 0.5 / patch
+        return max(1, round(video.height * scale)) * patch, max(1, round(video.width * scale)) * patch
+
+    def _most_frames(self, height: int, width: int) -> int:
+        step = self._frames_a_group
+        room = VIDEO_SHARE * self.context
+        return max(1, int(room / self._count(Showing(step, height, width, 1.0)))) * step
+
+    def _count(self, showing: Showing) -> int:
+        return self._placeholders(showing).count(self.processor.video_token) - self.family.newline
+
+    def _grid(self, showing: Showing) -> Tensor:
+        """(1, 3): steps of time, rows and columns of patches."""
+        patch = self.processor.video_processor.patch_size
+        return torch.tensor([[showing.frames // self._frames_a_group, showing.height // patch, showing.width // patch]])
+
+    def _placeholders(self, showing: Showing) -> str:
+        """What the processor writes in place of a video of that showing; it looks at shapes and times alone."""
+        shape = (showing.frames, 3, showing.height, showing.width)
+        times = VideoMetadata(showing.frames, 1 / showing.seconds, frames_indices=list(range(showing.frames)))
+        shown: dict[str, Any] = {
+            "pixel_values_videos": [torch.zeros(1).expand(shape)],  # takes no memory
+            "video_metadata": [times],
+        }
+        if self.family.any_size:
+            grid, merge = self._grid(showing), self.processor.video_processor.merge_size
+            shown["video_grid_thw"], shown["video_merge_sizes"] = grid, torch.tensor([merge])
+            shown["video_compression_mask"] = torch.ones(int(grid.prod()) // merge**2, dtype=torch.bool)
+        return self.processor.replace_video_token(shown, 0)
+
+
+def load_transformers_llm(
+    model: str, sees: bool, frames: int, side: int, dtype: str, device: str, device_map: str | None, bits: int | None
+) -> TransformersLLM:
+    """See `load_video_llm`."""
+    if frames < 1:
+        raise UserError(f"video_llm.frames={frames}: show at least 1")
+    if side < 1:
+        raise UserError(f"video_llm.side={side}: choose at least 1 pixel")
+    placed = placing(dtype, device, device_map, bits)
+    with quiet():
+        try:
+            return _load(str(Path(model).expanduser()), sees, frames, side, placed)
+        except UserError:
+            raise
+        except Exception as error:  # transformers meets a damaged or foreign folder with whatever its readers raise
+            raise UserError(f"video_llm.model={model}: {reason(error)}; {remedy(model)}") from error
+
+
+def _load(model: str, sees: bool, frames: int, side: int, placed: Mapping[str, Any]) -> TransformersLLM:
+    """Raises whatever transformers does."""
+    config = transformers.AutoConfig.from_pretrained(model, trust_remote_code=False)
+    if config.model_type not in FAMILIES:
+        raise UserError(
+            f"video_llm.model={model}: {config.model_type} is no video language model known here; "
+            f"choose one of {', '.join(FAMILIES)}"
+        )
+    weights = find_weights(model)
+    loaded = load_whole("video_llm.model", model, _head(FAMILIES[config.model_type], sees), config, weights, placed)
+    loaded.generation_config = greedy(loaded)
+    processor = transformers.AutoProcessor.from_pretrained(model, trust_remote_code=False)
+    _settle(model, processor)
+    mark = fingerprint(config.to_dict(), weights)
+    return TransformersLLM(loaded, processor, model, mark, sees, frames, side)
+
+
+def _head(family: Family, sees: bool) -> Any:
+    """The class to load; without sight it forgets its tower while that is still empty, so that no weight is read."""
+    head: Any = getattr(transformers, family.head, None)
+    takes = head is not None and "mm_encoder_outputs" in inspect.signature(head.forward).parameters
+    if not takes or not hasattr(transformers.ProcessorMixin, "replace_video_token"):
+        raise UserError(
+            f"transformers {transformers.__version__} cannot take the tokens of a video; install transformers>=5.18"
+        )
+    if sees:
+        return head
+
+    class Blind(head):
+        def __init__(self, config: Any, *args: Any, **options: Any) -> None:
+            super().__init__(config, *args, **options)
+            for part in family.tower:
+                delattr(self.model, part)
+
+    Blind.__name__, Blind.__module__ = head.__name__, head.__module__  # by both, transformers knows how to name weights
+    return Blind
+
+
+def _settle(model: str, processor: Any) -> None:
+    """A processor whose prompts do not depend on pixels; UserError for one that cannot be talked to."""
+    if not getattr(processor, "chat_template", None):
+        raise UserError(f"video_llm.model={model}: no chat template there; add chat_template.jinja, or choose another")
+    if hasattr(processor.video_processor, "use_token_compression"):
+        processor.video_processor.use_token_compression = False
+    if hasattr(processor.video_processor, "cap_pixels_per_frame"):
+        processor.video_processor.cap_pixels_per_frame = False

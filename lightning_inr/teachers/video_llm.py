@@ -1,0 +1,122 @@
+"""What a video language model is to the rest of the house, and how one is loaded: a reader of tokens and, if it sees,
+a teacher that makes them."""
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from torch import Tensor
+
+from lightning_inr.errors import UserError
+from lightning_inr.types import Showing, TokenSpace, VideoShape
+
+
+class Message(NamedTuple):
+    """One turn of a conversation; the video stands before the text of the first turn of the user."""
+
+    role: str  # user or assistant
+    text: str
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A conversation as a model reads it, with room for the tokens of a video; made without a pixel."""
+
+    ids: Tensor  # (1, L), the room included
+    tokens: int = 0  # of the video, that differ from video to video
+    grids: Mapping[str, Any] = field(default_factory=dict)  # what else places the tokens in space and time
+
+    @property
+    def length(self) -> int:
+        """How many tokens the model reads before it answers, those of the video among them."""
+        return self.ids.shape[1]
+
+
+class VideoLLM(Protocol):
+    """A language model that reads a video as tokens among the words."""
+
+    @property
+    def name(self) -> str:
+        """For people: a hub id or a folder."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Of what reads the tokens, in hexadecimal: the same in any precision, with and without the vision tower."""
+
+    @property
+    def sees(self) -> bool:
+        """Whether the vision tower is there: without it nothing but `features` is missing."""
+
+    @property
+    def tower(self) -> str:
+        """Of all that makes tokens of frames, in hexadecimal: the key of what is kept of them; UserError without it."""
+
+    @property
+    def context(self) -> int | None:
+        """How many tokens it can read, its own answer among them; None if it does not say."""
+
+    @property
+    def untrained(self) -> bool:
+        """Whether its weights are random, as those of `write_small`: it tests plumbing, and understands nothing."""
+
+    def space(self, video: VideoShape) -> TokenSpace:
+        """What it would make of `video`: how it is shown, and how many tokens of which width that gives."""
+
+    def features(self, frames: Sequence[Tensor], space: TokenSpace) -> Tensor:
+        """The shown frames, (3, H, W) uint8 of one size -> tokens (K, d) float32 on the CPU, without a gradient.
+
+        UserError without the vision tower.
+        """
+
+    def prompt(self, messages: Sequence[Message], space: TokenSpace | None) -> Prompt:
+        """The conversation up to where the model answers, about a video of that `space`; None: text alone."""
+
+    def logits(self, prompt: Prompt, tokens: Tensor | None, answer: Tensor) -> Tensor:
+        """How likely each next token was, (A, V), had it answered the ids `answer` (A,); differentiable in `tokens`."""
+
+    def answer(self, prompt: Prompt, tokens: Tensor | None, most: int = 128) -> Tensor:
+        """The likeliest answer, token by token: at most `most` ids (A,), on the CPU, the one that ends it included."""
+
+    def generate(
+        self, prompt: Prompt, tokens: Tensor | None, most: int = 128, **sampling: Any
+    ) -> Generator[str, None, None]:
+        """The answer piece by piece as it is found; closing the iterator ends the search.
+
+        `sampling` is what `GenerationMixin.generate` of transformers takes, such as do_sample=True, temperature=0.7.
+        """
+
+    def read(self, ids: Tensor) -> str:
+        """Ids as text; those that only steer the model are left out."""
+
+
+def sampled(showing: Showing) -> str:
+    """The sentence that says how many frames there are, and when."""
+    seconds = ", ".join(str(round(frame * showing.seconds, 1)) for frame in range(showing.frames))
+    return f"The video contains {showing.frames} frames sampled at {seconds} seconds."
+
+
+def load_video_llm(
+    model: str,
+    sees: bool = True,
+    frames: int = 8,
+    side: int = 112,
+    dtype: str = "auto",
+    device: str = "auto",
+    device_map: str | None = None,
+    bits: int | None = None,
+) -> VideoLLM:
+    """A video language model of transformers by hub id or folder, shown at most `frames` frames of a video.
+
+    `side`: frames have about side² pixels where the model takes any size. `sees=False` leaves the vision tower on the
+    disk. `dtype` is auto (as saved), float32, bfloat16 or float16; `bits` 4 or 8 shrinks the weights by bitsandbytes;
+    `device_map` spreads them by accelerate. UserError, naming how to get it, if any of it is not there: a model never
+    starts from random weights, and no program that comes with it is run.
+    """
+    if model.endswith((".pth", ".safetensors")):  # a file's token space may name one
+        raise UserError(
+            f"video_llm.model={model}: a checkpoint of Video-LLaMA; add video_llm=video_llama "
+            f"video_llm.weights={model}, and video_llm.llama=… if it is not the usual one"
+        )
+    from lightning_inr.teachers.transformers_llm import load_transformers_llm  # takes seconds
+
+    return load_transformers_llm(model, sees, frames, side, dtype, device, device_map, bits)

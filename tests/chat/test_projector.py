@@ -1,0 +1,147 @@
+"""What files say: through their own projector or a shared one, and what is said where they cannot."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from lightning_inr.chat.projector import KIND, SharedProjector, load_shared, read_tokens, save_shared
+from lightning_inr.codec import Codec, decode
+from lightning_inr.errors import UserError
+from lightning_inr.models.base import VideoRepresentation
+from lightning_inr.nn.projector import projector_for
+from lightning_inr.teachers.video_llm import VideoLLM
+from lightning_inr.types import EmbeddingSpace, Showing, TokenSpace, VideoShape
+from tests.conftest import small_model
+
+READS = EmbeddingSpace("clip", "4567", 12)
+WRITES = TokenSpace("tiny", "0123", 6, 3, 10, Showing(3, 32, 32, 0.1))
+
+
+def llm(fingerprint: str = "0123", frames: int = 3, height: int = 32) -> VideoLLM:
+    """A model that would be shown so much of any video."""
+    shown = WRITES._replace(tokens=2 * frames, groups=frames, showing=Showing(frames, height, 32, 0.1))
+    return cast(VideoLLM, SimpleNamespace(name="tiny", fingerprint=fingerprint, space=lambda video: shown))
+
+
+def aligned(reads: EmbeddingSpace | None = READS, writes: TokenSpace | None = WRITES) -> VideoRepresentation:
+    """A file, decoded, with an aligned `semantic` and a projector."""
+    net = small_model(video=VideoShape(5, 22, 30, 25.0))
+    if reads is not None:
+        net.align(reads)
+    if writes is not None:
+        net.attach(writes)
+    return decode(Codec(default_bits=16).encode(net))
+
+
+def shared() -> SharedProjector:
+    network = projector_for(READS.width, WRITES)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.normal_()
+    return SharedProjector(network, READS, WRITES)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    save_shared(shared(), tmp_path / "shared.safetensors")
+    return tmp_path / "shared.safetensors"
+
+
+def test_a_file_speaks_for_itself() -> None:
+    net = aligned()
+    space, tokens = read_tokens(net, llm())
+    assert space == WRITES
+    assert torch.equal(tokens, net.tokens())
+    assert read_tokens(net, llm(frames=2))[0].showing.frames == 3  # as the file says
+
+
+def test_a_shared_projector_is_kept_in_two_bytes_a_number(path: Path) -> None:
+    first, found = shared(), load_shared(path)
+    save_shared(first, path)
+    found = load_shared(path)
+    assert (found.reads, found.writes) == (READS, WRITES)
+    latents = torch.nn.functional.normalize(torch.randn(3, 12), dim=1)
+    assert torch.allclose(found.network(latents), first.network(latents), atol=0.01)
+    numbers = sum(parameter.numel() for parameter in first.network.parameters())
+    assert path.stat().st_size < 2 * numbers + 1000
+
+
+def test_a_shared_one_reads_directions_of_any_aligned_file_at_any_length() -> None:
+    one, net = shared(), aligned(writes=None)
+    space, tokens = read_tokens(net, llm(), one)
+    seen = torch.nn.functional.normalize(net.semantic(torch.tensor([0.0, 2.0, 4.0])), dim=1)
+    assert torch.allclose(tokens, one.network(seen), atol=1e-5)
+    space, tokens = read_tokens(net, llm(frames=5), one)
+    assert (space.showing.frames, tokens.shape) == (5, (10, 10))
+
+
+@pytest.mark.parametrize(
+    ("net", "listener", "through", "said"),
+    [
+        ((READS, None), llm(), False, "aligned to no video language model; add projector=FILE"),
+        ((READS, WRITES), llm("9999"), False, r"speaks to tiny \(0123\), and video_llm is tiny \(9999\)"),
+        ((READS, None), llm("9999"), True, r"projector: it speaks to tiny \(0123\)"),
+        ((None, None), llm(), True, r"aligned to clip \(4567\), and the file is aligned to no teacher"),
+        ((READS._replace(fingerprint="89"), None), llm(), True, r"the file is aligned to clip \(89\)"),
+        ((READS, None), llm(height=64), True, "learned from showings of 3 frames of 32x32.* makes one of .* 32x64"),
+    ],
+)
+def test_who_does_not_understand_is_told_why(net: Any, listener: VideoLLM, through: bool, said: str) -> None:
+    with pytest.raises(UserError, match=said) as error:
+        read_tokens(aligned(*net), listener, shared() if through else None)
+    assert "\n" not in str(error.value)
+
+
+def tell(path: Path, **changed: Any) -> None:
+    """Write the same tensors with another description."""
+    told = {"kind": KIND, "reads": json.dumps(READS), "writes": json.dumps(WRITES)}
+    save_file(load_file(path), path, {**told, **changed})
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"kind": "another"},
+        {"reads": "no JSON"},
+        {"reads": json.dumps(READS[:2])},
+        {"reads": json.dumps(READS._replace(width=2**40))},
+        {"reads": json.dumps(READS._replace(width=-1))},
+        {"reads": json.dumps(READS._replace(teacher=None))},
+        {"writes": json.dumps(WRITES._replace(tokens=10**30))},
+        {"writes": json.dumps(WRITES._replace(tokens=2**62))},
+        {"writes": json.dumps(WRITES._replace(groups=-1))},
+        {"writes": json.dumps(WRITES._replace(groups="3"))},
+        {"writes": json.dumps(WRITES._replace(showing=3))},  # type: ignore[arg-type]
+        {"writes": "[" * 10**5},
+    ],
+)
+def test_a_foreign_description_is_one_line(path: Path, damage: dict[str, str]) -> None:
+    tell(path, **damage)
+    with pytest.raises(UserError, match="damaged, or no projector") as error:
+        load_shared(path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "noise", "nan", "folder", "missing"])
+def test_a_damaged_file_is_one_line(path: Path, damage: str) -> None:
+    whole = path.read_bytes()
+    if damage == "nan":
+        tensors = load_file(path)
+        tensors["shift"][0, 0] = torch.nan
+        save_file(tensors, path)
+        tell(path)
+    elif damage in ("folder", "missing"):
+        path.unlink()
+        if damage == "folder":
+            path.mkdir()
+    else:
+        path.write_bytes({"cut": whole[:-1], "empty": b"", "noise": b"\xff" * 500}[damage])
+    said = "no such file" if damage == "missing" else "damaged, or no projector"
+    with pytest.raises(UserError, match=f"^projector={path}: {said}") as error:
+        load_shared(path)
+    assert "\n" not in str(error.value)

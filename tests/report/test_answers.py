@@ -1,0 +1,37 @@
+"""Answers as a table, on a board."""
+
+import math
+from typing import Any
+
+import torch
+
+from lightning_inr.report.answers import Row, Sample, answers_table
+from lightning_inr.report.board import log_answers
+
+ROWS = [
+    Row("true frames", 2, 0.0, 100.0, 100.0, 1.0, 1.0, 0.0, {"all": 50.0, "colour": 100.0}),
+    Row("most common answer", 2, accuracy={"all": 25.0}),
+]
+
+
+def test_the_table_has_a_column_a_kind_and_a_dash_for_what_is_not_known() -> None:
+    head, true, lucky = answers_table(ROWS).splitlines()
+    assert head.split()[-4:] == ["all", "%", "colour", "%"]
+    assert true.split()[-2:] == ["50.0", "100.0"]
+    assert lucky.split()[-2:] == ["25.0", "-"]
+
+
+def test_a_board_gets_numbers_and_samples() -> None:
+    sent: dict[str, Any] = {}
+
+    class Board:
+        def log(self, values: dict[str, Any]) -> None:
+            sent.update(values)
+
+    frames = [torch.zeros(3, 8, 8, dtype=torch.uint8)] * 2
+    log_answers(Board(), ROWS, [Sample("a", "What?", frames, {"true frames": "red", "truth": "Red"})])
+    assert sent["answers/true frames/top-1 %"] == 100.0
+    assert sent["answers/most common answer/accuracy %"] == 25.0
+    assert not any(isinstance(value, float) and math.isnan(value) for value in sent.values())
+    assert sent["samples"].columns == ["video", "frames", "question", "true frames", "truth"]
+    assert sent["samples"].data[0][2:] == ["What?", "red", "Red"]

@@ -1,0 +1,38 @@
+"""A small video language model, and files that talk to it."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from lightning_inr.models.base import VideoRepresentation
+from lightning_inr.teachers.small_video_llm import write_small
+from lightning_inr.teachers.video_llm import VideoLLM, load_video_llm
+from lightning_inr.types import VideoShape
+from tests.conftest import small_model
+
+
+@pytest.fixture(scope="session")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small untrained video language model."""
+    return write_small(tmp_path_factory.mktemp("video_llm") / "tiny")
+
+
+@pytest.fixture
+def llm(written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> VideoLLM:
+    """The same, in the folder where `cli` runs, and loaded."""
+    shutil.copytree(written, tmp_path / "tiny")
+    monkeypatch.chdir(tmp_path)
+    return load_video_llm("tiny", frames=3)
+
+
+def talking_model(llm: VideoLLM, video: VideoShape | None = None) -> VideoRepresentation:
+    """A small model with a projector that says something."""
+    net = small_model(video=video)
+    net.attach(llm.space(net.video))
+    assert net.projector is not None
+    with torch.no_grad():
+        for parameter in net.projector.parameters():
+            parameter.copy_(torch.randn_like(parameter))
+    return net

@@ -1,0 +1,100 @@
+"""Latents that exist learn to speak: one file's in the file, a collection's through one projector."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lightning_inr.chat.projector import load_shared, read_tokens
+from lightning_inr.codec import Codec, decode, describe
+from lightning_inr.codec.container import unpack
+from lightning_inr.retrieval.gallery import read_model
+from lightning_inr.tasks.talking import TALKING
+from lightning_inr.teachers.video_llm import VideoLLM
+from lightning_inr.types import VideoShape
+from tests.conftest import Outcome, small_model
+
+Cli = Callable[..., Outcome]
+TINY = ["video_llm=tiny", "video_llm.model=tiny", "video_llm.frames=3", "features=features"]
+FILE = ["task=align", "bitstream=video.linr", "dataset=file", "dataset.path=images", "out=talking.linr", *TINY]
+SHARE = ["task=align", "out=shared.safetensors", "held_out=0.5", "align.steps=20", *TINY]
+
+
+@pytest.fixture
+def file(images: Path, llm: VideoLLM) -> Path:
+    """A file for the six images, coded as no codec of the task's would."""
+    path = images.parent / "video.linr"
+    path.write_bytes(Codec(bits={"latents": 9, "hyper": 5}).encode(small_model(video=VideoShape(6, 48, 64, 25.0))))
+    return path
+
+
+def figures(outcome: Outcome) -> dict[str, Any]:
+    assert outcome.code == 0, outcome.err
+    found: dict[str, Any] = json.loads(outcome.out)
+    return found
+
+
+def test_a_file_gains_a_projector_and_keeps_all_else(cli: Cli, file: Path, llm: VideoLLM) -> None:
+    silent = file.read_bytes()
+    found = figures(cli(*FILE, "align.steps=30"))
+    talking = Path("talking.linr").read_bytes()
+    assert (found["bytes_before"], found["bytes"]) == (len(silent), len(talking))
+    assert found["cosine"] > 0.9
+    assert found["relative_mse"] < 0.5
+    before, after = unpack(silent).sections, unpack(talking).sections
+    assert after.pop("projector")
+    assert after == before
+    assert describe(talking)["roles"]["projector"]["bytes"] > len(talking) - len(silent) - 500  # the header's part
+    model = decode(talking)
+    assert model.token_space == llm.space(model.video)
+    alone = read_model(Path("talking.linr"), TALKING)  # no pixel could be painted from these roles
+    assert np.allclose(read_tokens(alone, llm)[1], read_tokens(model, llm)[1], atol=1e-5)
+
+    again = cli(*FILE, "bitstream=talking.linr", "align.steps=0", "out=again.linr")  # replaces the one it has
+    assert figures(again)["cosine"] > 0.9
+    assert len(unpack(Path("again.linr").read_bytes()).header["tensors"]) == len(unpack(talking).header["tensors"])
+
+
+def test_a_collection_shares_a_projector_and_is_tested_on_the_unseen(cli: Cli, collection: Path, llm: VideoLLM) -> None:
+    found = figures(cli(*SHARE, "collection=collection"))
+    assert (found["videos"], found["held_out"]["videos"]) == (2, 2)
+    assert found["relative_mse"] < 0.5 * found["floor"]["relative_mse"]
+    assert found["bytes"] == Path("shared.safetensors").stat().st_size
+    shared = load_shared("shared.safetensors")
+    model = read_model(collection / "video0.linr", TALKING)
+    assert shared.reads == model.embedding_space
+    assert read_tokens(model, llm, shared)[1].shape == (shared.writes.tokens, shared.writes.width)
+
+
+def test_a_teachers_own_view_stands_in_for_latents(cli: Cli, collection: Path, llm: VideoLLM) -> None:
+    options = ["dataset=shapes", "dataset.listing.root=shapes", "dataset.listing.videos=4"]
+    found = figures(cli(*SHARE, *options, "teacher=shapes", "teacher.weights=clip"))
+    assert (found["videos"], found["held_out"]["videos"]) == (2, 2)
+    model = read_model(collection / "video0.linr", TALKING)
+    assert read_tokens(model, llm, load_shared("shared.safetensors"))[1].isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ([], "nothing to learn from"),
+        (["bitstream=video.linr", "collection=collection"], "give one of"),
+        (["bitstream=video.linr", "video_llm=none"], "video_llm: nobody to speak to"),
+        (["bitstream=video.linr", "projector=shared.safetensors"], "projector=shared.safetensors: task=align makes"),
+        (["bitstream=nothing.linr"], "bitstream=nothing.linr: no such file"),
+        (["bitstream=video.linr", "dataset=file", "dataset.path=images", "dataset.frames=5"], "holds 6 frames"),
+        (["bitstream=video.linr", "align.steps=-1"], "align.steps=-1"),
+        (["bitstream=noise.linr"], "not a .linr file"),
+        (["collection=nowhere"], "collection=nowhere"),
+        (["collection=images", "held_out=1"], "held_out=1"),
+        (["collection=images", "held_out=half"], "held_out=half"),
+    ],
+)
+def test_a_wrong_wish_is_answered_in_one_line(cli: Cli, file: Path, options: list[str], said: str) -> None:
+    Path("noise.linr").write_bytes(b"noise")
+    tiny = [] if "video_llm=none" in options else TINY
+    assert said in cli("task=align", "out=out.linr", *tiny, *options).error
+    assert not Path("out.linr").exists()

@@ -1,0 +1,131 @@
+"""What latents are worth in answers, beside the true frames and the floors."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from lightning_inr.chat.scores import Nearness
+from lightning_inr.codec import Codec
+from lightning_inr.data.questions import Question
+from lightning_inr.models.base import VideoRepresentation
+from lightning_inr.tasks.answers import Answer, Exchange, scrambled, summarise
+from lightning_inr.teachers.video_llm import VideoLLM
+from lightning_inr.types import VideoShape
+from tests.conftest import Outcome, moving_square, small_model, write_images
+from tests.tasks.conftest import talking_model
+
+Cli = Callable[..., Outcome]
+SOURCE = ["dataset=file", "dataset.path=images"]
+MEASURE = ["task=answers", "run_dir=out", "answers.most=4", "answers.ask=[What happens?]"]
+SHAPE = VideoShape(6, 48, 64, 25.0)
+
+
+def exact_model(llm: VideoLLM) -> VideoRepresentation:
+    """A model whose tokens are those that `llm` makes of the moving square, but for rounding."""
+    net = small_model(video=SHAPE)
+    space = llm.space(SHAPE)
+    net.attach(space)
+    assert net.projector is not None
+    video = moving_square()
+    target = llm.features([video[number] for number in SHAPE.spread(space.showing.frames)], space)
+    with torch.no_grad():
+        for parameter in net.projector.parameters():
+            parameter.zero_()
+        net.projector.linear.bias.copy_(target.mean(0))
+    return net
+
+
+def by_method(path: str = "out/result.json") -> dict[str, dict[str, Any]]:
+    return {row["method"]: row for row in json.loads(Path(path).read_text())["answers"]}
+
+
+def test_a_file_is_measured_beside_its_source(cli: Cli, llm: VideoLLM) -> None:
+    write_images(Path("images"), moving_square())
+    Path("video.linr").write_bytes(Codec(default_bits=32).encode(exact_model(llm)))
+    Path("q.jsonl").write_text('{"id": "images", "question": "What?", "answer": "a square", "kind": "what"}\n')
+    asked = ["questions=file", "questions.path=q.jsonl"]
+    outcome = cli(*MEASURE, *SOURCE, "bitstream=video.linr", *asked)
+    assert outcome.code == 0, outcome.err
+    rows = by_method()
+    true, ours, mean = (rows[name] for name in ("true frames", "our latents", "mean token"))
+    assert (true["kl"], true["top1"], true["exact"], true["relative_mse"]) == (0.0, 100.0, 100.0, 0.0)
+    # This file says the mean token everywhere, so the model cannot tell the two apart.
+    assert ours["relative_mse"] == pytest.approx(1.0, abs=0.01)
+    assert ours["kl"] == pytest.approx(mean["kl"], abs=0.05)
+    assert rows["random latents"]["kl"] == pytest.approx(mean["kl"], abs=0.05)
+    assert rows["most common answer"]["accuracy"] == {"all": 100.0, "what": 100.0}
+    assert rows["most common answer"]["kl"] is None
+    assert "another video's latents" not in rows
+    assert "left out, there is one file" in outcome.out
+    assert "this tests plumbing, not understanding" in outcome.out
+    (line,) = map(json.loads, Path("out/answers.jsonl").read_text().splitlines())
+    assert (line["id"], line["truth"], set(line["answers"])) == (
+        "images",
+        "a square",
+        set(rows) - {"most common answer"},
+    )
+    assert Image.open("out/answers.png").width > 400
+
+
+def test_a_collection_has_another_videos_latents_too(cli: Cli, collection: Path, llm: VideoLLM) -> None:
+    shape = VideoShape(6, 64, 64, 25.0)
+    manifest = json.loads((collection / "records" / "video0.json").read_text())
+    shape = shape._replace(height=manifest["height"], width=manifest["width"], fps=manifest["fps"])
+    for number in (0, 2):  # video1 stays as it is: mute
+        torch.manual_seed(number)
+        (collection / f"video{number}.linr").write_bytes(Codec().encode(talking_model(llm, shape)))
+    outcome = cli(*MEASURE, "collection=collection", "answers.videos=3")
+    assert outcome.code == 0, outcome.err
+    rows = by_method()
+    assert "left out: video1" in outcome.out
+    assert {row["questions"] for row in rows.values()} == {2}
+    assert rows["another video's latents"]["kl"] != rows["our latents"]["kl"]
+    assert len(Path("out/answers.jsonl").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["bitstream=a.linr", "collection=b"], "give one of them"),
+        (["bitstream=none.linr"], "no such file"),
+        (["bitstream=video.linr", "answers.most=0"], "answers.most=0"),
+        (["bitstream=video.linr", "answers.ask=[]"], "answers.ask: it is empty"),
+        (["bitstream=video.linr", "dataset.frames=3"], "holds 6 frames"),
+        (["bitstream=video.linr", "questions=file", "questions.path=q.jsonl"], "none is about images"),
+    ],
+)
+def test_a_wrong_wish_is_answered_in_one_line(cli: Cli, llm: VideoLLM, options: list[str], said: str) -> None:
+    write_images(Path("images"), moving_square())
+    Path("video.linr").write_bytes(Codec().encode(talking_model(llm, SHAPE)))
+    Path("q.jsonl").write_text('{"id": "another", "question": "What?"}\n')
+    assert said in cli(*MEASURE, *SOURCE, *options).error
+
+
+def test_means_leave_out_what_is_not_known_and_accuracy_is_by_kind() -> None:
+    questions = [Question("a", "?", "red", "colour"), Question("a", "?", "two", "count"), Question("a", "?")]
+    texts = ["Red.", "three", "who knows"]
+    kls = [0.5, math.nan, 1.5]
+    exchanges = [
+        Exchange(question, [Answer("our latents", text, kl, 1.0, text == "Red.")])
+        for question, text, kl in zip(questions, texts, kls, strict=True)
+    ]
+    ours, lucky = summarise(exchanges, {"our latents": [Nearness(0.5, 0.25, 1.0), Nearness(1.0, 0.75, 0.0)]})
+    assert (ours.kl, ours.top1, ours.exact) == pytest.approx((1.0, 100.0, 100 / 3))
+    assert (ours.cosine, ours.centred_cosine, ours.relative_mse) == (0.75, 0.5, 0.5)
+    assert ours.accuracy == {"all": 50.0, "colour": 100.0, "count": 0.0}
+    assert lucky.accuracy["all"] == 100.0
+
+
+def test_scrambled_latents_keep_their_mean_and_spread() -> None:
+    net = small_model(video=VideoShape(400, 22, 30, 25.0))
+    before = net.state_dict()["latents"].clone()
+    after = scrambled(net).state_dict()["latents"]
+    assert not torch.allclose(before, after)
+    assert torch.allclose(before.mean(0), after.mean(0), atol=4 * float(before.std()) / 20)
+    assert torch.allclose(before.std(0), after.std(0), rtol=0.3)

@@ -1,0 +1,148 @@
+"""Asking a file: streamed, in a conversation, over a collection; and what is said to a wrong wish."""
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lightning_inr.codec import Codec
+from lightning_inr.models.base import VideoRepresentation
+from lightning_inr.teachers import transformers_llm
+from lightning_inr.teachers.small_video_llm import write_small
+from lightning_inr.teachers.video_llm import VideoLLM
+from tests.conftest import Outcome, small_model
+from tests.tasks.conftest import talking_model
+
+Cli = Callable[..., Outcome]
+CHAT = ["task=chat", "bitstream=video.linr", "most=4"]
+COLLECTION = ["task=chat", "collection=collection", "most=4"]
+
+
+@pytest.fixture
+def talking(llm: VideoLLM, tmp_path: Path) -> Path:
+    """A file that talks to it."""
+    path = tmp_path / "video.linr"
+    path.write_bytes(Codec().encode(talking_model(llm)))
+    return path
+
+
+def type_in(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+
+
+def test_a_question_is_answered_from_latents_alone(
+    cli: Cli, talking: Path, llm: VideoLLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    towers: list[bool] = []
+    load = transformers_llm.load_transformers_llm
+
+    def watched(model: str, sees: bool, *rest: Any) -> Any:
+        towers.append(sees)
+        return load(model, sees, *rest)
+
+    def painted(*_: Any) -> Iterator[Any]:
+        raise AssertionError("a frame was painted")
+
+    monkeypatch.setattr(transformers_llm, "load_transformers_llm", watched)
+    monkeypatch.setattr(VideoRepresentation, "render", painted)
+    outcome = cli(*CHAT, "question=What happens?")
+    assert outcome.code == 0, outcome.err
+    said, marked, answer = outcome.out.split("\n", 2)
+    assert said == "video.linr: 3 of 5 frames, at 0.00, 0.08, 0.16 s, shown to tiny as 12 tokens; no pixel decoded"
+    assert marked.startswith("random weights")
+    assert answer.strip()
+    assert towers == [False]
+
+
+def test_a_conversation_goes_on_until_its_input_ends(cli: Cli, talking: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    type_in(monkeypatch, "What happens?\n\nforget\nAnd then?\n")
+    outcome = cli(*CHAT)
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.count("> ") == 5
+    type_in(monkeypatch, "exit\nWhat happens?\n")
+    assert cli(*CHAT).out.count("> ") == 1
+
+
+def test_ctrl_c_in_an_answer_returns_to_the_prompt(cli: Cli, talking: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def generate(self: Any, prompt: Any, *_: Any, **__: Any) -> Iterator[str]:
+        asked.append(prompt.length)
+        yield "so "
+        if len(asked) == 1:
+            raise KeyboardInterrupt
+        yield "far"
+
+    monkeypatch.setattr(transformers_llm.TransformersLLM, "generate", generate)
+    type_in(monkeypatch, "one\ntwo\n")
+    outcome = cli(*CHAT)
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.endswith("> so \n> so far\n> \n")
+    assert asked[1] > asked[0]  # the second prompt holds the first answer
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ([*CHAT, "question= "], "question: it is empty"),
+        (["task=chat"], "give one of bitstream=video.linr and collection=FOLDER"),
+        ([*CHAT, "most=0"], "most=0"),
+        ([*CHAT, "temperature=-1"], "temperature=-1"),
+        (["task=chat", "bitstream=none.linr"], "bitstream=none.linr: no such file"),
+        (["task=chat", "bitstream=mute.linr"], "mute.linr: no projector"),
+        ([*CHAT, "projector=mute.linr"], "projector=mute.linr"),
+    ],
+)
+def test_a_wrong_wish_is_answered_in_one_line(cli: Cli, talking: Path, options: list[str], said: str) -> None:
+    Path("mute.linr").write_bytes(Codec().encode(small_model()))
+    assert said in cli(*options).error
+
+
+def test_a_file_for_another_model_is_refused(cli: Cli, talking: Path) -> None:
+    write_small("other", seed=1)
+    outcome = cli(*CHAT, "question=What?", "video_llm=tiny", "video_llm.model=other")
+    assert "speaks to tiny" in outcome.error
+
+
+@pytest.fixture
+def talkers(collection: Path, llm: VideoLLM) -> Path:
+    """A collection: one file is mute, the others talk."""
+    for number in (0, 2, 3):
+        (collection / f"video{number}.linr").write_bytes(Codec().encode(talking_model(llm)))
+    return collection
+
+
+def rows(path: str = "answers.jsonl") -> list[dict[str, Any]]:
+    return [json.loads(line) for line in Path(path).read_text().splitlines()]
+
+
+def test_a_collection_is_captioned_and_gone_on_with(cli: Cli, talkers: Path) -> None:
+    outcome = cli(*COLLECTION)
+    assert outcome.code == 0, outcome.err
+    assert "left out: video1" in outcome.out + outcome.err
+    assert "3 of 4 videos" in outcome.out
+    whole = Path("answers.jsonl").read_bytes()
+    assert [row["id"] for row in rows()] == ["video0", "video2", "video3"]
+    assert all(row["question"] == "Describe the video." for row in rows())
+    Path("answers.jsonl").write_bytes(whole[: whole.rstrip().rfind(b"\n") + 9])  # killed in the middle of a line
+    assert cli(*COLLECTION).code == 0
+    assert Path("answers.jsonl").read_bytes() == whole
+    assert "most is 4 there, 5 now" in cli(*COLLECTION, "most=5").error
+    assert "answers to other questions" in cli(*COLLECTION, "question=Why?").error
+
+
+def test_questions_of_a_file_are_answered_with_their_truth(cli: Cli, talkers: Path) -> None:
+    Path("q.jsonl").write_text(
+        '{"id": "video2", "question": "What colour?", "answer": "red", "kind": "colour"}\n'
+        '{"id": "video2", "question": "How many?"}\n'
+        '{"id": "nowhere", "question": "How many?"}\n'
+    )
+    outcome = cli(*COLLECTION, "questions=file", "questions.path=q.jsonl", "out=deep/a.jsonl")
+    assert outcome.code == 0, outcome.err
+    first, second = rows("deep/a.jsonl")
+    assert (first["id"], first["truth"], first["kind"]) == ("video2", "red", "colour")
+    assert "truth" not in second
+    assert "1 questions are about videos that are not there" in outcome.out
