@@ -35,6 +35,7 @@ from lightning_inr.report.board import log_answers
 from lightning_inr.retrieval.collection import open_original, read_manifest
 from lightning_inr.retrieval.gallery import read_model
 from lightning_inr.tasks import fit
+from lightning_inr.tasks.collect import collect
 from lightning_inr.tasks.evaluate import check_same_video
 from lightning_inr.tasks.record import provenance
 from lightning_inr.tasks.talking import TALKING, UNTRAINED, Listener, Speaker, find_listener
@@ -143,8 +144,8 @@ def _check(cfg: DictConfig) -> None:
 def films_of(cfg: DictConfig) -> tuple[list[Film], dict[str, Any]]:
     """The files to be measured, those fitted first that are not there yet, and what result.json says of them."""
     opened: list[tuple[str, Path, Callable[[], VideoSource]]]
-    if cfg.collection is not None:
-        folder = Path(cfg.collection)
+    folder = _collection(cfg)
+    if folder is not None:
         records = read_manifest(folder)[: cfg.answers.videos]
         opened = [(each.id, folder / each.path, partial(open_original, each)) for each in records]
         about = {
@@ -172,6 +173,14 @@ def films_of(cfg: DictConfig) -> tuple[list[Film], dict[str, Any]]:
             f"questions: none is about {films[0].id}, or another of these videos; ask about them by their id"
         )
     return [film for film in films if film.questions], about
+
+
+def _collection(cfg: DictConfig) -> Path | None:
+    """The folder of files to be measured, filled first if it is this configuration's; None: one file is measured."""
+    if cfg.collection is None and cfg.bitstream is None and "listing" in cfg.dataset:
+        collect(cfg, Path(cfg.run_dir))
+        return Path(cfg.run_dir)
+    return None if cfg.collection is None else Path(cfg.collection)
 
 
 def _questions(asked: Sequence[Question] | None, name: str, path: Path, otherwise: Sequence[str]) -> list[Question]:

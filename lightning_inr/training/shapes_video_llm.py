@@ -1,0 +1,223 @@
+"""A small video language model trained from nothing to answer questions about `shapes`, for where no other can be had.
+
+First the vision tower learns what a frame shows: one token says shape, action and colours, through noise that leaves
+room for little else. Then the language model learns to answer from the tokens of many frames.
+"""
+
+import math
+import sys
+import time
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm import tqdm
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from lightning_inr.data.shapes_grammar import COLOURS, FAMILIES, SHAPES, STEPS, Step, Story, draw_story
+from lightning_inr.data.shapes_questions import DESCRIBE, ask_about, draw_question
+from lightning_inr.data.shapes_render import FPS, FRAMES, SCENE, SIDE, draw_scenes, render
+from lightning_inr.errors import UserError
+from lightning_inr.paths import writing
+from lightning_inr.teachers.small_video_llm import END, write_small
+from lightning_inr.teachers.transformers_llm import TransformersLLM, load_transformers_llm
+from lightning_inr.teachers.video_llm import Message
+from lightning_inr.types import VideoShape
+
+VIDEO = VideoShape(FRAMES, SIDE, SIDE, FPS)
+WARM_UP = 40  # steps; not a share of the time, of which a slow machine would spend it on a few
+NOISE = 0.1  # standard deviation of what is added to tokens that are about 0.5; with 0.25 it reads much later
+LEAN = 0.25  # of the tokens' mean square in the loss: together with the noise, as in Alemi et al. (ICLR 2017)
+ACTIONS = [action for actions in FAMILIES.values() for action in actions]
+NOTHING = "nothing"  # what a shape becomes that keeps its colour
+ASPECTS: tuple[Sequence[str], ...] = (list(SHAPES), ACTIONS, COLOURS, (*COLOURS, NOTHING))
+WATCHED = 16  # stories at a time
+DESCRIBED = 0.3  # of the questions ask what happens, which takes sentences to answer
+FOLLOWED = 0.5  # of the conversations have a second question
+
+
+def build_untrained(config: dict[str, Any], shown: int, seed: int, device: str = "auto") -> TransformersLLM:
+    """A LLaVA-OneVision with random weights and a token for each word of `shapes`; UserError if none can be built."""
+    random = Random("words")
+    stories = [draw_story(random, False) for _ in range(1000)]
+    said = {text for story in stories for asked in ask_about(story) for text in (*asked.wordings, asked.answer)}
+    texts = [*sorted(said | {story.paragraph for story in stories}), *DESCRIBE, "user", "assistant"]
+    with TemporaryDirectory() as scratch:
+        try:
+            folder = write_small(Path(scratch) / "untrained", "llava_onevision", config, seed, texts)
+        except UserError:
+            raise
+        except Exception as error:  # transformers meets an odd description with whatever its classes raise
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            raise UserError(
+                f"video_llm_config: transformers cannot build this: {reason}; see conf/task/shapes_video_llm.yaml"
+            ) from error
+        return load_transformers_llm(str(folder), True, shown, SIDE, "float32", device, None, None)
+
+
+def facts(step: Step) -> list[int]:
+    """What a frame of a step shows, as a place in each of ASPECTS."""
+    shown = (step.task.shape, step.action, step.colour, step.becomes or NOTHING)
+    return [aspect.index(value) for aspect, value in zip(ASPECTS, shown, strict=True)]
+
+
+def show(story: Story, random: Random, frames: Sequence[int]) -> Tensor:
+    """The frames of these numbers, (N, 3, SIDE, SIDE) uint8, of a new rendering."""
+    scenes = draw_scenes(story, random)
+    return render([scenes[number // SCENE] for number in frames], [number % SCENE / (SCENE - 1) for number in frames])
+
+
+class Teaching:
+    """The training of a model on stories drawn from `seed`, a step at a time."""
+
+    def __init__(
+        self,
+        llm: TransformersLLM,
+        seed: int,
+        learning_rate: float,
+        frames: int = 48,
+        talks: int = 16,
+        stories: int = 1500,
+    ) -> None:
+        for name, value in (("frames", frames), ("talks", talks), ("stories", stories)):
+            if value < 1:
+                raise UserError(f"teaching.{name}={value}: choose at least 1")
+        self.llm, self.learning_rate = llm, learning_rate
+        self.frames, self.talks, self.stories = frames, talks, stories
+        self.random = Random(f"video language model {seed}")
+        self.model = llm.model.requires_grad_(True).train()
+        self.space = llm.space(VIDEO)
+        self.shown = VIDEO.spread(self.space.showing.frames)
+        look = llm.processor.video_processor
+        self.norms = torch.tensor([look.image_mean, look.image_std], device=llm.device)[:, :, None, None]
+        self.judge = nn.Linear(self.space.width, sum(map(len, ASPECTS)), device=llm.device)
+        self.pool: list[tuple[Story, Tensor]] = []
+        self.question, self.answer = cache(self._question), cache(self._answer)
+        base = self.model.base_model
+        sight = [*base.vision_tower.parameters(), *base.multi_modal_projector.parameters()]
+        seeing = {id(parameter) for parameter in sight}
+        reader = [parameter for parameter in self.model.parameters() if id(parameter) not in seeing]
+        self.phases = {
+            self.look: _optimizer([*sight, *self.judge.parameters()]),
+            self.read: _optimizer(reader),
+        }
+
+    def step(self, learn: Callable[[], Tensor], taken: int, progress: float) -> float:
+        """One step of a phase, `learn` being look or read, at `progress` in [0, 1] of it; its loss."""
+        optimizer = self.phases[learn]
+        rate = min(1.0, (taken + 1) / WARM_UP) * (1 + math.cos(math.pi * progress)) / 2
+        optimizer.param_groups[0]["lr"] = rate * self.learning_rate
+        loss = learn()
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], 1.0)
+        optimizer.step()
+        return float(loss.detach())
+
+    def look(self) -> Tensor:
+        """The loss of saying, from the token of one frame, what it shows."""
+        stories = [draw_story(self.random, False) for _ in range(max(1, self.frames // STEPS))]
+        numbers = [[scene * SCENE + self.random.randrange(SCENE) for scene in range(STEPS)] for _ in stories]
+        frames = torch.cat([show(story, self.random, each) for story, each in zip(stories, numbers, strict=True)])
+        truth = torch.tensor([facts(step) for story in stories for step in story.steps], device=self.llm.device)
+        tokens = self.see(frames).mean(1)
+        said = self.judge(_noisy(tokens)).split([len(aspect) for aspect in ASPECTS], dim=-1)
+        losses = [F.cross_entropy(each, truth[:, place]) for place, each in enumerate(said)]
+        return torch.stack(losses).sum() + LEAN * tokens.square().mean()
+
+    def read(self) -> Tensor:
+        """The loss of the answers to questions about whole videos, whose frames have been looked at before."""
+        if not self.pool:
+            self.pool = self._watch()
+        chosen = [self.random.choice(self.pool) for _ in range(self.talks)]
+        talks = [self.talk(story) for story, _ in chosen]
+        longest = max(len(ids) for ids, _ in talks)
+        ids = torch.tensor([ids + [0] * (longest - len(ids)) for ids, _ in talks], device=self.llm.device)
+        asked = torch.tensor([answers + [False] * (longest - len(answers)) for _, answers in talks])
+        asked = asked.to(self.llm.device)[:, 1:]
+        tokens = _noisy(torch.stack([tokens for _, tokens in chosen]))
+        newline = self.model.base_model.image_newline.expand(len(chosen), 1, -1)
+        video = BaseModelOutputWithPooling(pooler_output=torch.cat([tokens, newline], dim=1))
+        # No mask: what is beyond the end of a shorter talk comes after all that is learnt from.
+        hidden = self.model.base_model(input_ids=ids, mm_encoder_outputs={"video": video}, use_cache=False)[0]
+        return F.cross_entropy(self.model.lm_head(hidden[:, :-1][asked]), ids[:, 1:][asked])
+
+    def see(self, frames: Tensor) -> Tensor:
+        """Frames (N, 3, SIDE, SIDE) uint8 -> their tokens (N, M, d), as `features` makes them."""
+        mean, std = self.norms
+        pixels = (frames.to(self.llm.device) / 255 - mean) / std
+        return self.model.base_model.get_video_features(pixels[:, None], return_dict=True).pooler_output[:, :-1]
+
+    def talk(self, story: Story) -> tuple[list[int], list[bool]]:
+        """A conversation about a story, and which of its ids the model has to say."""
+        ids, said = [], []
+        for turn in range(1 + (self.random.random() < FOLLOWED)):
+            if self.random.random() < DESCRIBED:
+                question, answer = self.random.choice(DESCRIBE), story.paragraph
+            else:
+                asked = draw_question(story, self.random)
+                question, answer = asked.word(self.random), asked.answer
+            before, after = self.question(question, turn == 0), self.answer(answer)
+            ids += before + after
+            said += [False] * len(before) + [True] * (len(after) - 1) + [False]
+        return ids, said
+
+    @torch.no_grad()
+    def _watch(self) -> list[tuple[Story, Tensor]]:
+        stories = [draw_story(self.random, False) for _ in range(self.stories)]
+        seen = []
+        for start in range(0, self.stories, WATCHED):
+            frames = [show(story, self.random, self.shown) for story in stories[start : start + WATCHED]]
+            seen += list(self.see(torch.cat(frames)).reshape(len(frames), self.space.tokens, -1))
+        return list(zip(stories, seen, strict=True))
+
+    def _question(self, text: str, first: bool) -> list[int]:
+        return self.llm.prompt([Message("user", text)], self.space if first else None).ids[0].tolist()
+
+    def _answer(self, text: str) -> list[int]:
+        """As the chat template writes it; the line's end is not the model's to say."""
+        return self.llm.tokenizer(f"{text}{END}\n").input_ids
+
+
+def teach(teaching: Teaching, seconds: float, looking: float = 0.6) -> None:
+    """Train for so long, a share of it on looking; each phase's learning rate ends with its time."""
+    if seconds <= 0:
+        raise UserError(f"teacher_seconds={seconds}: choose more than 0")
+    if not 0 < looking < 1:
+        raise UserError(f"teacher_looking={looking}: choose a share between 0 and 1")
+    for learn, share in ((teaching.look, looking), (teaching.read, 1 - looking)):
+        _spend(teaching, learn, share * seconds)
+
+
+def _spend(teaching: Teaching, learn: Callable[[], Tensor], seconds: float) -> None:
+    start, spent, taken = time.perf_counter(), 0.0, 0
+    layout = "{desc} {percentage:3.0f}% {bar} {elapsed}{postfix}"
+    rest = 0.1 if sys.stderr.isatty() else 10.0  # a log file has no use for so many lines
+    with tqdm(total=seconds, desc=learn.__name__, bar_format=layout, mininterval=rest) as bar:
+        while spent < seconds:
+            loss = teaching.step(learn, taken, spent / seconds)
+            taken, spent = taken + 1, time.perf_counter() - start
+            bar.set_postfix_str(f"loss {loss:.2f}", refresh=False)
+            bar.update(min(spent, seconds) - bar.n)
+
+
+def save_trained(llm: TransformersLLM, folder: str | Path) -> None:
+    """An ordinary folder of Hugging Face's, which `load_video_llm` reads."""
+    llm.model.config.untrained = False
+    with writing(folder) as draft:
+        llm.model.eval().save_pretrained(draft)
+        llm.processor.save_pretrained(draft)
+
+
+def _optimizer(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(parameters, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
+
+
+def _noisy(tokens: Tensor) -> Tensor:
+    return tokens + NOISE * torch.randn_like(tokens)
