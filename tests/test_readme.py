@@ -26,7 +26,7 @@ def test_there_are_two_commands_for_a_fresh_machine() -> None:
 
 
 def test_the_commands_for_a_users_video_work_one_after_the_other(cli: Callable[..., Outcome]) -> None:
-    commands = [command for command in RUNS if "shapes" not in command]
+    commands = [command for command in RUNS if "shapes" not in command and "talking" not in command]
     assert len(commands) >= 5
     write_mp4(Path("clip.mp4"), moving_square(24, 90, 160))
     for command in commands:
@@ -38,14 +38,29 @@ def test_the_commands_for_a_users_video_work_one_after_the_other(cli: Callable[.
     assert len(list(Path("frames").glob("*.png"))) == 19
 
 
-def test_the_commands_for_finding_by_text_work_one_after_the_other(cli: Callable[..., Outcome]) -> None:
+def test_the_commands_for_a_file_that_talks_work_one_after_the_other(cli: Callable[..., Outcome]) -> None:
+    fit, ask = (shlex.split(command)[3:] for command in RUNS if "talking" in command)
+    fitted = cli(*fit, "max_epochs=2", "features=features")
+    assert fitted.code == 0, fitted.err
+    assert "all 3 answers from latents are the teacher's own, token by token" in fitted.out
+    assert "random weights: this tests plumbing, not understanding" in fitted.out
+    assert "no pixel decoded" in cli(*ask).out
+
+
+def test_the_commands_for_shapes_work_one_after_the_other(cli: Callable[..., Outcome]) -> None:
     commands = [command for command in RUNS if "shapes" in command]
-    smaller = [["teacher_seconds=2", "dataset.listing.videos=9"], ["dataset.listing.videos=9", *SMALL_ALIGNED], [], []]
+    few = "dataset.listing.videos=9"
+    smaller = [
+        ["teacher_seconds=2", few], [few, *SMALL_ALIGNED], [], [],
+        ["teacher_seconds=2", few], [few, "features=features"], [few, "questions.videos=9", *SMALL_ALIGNED], [],
+    ]  # fmt: skip
     assert len(commands) == len(smaller)
     for command, options in zip(commands, smaller, strict=True):
         outcome = cli(*shlex.split(command)[3:], *options)
         assert outcome.code == 0, f"{command}\n{outcome.err}"
-    assert "video7.linr" in outcome.out
+        if "task=search" in command:
+            assert "video7.linr" in outcome.out
+    assert "video7.linr: 8 of 36 frames" in outcome.out
     [program] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     found: dict[str, list[Hit]] = {}
     exec(program, found)
@@ -70,6 +85,6 @@ def test_options_named_in_the_readme_exist() -> None:
         assert (ROOT / "conf" / "experiment" / f"{''.join(name)}.yaml").exists()
     for name in re.findall(r"`task=(\w+)", README):
         assert (ROOT / "conf" / "task" / f"{name}.yaml").exists()
-    for folder in ("tasks", "training", "report", "retrieval", "teachers", "codec", "models", "data", "nn"):
+    for folder in ("tasks", "training", "report", "retrieval", "chat", "teachers", "codec", "models", "data", "nn"):
         assert f"  {folder}/" in README
         assert (ROOT / "lightning_inr" / folder).is_dir()
