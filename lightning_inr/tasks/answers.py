@@ -2,83 +2,28 @@
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
-from torch import Tensor
 from tqdm import tqdm
 
-from lightning_inr.chat.scores import (
-    Nearness,
-    accuracy,
-    chance,
-    compare_tokens,
-    exact_match,
-    token_kl,
-    top1_agreement,
-)
-from lightning_inr.codec import decode, describe
+from lightning_inr.chat.scores import Nearness, accuracy, chance, compare_tokens
 from lightning_inr.data.questions import Question
-from lightning_inr.data.source import VideoSource
 from lightning_inr.devices import choose_device
 from lightning_inr.errors import UserError
-from lightning_inr.models.base import VideoRepresentation
-from lightning_inr.paths import existing, write_text
+from lightning_inr.paths import write_text
 from lightning_inr.report.answers import Row, Sample, answers_table, draw_answers
 from lightning_inr.report.board import log_answers
-from lightning_inr.retrieval.collection import open_original, read_manifest
-from lightning_inr.retrieval.gallery import read_model
-from lightning_inr.tasks import fit
-from lightning_inr.tasks.collect import collect
-from lightning_inr.tasks.evaluate import check_same_video
-from lightning_inr.tasks.record import provenance
-from lightning_inr.tasks.talking import TALKING, UNTRAINED, Listener, Speaker, find_listener
-from lightning_inr.teachers.video_llm import Message, VideoLLM
+from lightning_inr.tasks.films import films_of, those_that_talk
+from lightning_inr.tasks.talking import UNTRAINED, find_listener
+from lightning_inr.tasks.told import ANOTHER, OURS, TRUE, Exchange, Told, answer, tell
 
-TRUE, OURS = "true frames", "our latents"
-ANOTHER = "another video's latents"
 ALL = "all"  # kinds of questions together
 Given = tuple[Question, str]  # and how it was answered
-
-
-class Film(NamedTuple):
-    """A file, and the video that it was made from."""
-
-    id: str
-    path: Path
-    open: Callable[[], VideoSource]
-    questions: Sequence[Question]
-
-
-class Answer(NamedTuple):
-    """What one way to tell of a video made the model say; `kl` and `top1` are nan where the teacher said nothing."""
-
-    method: str
-    text: str
-    kl: float  # nats, mean over the tokens of the teacher's answer
-    top1: float  # share of those tokens
-    exact: bool
-
-
-class Exchange(NamedTuple):
-    """A question, and the answers of every method."""
-
-    question: Question
-    answers: Sequence[Answer]
-
-
-class Told(NamedTuple):
-    """A film: its tokens by every method, and the frames that they stand for."""
-
-    speaker: Speaker
-    frames: Sequence[Tensor]  # (3, H, W) uint8
-    tokens: Mapping[str, Tensor]  # (K, d) each
 
 
 def run(cfg: DictConfig) -> dict[str, Any]:
@@ -139,119 +84,6 @@ def _check(cfg: DictConfig) -> None:
             raise UserError(f"answers.{name}={value}: choose a whole number from {least}")
     if cfg.questions is None and not cfg.answers.ask:
         raise UserError("answers.ask: it is empty; list some questions, or choose questions=file")
-
-
-def films_of(cfg: DictConfig) -> tuple[list[Film], dict[str, Any]]:
-    """The files to be measured, those fitted first that are not there yet, and what result.json says of them."""
-    opened: list[tuple[str, Path, Callable[[], VideoSource]]]
-    folder = _collection(cfg)
-    if folder is not None:
-        records = read_manifest(folder)[: cfg.answers.videos]
-        opened = [(each.id, folder / each.path, partial(open_original, each)) for each in records]
-        about = {
-            "model": cfg.preset,
-            "video": folder.name,
-            **provenance(cfg, "file"),
-            "videos": len(records),
-            "bytes": sum(each.bytes for each in records),
-            "bpp": fmean(each.bpp for each in records),
-            "psnr": fmean(each.psnr for each in records),
-        }
-    else:
-        about = fit.run(cfg) if cfg.bitstream is None else {}
-        path = existing(cfg.bitstream or Path(cfg.run_dir) / "video.linr", "bitstream")
-        source: VideoSource = instantiate(cfg.dataset)
-        opened = [(source.name, path, lambda: source)]
-        if cfg.bitstream is not None:
-            described = describe(path.read_bytes())
-            figures = {name: described[name] for name in ("model", "bytes", "bpp")}
-            about = {"video": source.name, **provenance(cfg, source.matrix), **figures}
-    asked: list[Question] | None = None if cfg.questions is None else instantiate(cfg.questions)
-    films = [Film(*each, _questions(asked, each[0], each[1], cfg.answers.ask)) for each in opened]
-    if not any(film.questions for film in films):
-        raise UserError(
-            f"questions: none is about {films[0].id}, or another of these videos; ask about them by their id"
-        )
-    return [film for film in films if film.questions], about
-
-
-def _collection(cfg: DictConfig) -> Path | None:
-    """The folder of files to be measured, filled first if it is this configuration's; None: one file is measured."""
-    if cfg.collection is None and cfg.bitstream is None and "listing" in cfg.dataset:
-        collect(cfg, Path(cfg.run_dir))
-        return Path(cfg.run_dir)
-    return None if cfg.collection is None else Path(cfg.collection)
-
-
-def _questions(asked: Sequence[Question] | None, name: str, path: Path, otherwise: Sequence[str]) -> list[Question]:
-    if asked is None:
-        return [Question(name, str(text)) for text in otherwise]
-    return [question for question in asked if question.video in (name, path.stem)]
-
-
-def those_that_talk(films: Sequence[Film], listener: Listener) -> list[Film]:
-    """Without those that say nothing to this model, which are named; UserError if none is left."""
-    found = []
-    for film in films:
-        try:
-            listener.hear(film.path)
-        except UserError as error:
-            if len(films) == 1:
-                raise
-            print(f"left out: {film.id}: {error}")
-            continue
-        found.append(film)
-    if not found:
-        raise UserError(f"not one of {len(films)} files talks to {listener.llm.name}; align them with task=align")
-    return found
-
-
-@torch.inference_mode()
-def tell(film: Film, following: Film | None, listener: Listener, device: torch.device) -> Told:
-    """A film by every method: the true frames, our latents, and what shows how much of an answer needs no video."""
-    model = read_model(film.path, TALKING)
-    speaker = listener.hear_model(film.path, model)
-    source = film.open()
-    check_same_video(str(film.path), source, speaker.video)
-    frames = [source.read(number) for number in speaker.shown]
-    true = listener.llm.features(frames, speaker.space)
-    painted = list(decode(film.path.read_bytes(), device).render(speaker.shown))
-    tokens = {
-        TRUE: true,
-        OURS: speaker.tokens,
-        "decoded frames": listener.llm.features(painted, speaker.space),
-        "mean token": true.mean(0).expand_as(true),
-        "random latents": listener.hear_model(film.path, scrambled(model)).tokens,
-    }
-    if following is not None:
-        other = listener.hear(following.path).tokens
-        if other.shape == true.shape:  # videos of other lengths may be shown as fewer frames
-            tokens[ANOTHER] = other
-    return Told(speaker, frames, tokens)
-
-
-def scrambled(model: VideoRepresentation) -> VideoRepresentation:
-    """The same model, changed in place: random latents, each dimension with the mean and spread it has over time."""
-    groups, state, chance_of = model.coded_groups(), model.state_dict(), torch.Generator().manual_seed(0)
-    fresh = {}
-    for name in [name for role in ("latents", "embeddings") for name in groups.get(role, ())]:
-        noise = torch.randn(state[name].shape, generator=chance_of)
-        fresh[name] = state[name].mean(0) + state[name].std(0, correction=0) * noise
-    model.load_state_dict(fresh, strict=False, assign=True)
-    return model
-
-
-@torch.inference_mode()
-def answer(llm: VideoLLM, told: Told, question: Question, most: int) -> Iterator[Answer]:
-    """What `question` is answered by every method, beside the teacher's own greedy answer."""
-    prompt = llm.prompt([Message("user", question.text)], told.speaker.space)
-    own = llm.answer(prompt, told.tokens[TRUE], most)
-    reference = llm.logits(prompt, told.tokens[TRUE], own)
-    for method, tokens in told.tokens.items():
-        ids = own if method == TRUE else llm.answer(prompt, tokens, most)
-        logits = reference if method == TRUE else llm.logits(prompt, tokens, own)
-        kl = float(token_kl(reference, logits).mean())
-        yield Answer(method, llm.read(ids).strip(), kl, top1_agreement(reference, logits), exact_match(own, ids))
 
 
 def summarise(exchanges: Sequence[Exchange], nearness: Mapping[str, Sequence[Nearness]]) -> list[Row]:

@@ -14,7 +14,8 @@ from lightning_inr.chat.scores import Nearness
 from lightning_inr.codec import Codec
 from lightning_inr.data.questions import Question
 from lightning_inr.models.base import VideoRepresentation
-from lightning_inr.tasks.answers import Answer, Exchange, scrambled, summarise
+from lightning_inr.tasks.answers import summarise
+from lightning_inr.tasks.told import Answer, Exchange, scrambled
 from lightning_inr.teachers.video_llm import VideoLLM
 from lightning_inr.types import VideoShape
 from tests.conftest import Outcome, moving_square, small_model, write_images
