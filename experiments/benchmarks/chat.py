@@ -2,8 +2,8 @@
 
     python experiments/benchmarks/chat.py [frames=2]
 
-LLaVA-OneVision at its published 0.5 B size but for a vocabulary of bytes, with random weights, which change no time. Its
-vision tower lies on the disk and must not be read. Counted from the question on: opening the file, its latents and
+LLaVA-OneVision at its published 0.5 B size but for a vocabulary of bytes, with random weights, which change no time.
+Its vision tower lies on the disk and must not be read. Counted from the question on: opening the file, its latents and
 their projection, prompt and first token; neither imports nor the model's load.
 """
 
@@ -57,7 +57,10 @@ def main() -> None:
             space, tokens = read_tokens(read_model(file, (*MEANING, "projector")), llm)
             return llm.generate(llm.prompt([Message("user", QUESTION)], space), tokens, most=8)
 
-        ways = {"latents": from_latents, "text": lambda: llm.generate(llm.prompt([Message("user", filler)], None), None, most=8)}
+        ways = {
+            "latents": from_latents,
+            "text": lambda: llm.generate(llm.prompt([Message("user", filler)], None), None, most=8),
+        }
         seconds = {way: [] for way in ways}
         for _ in range(TURNS):
             for way, ask in ways.items():

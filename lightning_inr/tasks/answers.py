@@ -45,7 +45,8 @@ def run(cfg: DictConfig) -> dict[str, Any]:
             Exchange(question, list(answer(listener.llm, told, question, cfg.answers.most)))
             for question in film.questions
         ]
-        samples += [_sample(told, each) for each in new[: -(-cfg.answers.shown // len(films))]]
+        wanted = -(-cfg.answers.shown // len(films))
+        samples += [_sample(told, new[(place + number) % len(new)]) for number in range(min(wanted, len(new)))]
         exchanges += new
     rows = summarise(exchanges, nearness)
     note = UNTRAINED if listener.llm.untrained else ""

@@ -27,5 +27,5 @@ def load_tiny(
         return load_video_llm(folder, sees, frames, side, device=device)
     if not (path / "video_llama.pth").exists():
         write_small_video_llama(path)
-    pieces = (str(path / piece) for piece in ("video_llama.pth", "llama", "blip2"))
-    return load_video_llama(*pieces, sees=sees, frames=frames, device=device)
+    weights, llama, blip2 = (str(path / piece) for piece in ("video_llama.pth", "llama", "blip2"))
+    return load_video_llama(weights, llama, blip2, sees=sees, frames=frames, device=device)
