@@ -21,8 +21,9 @@ from lightning_inr.chat.projector import read_tokens
 from lightning_inr.codec import Codec
 from lightning_inr.models import build
 from lightning_inr.retrieval.gallery import MEANING, read_model
+from lightning_inr.teachers.catalogue import load_video_llm
 from lightning_inr.teachers.small_video_llm import write_small
-from lightning_inr.teachers.video_llm import Message, VideoLLM, load_video_llm
+from lightning_inr.teachers.video_llm import Message, VideoLLM
 from lightning_inr.types import VideoShape
 
 QUESTION = "What happens?"

@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 from lightning_inr.errors import UserError
 from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.nn.projector import Projector, layout, projector_for
-from lightning_inr.paths import existing, writing
+from lightning_inr.paths import writing
 from lightning_inr.teachers.video_llm import VideoLLM
 from lightning_inr.types import EmbeddingSpace, Showing, TokenSpace
 
@@ -39,7 +40,9 @@ def save_shared(shared: SharedProjector, path: str | os.PathLike[str]) -> None:
 
 def load_shared(path: str | os.PathLike[str], device: str | torch.device = "cpu") -> SharedProjector:
     """What `save_shared` has written; UserError if it is not there, damaged, or something else."""
-    found = existing(path, "projector")
+    found = Path(path).expanduser()
+    if not found.exists():
+        raise UserError(f"projector={path}: no such file; make one with task=align (relative to {Path.cwd()})")
     try:
         with safe_open(found, "pt") as file:
             shared = _read(file)

@@ -17,7 +17,8 @@ from lightning_inr.errors import UserError
 from lightning_inr.report.answers import Row, answers_table
 from lightning_inr.tasks.answers import by_kind
 from lightning_inr.tasks.teacher import DATASET
-from lightning_inr.teachers.video_llm import Message, VideoLLM, load_video_llm
+from lightning_inr.teachers.catalogue import load_video_llm
+from lightning_inr.teachers.video_llm import Message, VideoLLM
 from lightning_inr.training.shapes_video_llm import Teaching, build_untrained, save_trained, teach
 
 MOST = 8  # tokens an answer

@@ -12,7 +12,8 @@ from lightning_inr.chat.projector import SharedProjector, load_shared, read_toke
 from lightning_inr.errors import UserError
 from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.retrieval.gallery import MEANING, read_model
-from lightning_inr.teachers.video_llm import VideoLLM, load_video_llm
+from lightning_inr.teachers.catalogue import load_video_llm
+from lightning_inr.teachers.video_llm import VideoLLM
 from lightning_inr.types import TokenSpace, VideoShape
 
 TALKING = (*MEANING, "projector")  # the roles that tokens are made of: no pixel can be painted from them

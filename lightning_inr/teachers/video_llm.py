@@ -1,5 +1,5 @@
-"""What a video language model is to the rest of the house, and how one is loaded: a reader of tokens and, if it sees,
-a teacher that makes them."""
+"""What a video language model is to the rest of the house: a reader of tokens and, if it sees, a teacher that makes
+them."""
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,7 +7,6 @@ from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 
-from lightning_inr.errors import UserError
 from lightning_inr.types import Showing, TokenSpace, VideoShape
 
 
@@ -93,30 +92,3 @@ def sampled(showing: Showing) -> str:
     """The sentence that says how many frames there are, and when."""
     seconds = ", ".join(str(round(frame * showing.seconds, 1)) for frame in range(showing.frames))
     return f"The video contains {showing.frames} frames sampled at {seconds} seconds."
-
-
-def load_video_llm(
-    model: str,
-    sees: bool = True,
-    frames: int = 8,
-    side: int = 112,
-    dtype: str = "auto",
-    device: str = "auto",
-    device_map: str | None = None,
-    bits: int | None = None,
-) -> VideoLLM:
-    """A video language model of transformers by hub id or folder, shown at most `frames` frames of a video.
-
-    `side`: frames have about side² pixels where the model takes any size. `sees=False` leaves the vision tower on the
-    disk. `dtype` is auto (as saved), float32, bfloat16 or float16; `bits` 4 or 8 shrinks the weights by bitsandbytes;
-    `device_map` spreads them by accelerate. UserError, naming how to get it, if any of it is not there: a model never
-    starts from random weights, and no program that comes with it is run.
-    """
-    if model.endswith((".pth", ".safetensors")):  # a file's token space may name one
-        raise UserError(
-            f"video_llm.model={model}: a checkpoint of Video-LLaMA; add video_llm=video_llama "
-            f"video_llm.weights={model}, and video_llm.llama=… if it is not the usual one"
-        )
-    from lightning_inr.teachers.transformers_llm import load_transformers_llm  # takes seconds
-
-    return load_transformers_llm(model, sees, frames, side, dtype, device, device_map, bits)

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from lightning_inr.errors import UserError
+from lightning_inr.teachers.catalogue import load_video_llm
 from lightning_inr.teachers.small_video_llm import byte_tokenizer, write_small
-from lightning_inr.teachers.video_llm import load_video_llm
 from lightning_inr.types import VideoShape
 
 

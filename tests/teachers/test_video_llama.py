@@ -13,12 +13,13 @@ from transformers import Blip2Config, LlamaConfig, LlamaForCausalLM
 
 from lightning_inr.errors import UserError
 from lightning_inr.teachers import video_llama
+from lightning_inr.teachers.catalogue import load_video_llm
 from lightning_inr.teachers.loading import quiet
 from lightning_inr.teachers.small_video_llama import write_small_video_llama
 from lightning_inr.teachers.video_llama import VideoLlama, load_video_llama
 from lightning_inr.teachers.video_llama_prompt import STOPS, segments
 from lightning_inr.teachers.video_llama_tower import Tower, prepare
-from lightning_inr.teachers.video_llm import Message, load_video_llm
+from lightning_inr.teachers.video_llm import Message
 from lightning_inr.types import Showing, VideoShape
 from tests.conftest import moving_square
 

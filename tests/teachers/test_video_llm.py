@@ -17,8 +17,9 @@ from transformers.video_utils import VideoMetadata
 
 from lightning_inr.errors import UserError
 from lightning_inr.teachers import transformers_llm
+from lightning_inr.teachers.catalogue import load_video_llm
 from lightning_inr.teachers.small_video_llm import RECIPES, write_small
-from lightning_inr.teachers.video_llm import Message, VideoLLM, load_video_llm, sampled
+from lightning_inr.teachers.video_llm import Message, VideoLLM, sampled
 from lightning_inr.types import TokenSpace, VideoShape
 
 VIDEO = VideoShape(9, 30, 40, 25.0)

@@ -8,8 +8,9 @@ import torch
 
 from lightning_inr.data.shapes_render import SIDE
 from lightning_inr.errors import UserError
+from lightning_inr.teachers.catalogue import load_video_llm
 from lightning_inr.teachers.transformers_llm import TransformersLLM
-from lightning_inr.teachers.video_llm import Message, load_video_llm
+from lightning_inr.teachers.video_llm import Message
 from lightning_inr.training.shapes_video_llm import VIDEO, Teaching, build_untrained, save_trained, teach
 
 TINY: dict[str, Any] = {

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lightning_inr.errors import UserError
-from lightning_inr.teachers.tiny_video_llm import load_tiny
+from lightning_inr.teachers.catalogue import load_tiny
 from lightning_inr.types import VideoShape
 
 
