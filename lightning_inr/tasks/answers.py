@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -11,16 +12,17 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from lightning_inr.chat.scores import Nearness, accuracy, chance, compare_tokens
+from lightning_inr.chat.scores import Nearness, accuracy, chance
 from lightning_inr.data.questions import Question
 from lightning_inr.devices import choose_device
 from lightning_inr.errors import UserError
 from lightning_inr.paths import write_text
 from lightning_inr.report.answers import Row, Sample, answers_table, draw_answers
 from lightning_inr.report.board import log_answers
-from lightning_inr.tasks.films import films_of, those_that_talk
+from lightning_inr.tasks.films import Film, films_of, those_that_talk
+from lightning_inr.tasks.heard import Heard, hear
 from lightning_inr.tasks.talking import UNTRAINED, find_listener
-from lightning_inr.tasks.told import ANOTHER, OURS, TRUE, Exchange, Told, answer, tell
+from lightning_inr.tasks.told import ANOTHER, OURS, TRUE, Exchange
 
 ALL = "all"  # kinds of questions together
 Given = tuple[Question, str]  # and how it was answered
@@ -33,29 +35,22 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     films, about = films_of(cfg)
     listener = find_listener(cfg, [film.path for film in films], sees=True)
     films = those_that_talk(films, listener)
-    exchanges: list[Exchange] = []
-    nearness: dict[str, list[Nearness]] = {}
-    samples: list[Sample] = []
+    parts, device = folder / "heard", choose_device(cfg.device)
+    heard: list[tuple[Film, Heard]] = []
     for place, film in enumerate(tqdm(films, "answers", unit="video", leave=False, disable=None)):
         following = films[(place + 1) % len(films)] if len(films) > 1 else None
-        told = tell(film, following, listener, choose_device(cfg.device))
-        for method, tokens in told.tokens.items():
-            nearness.setdefault(method, []).append(compare_tokens(tokens, told.tokens[TRUE]))
-        new = [
-            Exchange(question, list(answer(listener.llm, told, question, cfg.answers.most)))
-            for question in film.questions
-        ]
-        wanted = -(-cfg.answers.shown // len(films))
-        samples += [_sample(told, new[(place + number) % len(new)]) for number in range(min(wanted, len(new)))]
-        exchanges += new
-    rows = summarise(exchanges, nearness)
+        heard.append((film, hear(film, following, listener, cfg.answers.most, device, parts)))
+    exchanges = [exchange for _, each in heard for exchange in each.exchanges]
+    samples = choose_samples(heard, cfg.answers.shown)
+    rows = summarise(exchanges, [each.nearness for _, each in heard])
     note = UNTRAINED if listener.llm.untrained else ""
     write_text(
         folder / "answers.jsonl", "".join(json.dumps(_line(each), ensure_ascii=False) + "\n" for each in exchanges)
     )
-    draw_answers(samples[: cfg.answers.shown], folder / "answers.png", note)
+    draw_answers(samples, folder / "answers.png", note)
     result = {**about, "video_llm": listener.llm.name, "note": note, "answers": [_values(row) for row in rows]}
     write_text(folder / "result.json", json.dumps(result, indent=2) + "\n")
+    shutil.rmtree(parts)
     if cfg.logger is not None and "project" in cfg.logger:
         board = instantiate(cfg.logger, save_dir=str(folder)).experiment
         log_answers(board, rows, samples)
@@ -87,10 +82,11 @@ def _check(cfg: DictConfig) -> None:
         raise UserError("answers.ask: it is empty; list some questions, or choose questions=file")
 
 
-def summarise(exchanges: Sequence[Exchange], nearness: Mapping[str, Sequence[Nearness]]) -> list[Row]:
+def summarise(exchanges: Sequence[Exchange], nearness: Sequence[Mapping[str, Nearness]]) -> list[Row]:
     """A line a method, means over questions, and over videos where tokens are compared; and one for chance."""
     rows = []
-    for method, near in nearness.items():
+    for method in dict.fromkeys(method for each in nearness for method in each):
+        near = [each[method] for each in nearness if method in each]
         given = [(each.question, found) for each in exchanges for found in each.answers if found.method == method]
         figures = {
             "kl": _mean(found.kl for _, found in given),
@@ -126,11 +122,18 @@ def _mean(values: Iterable[float]) -> float:
     return fmean(there) if there else math.nan
 
 
-def _sample(told: Told, exchange: Exchange) -> Sample:
-    question, answers = exchange
-    shown = {each.method: each.text for each in answers if each.method in (TRUE, OURS)}
-    truth = {} if question.answer is None else {"truth": question.answer}
-    return Sample(question.video, question.text, told.frames, shown | truth)
+def choose_samples(heard: Sequence[tuple[Film, Heard]], count: int) -> list[Sample]:
+    """So many exchanges, of as many films and questions as there are, with the frames they are about."""
+    samples = []
+    for number in range(count):
+        film, (exchanges, _, shown) = heard[number % len(heard)]
+        if number < len(heard) * len(exchanges):
+            source, (question, answers) = film.open(), exchanges[number % len(exchanges)]
+            said = {each.method: each.text for each in answers if each.method in (TRUE, OURS)}
+            truth = {} if question.answer is None else {"truth": question.answer}
+            frames = [source.read(place) for place in shown]
+            samples.append(Sample(question.video, question.text, frames, said | truth))
+    return samples
 
 
 def _line(exchange: Exchange) -> dict[str, Any]:

@@ -21,10 +21,9 @@ ANOTHER = "another video's latents"
 
 
 class Told(NamedTuple):
-    """A film: its tokens by every method, and the frames that they stand for."""
+    """A film, and its tokens by every method."""
 
     speaker: Speaker
-    frames: Sequence[Tensor]  # (3, H, W) uint8
     tokens: Mapping[str, Tensor]  # (K, d) each
 
 
@@ -66,7 +65,7 @@ def tell(film: Film, following: Film | None, listener: Listener, device: torch.d
         other = listener.hear(following.path).tokens
         if other.shape == true.shape:  # videos of other lengths may be shown as fewer frames
             tokens[ANOTHER] = other
-    return Told(speaker, frames, tokens)
+    return Told(speaker, tokens)
 
 
 def scrambled(model: VideoRepresentation) -> VideoRepresentation:

@@ -18,7 +18,7 @@ from lightning_inr.types import VideoShape
 from tests.conftest import Outcome, small_model
 
 Cli = Callable[..., Outcome]
-TINY = ["video_llm=tiny", "video_llm.model=tiny", "video_llm.frames=3", "features=features"]
+TINY = ["video_llm=llava_onevision", "video_llm.model=tiny", "video_llm.frames=3", "features=features"]
 FILE = ["task=align", "bitstream=video.linr", "dataset=file", "dataset.path=images", "out=talking.linr", *TINY]
 SHARE = ["task=align", "out=shared.safetensors", "held_out=0.5", "align.steps=20", *TINY]
 

@@ -11,11 +11,13 @@ import torch
 from PIL import Image
 
 from lightning_inr.chat.scores import Nearness
-from lightning_inr.codec import Codec
+from lightning_inr.codec import Codec, decode
 from lightning_inr.data.questions import Question
 from lightning_inr.models.base import VideoRepresentation
+from lightning_inr.tasks import heard
 from lightning_inr.tasks.answers import summarise
-from lightning_inr.tasks.told import Answer, Exchange, scrambled
+from lightning_inr.tasks.films import Film
+from lightning_inr.tasks.told import Answer, Exchange, Told, scrambled, tell
 from lightning_inr.teachers.video_llm import VideoLLM
 from lightning_inr.types import VideoShape
 from tests.conftest import Outcome, moving_square, small_model, write_images
@@ -90,6 +92,32 @@ def test_a_collection_has_another_videos_latents_too(cli: Cli, collection: Path,
     assert len(Path("out/answers.jsonl").read_text().splitlines()) == 2
 
 
+def test_a_measuring_that_was_killed_goes_on(
+    cli: Cli, collection: Path, llm: VideoLLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video = decode((collection / "video0.linr").read_bytes()).video
+    for path in collection.glob("*.linr"):
+        path.write_bytes(Codec().encode(talking_model(llm, video)))
+    wish = [*MEASURE, "collection=collection", "answers.videos=3"]
+    told: list[str] = []
+
+    def killed_at_the_third(film: Film, *rest: Any) -> Told:
+        told.append(film.id)
+        if len(told) == 3:
+            raise KeyboardInterrupt
+        return tell(film, *rest)
+
+    monkeypatch.setattr(heard, "tell", killed_at_the_third)
+    assert cli(*wish).code == 130
+    assert cli(*wish).code == 0
+    assert told == ["video0", "video1", "video2", "video2"]
+    first = by_method()
+    assert not Path("out/heard").exists()
+    monkeypatch.setattr(heard, "tell", tell)
+    assert cli(*wish).code == 0
+    assert by_method() == first
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -116,7 +144,9 @@ def test_means_leave_out_what_is_not_known_and_accuracy_is_by_kind() -> None:
         Exchange(question, [Answer("our latents", text, kl, 1.0, text == "Red.")])
         for question, text, kl in zip(questions, texts, kls, strict=True)
     ]
-    ours, lucky = summarise(exchanges, {"our latents": [Nearness(0.5, 0.25, 1.0), Nearness(1.0, 0.75, 0.0)]})
+    ours, lucky = summarise(
+        exchanges, [{"our latents": near} for near in (Nearness(0.5, 0.25, 1.0), Nearness(1.0, 0.75, 0.0))]
+    )
     assert (ours.kl, ours.top1, ours.exact) == pytest.approx((1.0, 100.0, 100 / 3))
     assert (ours.cosine, ours.centred_cosine, ours.relative_mse) == (0.75, 0.5, 0.5)
     assert ours.accuracy == {"all": 50.0, "colour": 100.0, "count": 0.0}
