@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from lightning_inr.errors import UserError
 from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.nn.projector import Projector, layout, projector_for
-from lightning_inr.paths import writing
+from lightning_inr.paths import write_bytes
 from lightning_inr.teachers.video_llm import VideoLLM
 from lightning_inr.types import EmbeddingSpace, Showing, TokenSpace
 
@@ -34,12 +34,11 @@ def save_shared(shared: SharedProjector, path: str | os.PathLike[str]) -> None:
     """Write a shared projector: safetensors of 16-bit floats, which its tokens do not show, and what it is."""
     tensors = {name: tensor.half().contiguous().cpu() for name, tensor in shared.network.state_dict().items()}
     told = {"kind": KIND, "reads": json.dumps(shared.reads), "writes": json.dumps(shared.writes)}
-    with writing(path) as draft:
-        save_file(tensors, draft, told)
+    write_bytes(path, save(tensors, told))
 
 
-def load_shared(path: str | os.PathLike[str], device: str | torch.device = "cpu") -> SharedProjector:
-    """What `save_shared` has written; UserError if it is not there, damaged, or something else."""
+def load_shared(path: str | os.PathLike[str]) -> SharedProjector:
+    """What `save_shared` has written, on the CPU; UserError if it is not there, damaged, or something else."""
     found = Path(path).expanduser()
     if not found.exists():
         raise UserError(f"projector={path}: no such file; make one with task=align (relative to {Path.cwd()})")
@@ -50,7 +49,7 @@ def load_shared(path: str | os.PathLike[str], device: str | torch.device = "cpu"
     except FOREIGN as error:
         line = str(error).strip().partition("\n")[0][:200] or repr(error)
         raise UserError(f"projector={path}: damaged, or no projector ({line}); make one with task=align") from error
-    return shared._replace(network=shared.network.to(device).eval())
+    return shared._replace(network=shared.network.eval())
 
 
 @torch.no_grad()
@@ -85,12 +84,17 @@ def shared_space(model: VideoRepresentation, llm: VideoLLM, shared: SharedProjec
             f"is aligned {own}; give it a projector of its own with task=align, without projector=…"
         )
     space = llm.space(model.video)
+    check_same_form(shared, space)
+    return space
+
+
+def check_same_form(shared: SharedProjector, space: TokenSpace) -> None:
+    """UserError if `shared` cannot say the tokens of `space`."""
     if not same_form(space, shared.writes):
         raise UserError(
             f"projector: it learned from showings of {shown(shared.writes)}, and this video makes one of "
             f"{shown(space)}; share one among videos of that shape, or give the file its own with task=align"
         )
-    return space
 
 
 def same_form(one: TokenSpace, other: TokenSpace) -> bool:

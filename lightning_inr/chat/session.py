@@ -68,6 +68,10 @@ class Session:
 
 
 def check_question(question: str) -> None:
-    """UserError for an empty one."""
+    """UserError for an empty one, or for bytes that are no text."""
     if not question.strip():
         raise UserError('question: it is empty; ask for something, as in question="What happens?"')
+    try:
+        question.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"question={question!a}: not in UTF-8; type it again in UTF-8") from error

@@ -226,13 +226,16 @@ def _token_space(header: dict[str, Any], video: VideoShape) -> TokenSpace | None
         return None
     space = TokenSpace(*header["token_space"])
     space = space._replace(showing=Showing(*space.showing))
-    counts = (space.tokens, space.width, space.showing.frames, space.showing.height, space.showing.width)
+    showing = space.showing
+    counts = (space.tokens, space.width, showing.frames, showing.height, showing.width)
     sound = all(isinstance(count, int) and count > 0 for count in counts)
     sound &= isinstance(space.groups, int) and space.groups >= 0
     if not (sound and isinstance(space.model, str) and isinstance(space.fingerprint, str)):
         raise BitstreamError("damaged .linr: its tokens are not described; fetch the file again")
-    if space.showing.frames > video.frames or not 0 <= float(space.showing.seconds) < math.inf:
-        raise BitstreamError(f"damaged .linr: it claims to show {tuple(space.showing)} of {video.frames} frames")
+    timed = isinstance(showing.seconds, int | float) and 0 < showing.seconds < math.inf
+    most = max(video.frames, 2)  # a model that reads frames in pairs is shown a single one twice
+    if not timed or showing.frames > most or max(showing.height, showing.width) > LONGEST_SIDE:
+        raise BitstreamError(f"damaged .linr: it claims to show {tuple(showing)} of {video.frames} frames")
     if space.width > WIDEST_SPACE or space.tokens > MOST_TOKENS:
         raise BitstreamError(f"damaged .linr: it claims {space.tokens} tokens of width {space.width}")
     return space

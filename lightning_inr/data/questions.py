@@ -20,7 +20,7 @@ def read_questions(path: str) -> list[Question]:
     """Lines of {"id" or "video", "question", and if known "answer", "kind"}; UserError naming the line that is not."""
     file = existing(path, "questions.path")
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8").split("\n")  # JSON may hold the other characters that end a line
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"questions.path={path}: not readable as text ({error}); give a JSONL file") from error
     found = [_read(line, f"{path}, line {number}") for number, line in enumerate(lines, start=1) if line.strip()]
@@ -32,6 +32,7 @@ def read_questions(path: str) -> list[Question]:
 def _read(line: str, place: str) -> Question:
     try:
         row: Any = json.loads(line)
+        json.dumps(row, ensure_ascii=False).encode()  # half a character, \ud800, is JSON, and no text
     except (ValueError, RecursionError) as error:
         raise UserError(f"{place}: no JSON ({error}); write one object a line") from error
     if not isinstance(row, dict):

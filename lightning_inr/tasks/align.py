@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from hydra.utils import instantiate
@@ -29,6 +29,8 @@ from lightning_inr.tasks.evaluate import check_same_video
 from lightning_inr.teachers.clip import Clip
 from lightning_inr.teachers.video_llm import VideoLLM
 from lightning_inr.types import EmbeddingSpace, TokenSpace
+
+Video = TypeVar("Video")
 
 
 class Lesson(NamedTuple):
@@ -80,11 +82,12 @@ def share(cfg: DictConfig, fitting: Fitting) -> dict[str, Any]:
     """One projector for all files that one teacher aligned, tested on videos that it has not seen."""
     if not isinstance(cfg.held_out, float) or not 0 < cfg.held_out < 1:
         raise UserError(f"held_out={cfg.held_out}: choose a share between 0 and 1, as 0.2")
+    if not isinstance(cfg.videos, int) or cfg.videos < 2:
+        raise UserError(f"videos={cfg.videos}: choose a whole number from 2")
     llm: VideoLLM = instantiate(cfg.video_llm)
-    lessons = list(_of_collection(cfg, llm) if cfg.collection is not None else _of_dataset(cfg, llm))
+    lessons = _alike(_of_collection(cfg, llm) if cfg.collection is not None else _of_dataset(cfg, llm))
     if len(lessons) < 2:
         raise UserError(f"{cfg.collection or 'dataset'}: {len(lessons)} videos to learn from; at least 2 are needed")
-    _check_alike(lessons)
     Random(cfg.seed).shuffle(lessons)
     aside = min(len(lessons) - 1, max(1, round(cfg.held_out * len(lessons))))
     unseen, seen = lessons[:aside], lessons[aside:]
@@ -108,7 +111,7 @@ def share(cfg: DictConfig, fitting: Fitting) -> dict[str, Any]:
 def _of_collection(cfg: DictConfig, llm: VideoLLM) -> Iterator[Lesson]:
     """The files of a collection that a teacher has aligned, and the videos that they were made from."""
     folder, space = Path(cfg.collection), None
-    for record in tqdm(read_manifest(folder), "tokens", leave=False, unit="video"):
+    for record in tqdm(_some(cfg, read_manifest(folder)), "tokens", leave=False, unit="video"):
         model = read_model(folder / record.path)
         if model.embedding_space is None:
             continue
@@ -130,7 +133,7 @@ def _of_dataset(cfg: DictConfig, llm: VideoLLM) -> Iterator[Lesson]:
         )
     clip: Clip = instantiate(cfg.teacher)
     listing: Listing = instantiate(cfg.dataset.listing)
-    for video in tqdm(listing.videos, "tokens", leave=False, unit="video"):
+    for video in tqdm(_some(cfg, listing.videos), "tokens", leave=False, unit="video"):
         source = open_captioned(video.id, listing)
         writes = llm.space(source.shape)
         seen = source.shape.spread(writes.showing.frames)
@@ -139,14 +142,23 @@ def _of_dataset(cfg: DictConfig, llm: VideoLLM) -> Iterator[Lesson]:
         yield Lesson(video.id, clip.space, writes, latents, tokens)
 
 
-def _check_alike(lessons: Sequence[Lesson]) -> None:
-    first = lessons[0]
-    for each in lessons[1:]:
-        if not same_form(first.writes, each.writes):
+def _some(cfg: DictConfig, videos: Sequence[Video]) -> list[Video]:
+    """At most `videos` of them, by chance and in their order: their tokens lie in memory all at once."""
+    places = Random(cfg.seed).sample(range(len(videos)), min(len(videos), cfg.videos))
+    return [videos[place] for place in sorted(places)]
+
+
+def _alike(lessons: Iterator[Lesson]) -> list[Lesson]:
+    """All of them; UserError, as soon as it comes, for one that is shown otherwise than the first."""
+    found: list[Lesson] = []
+    for each in lessons:
+        found.append(each)
+        if not same_form(found[0].writes, each.writes):
             raise UserError(
-                f"{each.name}: it is shown as {shown(each.writes)}, {first.name} as {shown(first.writes)}; "
+                f"{each.name}: it is shown as {shown(each.writes)}, {found[0].name} as {shown(found[0].writes)}; "
                 "share a projector among videos of one shape"
             )
+    return found
 
 
 def _nearness(shared: SharedProjector, lessons: Sequence[Lesson]) -> dict[str, float]:

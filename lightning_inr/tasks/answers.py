@@ -78,8 +78,9 @@ def _check(cfg: DictConfig) -> None:
         value = cfg.answers[name]
         if not (isinstance(value, int) and value >= least) and not (value is None and name == "videos"):
             raise UserError(f"answers.{name}={value}: choose a whole number from {least}")
-    if cfg.questions is None and not cfg.answers.ask:
-        raise UserError("answers.ask: it is empty; list some questions, or choose questions=file")
+    ask = cfg.answers.ask
+    if cfg.questions is None and (not ask or isinstance(ask, str) or not all(str(text).strip() for text in ask)):
+        raise UserError(f"answers.ask={ask}: list some questions, none of them empty, or choose questions=file")
 
 
 def summarise(exchanges: Sequence[Exchange], nearness: Sequence[Mapping[str, Nearness]]) -> list[Row]:
@@ -126,9 +127,10 @@ def choose_samples(heard: Sequence[tuple[Film, Heard]], count: int) -> list[Samp
     """So many exchanges, of as many films and questions as there are, with the frames they are about."""
     samples = []
     for number in range(count):
-        film, (exchanges, _, shown) = heard[number % len(heard)]
-        if number < len(heard) * len(exchanges):
-            source, (question, answers) = film.open(), exchanges[number % len(exchanges)]
+        turn, place = divmod(number, len(heard))
+        film, (exchanges, _, shown) = heard[place]
+        if turn < len(exchanges):
+            source, (question, answers) = film.open(), exchanges[(place + turn) % len(exchanges)]
             said = {each.method: each.text for each in answers if each.method in (TRUE, OURS)}
             truth = {} if question.answer is None else {"truth": question.answer}
             frames = [source.read(place) for place in shown]

@@ -24,7 +24,7 @@ from lightning_inr.training.loggers import log_result
 NOT_THE_FIT = (
     "task", "run_dir", "device", "gpus", "logger", "trainer", "keep_checkpoints", "features", "bar",
     "callbacks.history", "callbacks.previews", "collection", "shard", "attempts", "retrieval", "answers",
-    "questions", "bitstream", "dtype",
+    "questions", "bitstream", "dtype", "teacher.device", "video_llm.device",
 )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from lightning_inr.chat.fit import Fitting, fit_file
-from lightning_inr.chat.projector import SharedProjector, check_same_model, load_shared
+from lightning_inr.chat.projector import SharedProjector, check_same_form, check_same_model, load_shared
 from lightning_inr.codec import Codec, Step
 from lightning_inr.data.features import default_cache, teacher_features, video_tokens
 from lightning_inr.data.module import FrameDataModule
@@ -42,7 +42,7 @@ from lightning_inr.types import EmbeddingSpace, VideoShape
 
 
 class Teachers(NamedTuple):
-    """Who sees the frames before they are fitted; asked once, and then let go."""
+    """Who sees the frames of a video once, before it is fitted."""
 
     clip: Clip | None = None
     video_llm: VideoLLM | None = None
@@ -115,6 +115,8 @@ def prepare(
     if teachers.video_llm is not None:
         assert isinstance(module, TokenAlignmentModule)
         space = teachers.video_llm.space(net.video)
+        if teachers.projector is not None:
+            check_same_form(teachers.projector, space)
         tokens = video_tokens(read, teachers.video_llm, space, net.video, cache)
         module.listen(tokens, space, teachers.projector.network if teachers.projector else None)
     return Prepared(codec, module, trainer, data, views, tokens)
@@ -130,7 +132,9 @@ def fit_video(prepared: Prepared, cfg: DictConfig, folder: Path) -> Fitted:
     start = time.perf_counter()
     bitstream = codec.encode(net, learned_steps(trainer))
     if tokens is not None and net.token_space is not None:  # anew, for latents as the file has them
-        bitstream = fit_file(bitstream, net.token_space, tokens, codec, Fitting(), net.device, cfg.seed)
+        assert isinstance(module, TokenAlignmentModule)
+        fitting = Fitting(cosine_weight=module.cosine_weight)
+        bitstream = fit_file(bitstream, net.token_space, tokens, codec, fitting, net.device, cfg.seed)
     figures = {
         **unquantised,
         "fit_seconds": one_of(trainer, Budget).seconds,

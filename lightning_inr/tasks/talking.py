@@ -59,8 +59,12 @@ def find_listener(cfg: DictConfig, paths: Sequence[Path], sees: bool) -> Listene
     if cfg.video_llm is not None:
         return Listener(instantiate(cfg.video_llm, sees=sees), shared)
     space = shared.writes if shared else _first_space(paths)
-    # One plain value is taken, and not what the file would have us call.
-    return Listener(load_video_llm(space.model, sees=sees, dtype=cfg.dtype, device=cfg.device), shared)
+    try:  # one plain value is taken, and not what the file would have us call
+        return Listener(load_video_llm(space.model, sees=sees, dtype=cfg.dtype, device=cfg.device), shared)
+    except UserError as error:
+        raise UserError(
+            f"{error}; or say where it is now, as video_llm=llava_onevision video_llm.model=FOLDER"
+        ) from error
 
 
 def _first_space(paths: Sequence[Path]) -> TokenSpace:

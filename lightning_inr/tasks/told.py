@@ -49,7 +49,7 @@ def tell(film: Film, following: Film | None, listener: Listener, device: torch.d
     """A film by every method: the true frames, our latents, and what shows how much of an answer needs no video."""
     model = read_model(film.path, TALKING)
     speaker = listener.hear_model(film.path, model)
-    source = film.open()
+    source = film.open().seen_at(speaker.video.stride)
     check_same_video(str(film.path), source, speaker.video)
     frames = [source.read(number) for number in speaker.shown]
     true = listener.llm.features(frames, speaker.space)
@@ -59,8 +59,9 @@ def tell(film: Film, following: Film | None, listener: Listener, device: torch.d
         OURS: speaker.tokens,
         "decoded frames": listener.llm.features(painted, speaker.space),
         "mean token": true.mean(0).expand_as(true),
-        "random latents": listener.hear_model(film.path, scrambled(model)).tokens,
     }
+    if speaker.video.frames > 1:  # one latent alone has no spread
+        tokens["random latents"] = listener.hear_model(film.path, scrambled(model)).tokens
     if following is not None:
         other = listener.hear(following.path).tokens
         if other.shape == true.shape:  # videos of other lengths may be shown as fewer frames

@@ -45,9 +45,11 @@ def load_tiny(
 ) -> VideoLLM:
     """The small model of a `family` of RECIPES, or video_llama, in `folder`; UserError for another family."""
     from lightning_inr.teachers.small_video_llama import write_small_video_llama  # takes seconds, as the others
-    from lightning_inr.teachers.small_video_llm import write_small
+    from lightning_inr.teachers.small_video_llm import RECIPES, write_small
     from lightning_inr.teachers.video_llama import load_video_llama
 
+    if family not in (*RECIPES, WHOLE):
+        raise UserError(f"video_llm.family={family}: choose one of {', '.join((*RECIPES, WHOLE))}")
     path = Path(folder)
     if family != WHOLE:
         if not (path / "config.json").exists():

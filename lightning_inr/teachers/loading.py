@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import transformers
+from huggingface_hub.utils import logging as hub_logging
 from transformers.utils import logging as transformers_logging
 
 from lightning_inr.devices import choose_device
@@ -82,9 +83,14 @@ def greedy(model: Any) -> Any:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without transformers' log and progress bars: what a vision tower left on the disk is missed on purpose."""
+    """Without transformers' log and progress bars: what a vision tower left on the disk is missed on purpose.
+
+    Without the hub's too, which tells of each attempt to reach it.
+    """
     before, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    hub = hub_logging.get_verbosity()
     transformers_logging.set_verbosity(transformers_logging.CRITICAL)
+    hub_logging.set_verbosity(hub_logging.CRITICAL)
     transformers_logging.disable_progress_bar()
     try:
         with warnings.catch_warnings():
@@ -92,6 +98,7 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         transformers_logging.set_verbosity(before)
+        hub_logging.set_verbosity(hub)
         if bars:
             transformers_logging.enable_progress_bar()
 

@@ -20,13 +20,13 @@ class _Unheard(StoppingCriteria):
         return torch.full((len(input_ids),), self.event.is_set(), device=input_ids.device)
 
 
-def stream(generate: Callable[..., Any], tokenizer: Any, skip_prompt: bool = True) -> Generator[str, None, None]:
+def stream(generate: Callable[..., Any], tokenizer: Any) -> Generator[str, None, None]:
     """The text that `generate(streamer=…, stopping_criteria=…)` finds; what it raises is raised here.
 
-    `skip_prompt`: the first ids it hands on are the prompt's. Closing the iterator ends the thread after the token at
+    The first ids it hands on are the prompt's, and left out. Closing the iterator ends the thread after the token at
     hand.
     """
-    streamer = TextIteratorStreamer(tokenizer, skip_prompt=skip_prompt, timeout=PATIENCE, skip_special_tokens=True)
+    streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, timeout=PATIENCE, skip_special_tokens=True)
     unheard, failures = _Unheard(), []
 
     def work() -> None:

@@ -18,7 +18,7 @@ from lightning_inr.errors import UserError
 from lightning_inr.teachers.checkpoint import SAMPLE, digest, find_weights, fingerprint
 from lightning_inr.teachers.loading import greedy, load_whole, placing, quiet, reason, remedy
 from lightning_inr.teachers.streaming import stream
-from lightning_inr.teachers.video_llm import Message, Prompt, sampled
+from lightning_inr.teachers.video_llm import Message, Prompt, check_space, sampled
 from lightning_inr.types import Showing, TokenSpace, VideoShape
 
 VIDEO_SHARE = 0.75  # of what a model reads at once; the rest is for the conversation
@@ -118,7 +118,14 @@ class TransformersLLM:
             raise UserError(f"video_llm.sees=false: {self.name} has no vision tower here; set video_llm.sees=true")
 
     def prompt(self, messages: Sequence[Message], space: TokenSpace | None) -> Prompt:
-        """The conversation up to where the model answers; UserError for a text with the mark of a video in it."""
+        """The conversation up to where the model answers; UserError for a text with the mark of a video in it.
+
+        UserError, too, for a `space` that this model would not make of such a showing.
+        """
+        if space is not None:  # before room is made for as many frames as a file claims
+            step = self._frames_a_group
+            tokens = space.showing.frames // step * self._count(space.showing._replace(frames=step))
+            check_space(self.name, space, tokens, self.model.config.get_text_config().hidden_size)
         marks = self.processor.video_token, self.processor.image_token
         for message in messages:
             for mark in marks:
@@ -257,10 +264,10 @@ def load_transformers_llm(
     model: str, sees: bool, frames: int, side: int, dtype: str, device: str, device_map: str | None, bits: int | None
 ) -> TransformersLLM:
     """See `load_video_llm`."""
-    if frames < 1:
-        raise UserError(f"video_llm.frames={frames}: show at least 1")
-    if side < 1:
-        raise UserError(f"video_llm.side={side}: choose at least 1 pixel")
+    if not isinstance(frames, int) or frames < 1:
+        raise UserError(f"video_llm.frames={frames}: choose a whole number from 1")
+    if not isinstance(side, int) or side < 1:
+        raise UserError(f"video_llm.side={side}: choose a whole number of pixels from 1")
     placed = placing(dtype, device, device_map, bits)
     with quiet():
         try:
@@ -284,6 +291,8 @@ def _load(model: str, sees: bool, frames: int, side: int, placed: Mapping[str, A
     loaded.generation_config = greedy(loaded)
     processor = transformers.AutoProcessor.from_pretrained(model, trust_remote_code=False)
     _settle(model, processor)
+    marks = [processor.video_token, processor.image_token]  # said in an answer, they would ask for another picture
+    loaded.generation_config.suppress_tokens = processor.tokenizer.convert_tokens_to_ids(marks)
     mark = fingerprint(config.to_dict(), weights)
     return TransformersLLM(loaded, processor, model, mark, sees, frames, side)
 

@@ -19,7 +19,7 @@ from lightning_inr.teachers.streaming import stream
 from lightning_inr.teachers.video_llama_checkpoint import clip_shape, read_projection, read_published, read_tower
 from lightning_inr.teachers.video_llama_prompt import STOPS, segments
 from lightning_inr.teachers.video_llama_tower import SIDE, Tower, prepare
-from lightning_inr.teachers.video_llm import Message, Prompt
+from lightning_inr.teachers.video_llm import Message, Prompt, check_space
 from lightning_inr.types import Showing, TokenSpace, VideoShape
 
 
@@ -84,7 +84,12 @@ class VideoLlama:
             return vision(pixels.to(self.device)).cpu()
 
     def prompt(self, messages: Sequence[Message], space: TokenSpace | None) -> Prompt:
-        """The published conversation; each side of the video is split into tokens by itself, as there."""
+        """The published conversation; each side of the video is split into tokens by itself, as there.
+
+        UserError for a `space` of other tokens than its own.
+        """
+        if space is not None:
+            check_space(self.name, space, self.tokens, self.projection.in_features)
         marks = (self.tokenizer.bos_token or "", self.tokenizer.eos_token or "")
         first, *rest = segments(self.style, messages, space and space.showing, *marks)
         before = self._ids(first, True)
@@ -173,8 +178,8 @@ def load_video_llama(
     """
     if style not in STOPS:
         raise UserError(f"video_llm.style={style}: choose {', '.join(STOPS)}")
-    if frames < 1:
-        raise UserError(f"video_llm.frames={frames}: show at least 1")
+    if not isinstance(frames, int) or frames < 1:
+        raise UserError(f"video_llm.frames={frames}: choose a whole number from 1")
     placed = placing(dtype, device, device_map, bits)
     published = read_published(weights)
     places, tokens, width = clip_shape(published, weights)

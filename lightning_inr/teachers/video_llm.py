@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 
+from lightning_inr.errors import UserError
 from lightning_inr.types import Showing, TokenSpace, VideoShape
 
 
@@ -86,6 +87,15 @@ class VideoLLM(Protocol):
 
     def read(self, ids: Tensor) -> str:
         """Ids as text; those that only steer the model are left out."""
+
+
+def check_space(name: str, space: TokenSpace, tokens: int, width: int) -> None:
+    """UserError where a file says that `name` made other tokens of its showing than the (tokens, width) it makes."""
+    if (space.tokens, space.width) != (tokens, width):
+        raise UserError(
+            f"bitstream: it says {space.tokens} tokens of {space.width} numbers, and {name} makes {tokens} of {width} "
+            "of its showing; align it anew with task=align"
+        )
 
 
 def sampled(showing: Showing) -> str:

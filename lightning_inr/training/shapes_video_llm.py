@@ -81,9 +81,9 @@ class Teaching:
         llm: TransformersLLM,
         seed: int,
         learning_rate: float,
-        frames: int = 48,
-        talks: int = 16,
-        stories: int = 1500,
+        frames: int,
+        talks: int,
+        stories: int,
     ) -> None:
         for name, value in (("frames", frames), ("talks", talks), ("stories", stories)):
             if value < 1:

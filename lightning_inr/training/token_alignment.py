@@ -33,7 +33,7 @@ class TokenAlignmentModule(AlignmentModule):
                 "fit with module=compression, and add a projector with task=align"
             )
         for name, weight in (("token_weight", token_weight), ("cosine_weight", cosine_weight)):
-            if not weight >= 0:
+            if not isinstance(weight, int | float) or not weight >= 0:
                 raise UserError(f"module.{name}={weight}: choose a number from 0")
         self.token_weight, self.cosine_weight = token_weight, cosine_weight
         self.reader: nn.Module | None = None
@@ -58,7 +58,9 @@ class TokenAlignmentModule(AlignmentModule):
         """The tokens (K, d) that the latents stand for now."""
         if self.reader is None:
             return self.net.tokens()
-        return self.reader(F.normalize(self.net.semantic(self.net.shown(self.frames)), dim=-1))
+        meaning = self.net.semantic(self.net.shown(self.frames))
+        with torch.autocast(meaning.device.type, enabled=False):  # as the file will be read, and as `tokens` does
+            return self.reader(F.normalize(meaning, dim=-1))
 
     def terms(self, views: Mapping[str, Tensor], batch: FrameBatch) -> dict[str, Tensor]:
         """The loss, the distance to CLIP if it teaches too, and the distance to the teacher's tokens."""

@@ -71,6 +71,13 @@ def test_a_shared_projector_is_kept_in_two_bytes_a_number(path: Path) -> None:
     assert path.stat().st_size < 2 * numbers + 1000
 
 
+def test_a_shared_projector_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for target in (tmp_path, tmp_path / "file" / "shared.safetensors", Path("/proc/shared.safetensors")):
+        with pytest.raises(UserError, match="cannot write"):
+            save_shared(shared(), target)
+
+
 def test_a_shared_one_reads_directions_of_any_aligned_file_at_any_length() -> None:
     one, net = shared(), aligned(writes=None)
     space, tokens = read_tokens(net, llm(), one)

@@ -74,10 +74,12 @@ def test_what_was_never_answered_is_not_remembered() -> None:
     assert talk.history == []
 
 
-@pytest.mark.parametrize("question", ["", "  \n"])
-def test_an_empty_question_is_refused_at_once(question: str) -> None:
+@pytest.mark.parametrize(
+    ("question", "said"), [("", "it is empty"), ("  \n", "it is empty"), ("\udcff?", "not in UTF-8")]
+)
+def test_a_question_that_says_nothing_is_refused_at_once(question: str, said: str) -> None:
     talk, llm = session()
-    with pytest.raises(UserError, match="it is empty"):
+    with pytest.raises(UserError, match=said):
         talk.ask(question)
     assert llm.shown == []
 

@@ -97,6 +97,9 @@ def hostile_headers() -> dict[str, bytes]:
         "tokens of no width": changed(token_space=tokens(width=0)),
         "tokens in words": changed(token_space="many"),
         "more frames shown than there are": changed(token_space=tokens(showing=[99, 8, 8, 0.1])),
+        "no time between the frames shown": changed(token_space=tokens(showing=[2, 8, 8, 0.0])),
+        "time in words": changed(token_space=tokens(showing=[2, 8, 8, "0.1"])),
+        "shown in a size without end": changed(token_space=tokens(showing=[2, 2**40, 8, 0.1])),
         "words for numbers": changed(config=config | {"width": "wide", "stages": 3}),
     }
 
@@ -111,6 +114,12 @@ def test_a_lying_header_is_refused_at_once_and_takes_no_memory(name: str) -> Non
     assert time.perf_counter() - start < 1
     assert tracemalloc.get_traced_memory()[1] < 50e6
     tracemalloc.stop()
+
+
+def test_a_single_frame_may_be_shown_as_a_pair() -> None:
+    net = small_model(video=VideoShape(1, 22, 30, 25.0))
+    net.attach(TokenSpace("tiny", "01", 4, 1, 6, Showing(2, 8, 8, 0.04)))
+    assert decode(Codec().encode(net)).tokens().shape == (4, 6)
 
 
 def test_a_header_that_inflates_without_end_is_refused() -> None:

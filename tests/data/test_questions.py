@@ -12,12 +12,12 @@ def test_lines_become_questions(tmp_path: Path) -> None:
     file = tmp_path / "q.jsonl"
     file.write_text(
         '{"id": "video0", "question": "What colour?", "answer": "red", "kind": "colour"}\n'
-        '\n{"video": "video1", "question": "Où ?", "more": [1]}\n',
+        '\n{"video": "video1", "question": "Où\u2028?", "more": [1]}\r\n',
         encoding="utf-8",
     )
     assert read_questions(str(file)) == [
         Question("video0", "What colour?", "red", "colour"),
-        Question("video1", "Où ?"),
+        Question("video1", "Où\u2028?"),
     ]
 
 
@@ -27,6 +27,7 @@ def test_lines_become_questions(tmp_path: Path) -> None:
         ("{", "line 2: no JSON"),
         ("[" * 100_000, "line 2: no JSON"),
         ("[1]", "line 2: no object"),
+        ('{"id": "a", "question": "\\ud800?"}', "line 2: no JSON"),
         ('{"question": "What?"}', "line 2: id is null"),
         ('{"id": "a", "question": " "}', "line 2: question is"),
         ('{"id": "a", "question": "What?", "answer": 3}', "line 2: answer is 3"),

@@ -12,10 +12,11 @@ from PIL import Image
 
 from lightning_inr.chat.scores import Nearness
 from lightning_inr.codec import Codec, decode
+from lightning_inr.data.file import open_video
 from lightning_inr.data.questions import Question
 from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.tasks import heard
-from lightning_inr.tasks.answers import summarise
+from lightning_inr.tasks.answers import choose_samples, summarise
 from lightning_inr.tasks.films import Film
 from lightning_inr.tasks.told import Answer, Exchange, Told, scrambled, tell
 from lightning_inr.teachers.video_llm import VideoLLM
@@ -76,6 +77,14 @@ def test_a_file_is_measured_beside_its_source(cli: Cli, llm: VideoLLM) -> None:
     assert Image.open("out/answers.png").width > 400
 
 
+def test_frames_that_a_stride_left_over_are_not_missed(cli: Cli, llm: VideoLLM) -> None:
+    write_images(Path("images"), moving_square())
+    Path("video.linr").write_bytes(Codec().encode(talking_model(llm, SHAPE._replace(frames=5, stride=2))))
+    outcome = cli(*MEASURE, *SOURCE, "bitstream=video.linr")
+    assert outcome.code == 0, outcome.err
+    assert by_method()["true frames"]["exact"] == 100.0
+
+
 def test_a_collection_has_another_videos_latents_too(cli: Cli, collection: Path, llm: VideoLLM) -> None:
     shape = VideoShape(6, 64, 64, 25.0)
     manifest = json.loads((collection / "records" / "video0.json").read_text())
@@ -124,7 +133,9 @@ def test_a_measuring_that_was_killed_goes_on(
         (["bitstream=a.linr", "collection=b"], "give one of them"),
         (["bitstream=none.linr"], "no such file"),
         (["bitstream=video.linr", "answers.most=0"], "answers.most=0"),
-        (["bitstream=video.linr", "answers.ask=[]"], "answers.ask: it is empty"),
+        (["bitstream=video.linr", "answers.ask=[]"], "answers.ask=[]: list some"),
+        (["bitstream=video.linr", "answers.ask=['']"], "answers.ask=['']: list some"),
+        (["bitstream=video.linr", "answers.ask=What?"], "answers.ask=What?: list some"),
         (["bitstream=video.linr", "dataset.frames=3"], "holds 6 frames"),
         (["bitstream=video.linr", "questions=file", "questions.path=q.jsonl"], "none is about images"),
     ],
@@ -160,3 +171,15 @@ def test_scrambled_latents_keep_their_mean_and_spread() -> None:
     assert not torch.allclose(before, after)
     assert torch.allclose(before.mean(0), after.mean(0), atol=4 * float(before.std()) / 20)
     assert torch.allclose(before.std(0), after.std(0), rtol=0.3)
+
+
+def test_samples_are_of_as_many_films_and_questions_as_there_are(images: Path) -> None:
+    heard_all = []
+    for name in "ab":
+        exchanges = [Exchange(Question(name, text), []) for text in ("who?", "what?")]
+        film = Film(name, images, lambda: open_video(str(images)), [])
+        heard_all.append((film, heard.Heard(exchanges, {}, [0, 5])))
+    samples = choose_samples(heard_all, 9)
+    assert [each.video for each in samples[:2]] == ["a", "b"]
+    assert len({(each.video, each.question) for each in samples}) == len(samples) == 4
+    assert [len(each.frames) for each in samples] == [2] * 4

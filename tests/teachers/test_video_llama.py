@@ -279,6 +279,7 @@ def test_fingerprints_are_of_their_half(copied: Path, model: VideoLlama, tmp_pat
         (None, {"llama": "./nowhere"}, "llama=./nowhere: .*hf download"),
         (None, {"style": "poetry"}, "style=poetry: choose llama_2, vicuna"),
         (None, {"frames": 0}, "frames=0"),
+        (None, {"frames": "few"}, "frames=few"),
         (None, {"dtype": "int8"}, "dtype=int8"),
         ({"video_query_tokens": None}, {}, "video_query_tokens missing"),
         ({"llama_proj.bias": None}, {}, "llama_proj.bias missing"),

@@ -149,6 +149,23 @@ def test_streams_what_it_answers(llm: Any) -> None:
     assert "".join(llm.generate(prompt, tokens, MOST)) == llm.read(llm.answer(prompt, tokens, MOST))
 
 
+def test_an_answer_never_asks_for_a_picture(folders: Callable[[str], Path]) -> None:
+    own = load_video_llm(str(folders("video_llava")), frames=4)
+    assert isinstance(own, transformers_llm.TransformersLLM)
+    space = own.space(VIDEO)
+    prompt, tokens = own.prompt(QUESTION, space), own.features(frames_of(space), space)
+    mark, other = own.tokenizer.convert_tokens_to_ids([own.processor.video_token, "a"])
+    hidden = own.model.base_model(**own._inputs(prompt, tokens, prompt.ids))[0][0, -1]
+    before = own.model.lm_head.weight.clone()
+    own.model.lm_head.weight[mark] = 100 * hidden  # now nothing is likelier
+    own.model.lm_head.weight[other] = 50 * hidden
+    answer = own.answer(prompt, tokens, MOST)
+    own.model.lm_head.weight.copy_(before)
+    assert answer[0] == other
+    assert mark not in answer.tolist()
+    assert own.logits(prompt, tokens, answer).shape[0] == len(answer)
+
+
 def test_reads_text_alone(llm: Any) -> None:
     prompt = llm.prompt(QUESTION, None)
     assert prompt.tokens == 0
@@ -227,6 +244,13 @@ def test_as_many_frames_as_it_can_read(tmp_path: Path) -> None:
         assert llm.space(VIDEO._replace(frames=40)).showing.frames == 18
 
 
+def test_a_file_that_says_other_tokens_than_its_showing_is(llm: Any) -> None:
+    space = llm.space(VIDEO)
+    for wrong in (space._replace(tokens=1), space._replace(showing=space.showing._replace(frames=2**24))):
+        with pytest.raises(UserError, match=r"it says .* tokens .* align it anew"):
+            llm.prompt(QUESTION, wrong)
+
+
 def test_a_mark_in_the_question(onevision: Any) -> None:
     with pytest.raises(UserError, match="<video> means a picture"):
         onevision.prompt([Message("user", "What does <video> mean?")], None)
@@ -271,7 +295,8 @@ def test_damaged_folders(folders: Callable[[str], Path], tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     ("options", "remedy"),
-    [({"frames": 0}, "at least 1"), ({"side": 0}, "at least 1"), ({"dtype": "int3"}, "choose auto"),
+    [({"frames": 0}, "frames=0"), ({"frames": 7.5}, "frames=7.5"), ({"frames": "few"}, "frames=few"),
+     ({"side": 0}, "side=0"), ({"side": "wide"}, "side=wide"), ({"dtype": "int3"}, "choose auto"),
      ({"bits": 3}, "choose 4, 8"), ({"device": "tpu"}, "choose auto")],
 )  # fmt: skip
 def test_options_it_does_not_have(options: dict[str, Any], remedy: str) -> None:

@@ -1,5 +1,7 @@
 """Latents learn to tell a video language model what it would see, and the projector travels in the file."""
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -69,6 +71,8 @@ def test_latents_learn_to_be_understood_through_a_projector_they_cannot_change()
     module.listen(heard, space, reader)
     learn(module)
     assert F.cosine_similarity(module.said(), heard).mean() > 0.9
+    with torch.autocast("cpu", torch.bfloat16):
+        assert module.said().dtype == torch.float32
     assert "projector" not in net.coded_groups()
     assert all(parameter.grad is None for parameter in reader.parameters())
 
@@ -79,6 +83,9 @@ def test_what_cannot_talk_says_so() -> None:
         net.tokens()
     with pytest.raises(UserError, match="token_weight=-1"):
         TokenAlignmentModule(net, token_weight=-1)
+    foreign: Any = "much"
+    with pytest.raises(UserError, match="cosine_weight=much"):
+        TokenAlignmentModule(net, cosine_weight=foreign)
     with pytest.raises(UserError, match=r"embeddings of HNeRV come from frames .* task=align"):
         TokenAlignmentModule(build("hnerv", VIDEO, **SMALL["hnerv"]))
     with pytest.raises(UserError, match="NeRV has no latents"):
