@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
 from statistics import fmean
+from tempfile import TemporaryFile
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -52,9 +53,20 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     if cfg.projector is not None:
         raise UserError(f"projector={cfg.projector}: task=align makes one; leave it out and say where with out=…")
     fitting = Fitting(**cfg.align)
+    _check_writable(Path(cfg.out).expanduser())
     figures = align_file(cfg, fitting) if cfg.bitstream is not None else share(cfg, fitting)
     print(json.dumps(figures, indent=2))
     return figures
+
+
+def _check_writable(out: Path) -> None:
+    """UserError now, and not after hours of looking at videos, if nothing can be written at `out`."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=out.parent):
+            pass
+    except OSError as error:
+        raise UserError(f"out={out}: cannot be written ({error.strerror}); choose another place") from error
 
 
 def align_file(cfg: DictConfig, fitting: Fitting) -> dict[str, Any]:

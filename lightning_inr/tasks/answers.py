@@ -50,11 +50,11 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     draw_answers(samples, folder / "answers.png", note)
     result = {**about, "video_llm": listener.llm.name, "note": note, "answers": [_values(row) for row in rows]}
     write_text(folder / "result.json", json.dumps(result, indent=2) + "\n")
-    shutil.rmtree(parts)
     if cfg.logger is not None and "project" in cfg.logger:
         board = instantiate(cfg.logger, save_dir=str(folder)).experiment
         log_answers(board, rows, samples)
         board.finish()
+    shutil.rmtree(parts)
     if len(films) == 1:
         print(f"{ANOTHER}: left out, there is one file; measure a collection=FOLDER")
     print(answers_table(rows) + (f"\n{note}" if note else ""))

@@ -89,6 +89,7 @@ def test_a_teachers_own_view_stands_in_for_latents(cli: Cli, collection: Path, l
         (["bitstream=video.linr", "align.steps=-1"], "align.steps=-1"),
         (["bitstream=noise.linr"], "not a .linr file"),
         (["collection=nowhere"], "collection=nowhere"),
+        (["bitstream=video.linr", "out=noise.linr/out.linr"], "out=noise.linr/out.linr: cannot be written"),
         (["collection=images", "held_out=1"], "held_out=1"),
         (["collection=images", "held_out=half"], "held_out=half"),
     ],
