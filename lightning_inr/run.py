@@ -27,6 +27,9 @@ TRACEBACK = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 def main() -> None:
     """Run the command line."""
+    # Before torch is imported: its threads (GNU OpenMP) sleep while they wait for each other. On busy cores a thread
+    # that spins instead takes the core from the one it waits for.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Hydra would print its own errors over several lines; this hands them to us.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     with one_line_errors():

@@ -71,6 +71,20 @@ class TokenSpace(NamedTuple):
     showing: Showing
 
 
+class GridLayout(NamedTuple):
+    """How a table over time is laid out: (slices, rows * columns, channels), the slices of a shot in one group."""
+
+    groups: tuple[int, ...]  # slices a shot
+    rows: int
+    columns: int
+    channels: int
+
+    @property
+    def slices(self) -> int:
+        """Over all shots."""
+        return sum(self.groups)
+
+
 def crop(frames: Tensor, window: Window) -> Tensor:
     """The `window` of frames (..., H, W)."""
     return frames[..., window.top : window.top + window.height, window.left : window.left + window.width]

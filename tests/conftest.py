@@ -34,6 +34,14 @@ SMALL: dict[str, dict[str, Any]] = {
             {"stride": 2, "channels": 3, "kernel": 3, "grid_channels": 0},
         ],
     },
+    "latent_inr_grids": {
+        "latent_dim": 8, "width": 16, "rank": 4, "hyper_width": 8, "shots": [0, 3],
+        "maps": [{"channels": 4, "frames_per_slice": 1}, {"channels": 2, "frames_per_slice": 0}],
+        "stages": [
+            {"stride": 2, "channels": 8, "kernel": 3, "grid_channels": 2, "frames_per_slice": 2},
+            {"stride": 2, "channels": 6, "kernel": 3, "grid_channels": 1, "frames_per_slice": 0},
+        ],
+    },
     "nerv": {"channels": 6, "least_channels": 8, "strides": [2, 2], "stem_width": 16, "octaves": 6},
     "ff_nerv": {
         "channels": 8, "grid_frames": [2, 3], "expansion": 2.0, "least_channels": 8, "strides": [2, 2], "groups": 4,

@@ -9,10 +9,10 @@ import lightning_inr
 
 FLOORS = {
     "errors": 0,
-    "types": 1, "paths": 1, "metrics": 1, "devices": 1,
+    "types": 1, "paths": 1, "metrics": 1, "devices": 1, "ffmpeg": 1,
     "nn": 2, "losses": 2, "teachers": 2,
     "data": 3, "models": 3,
-    "codec": 4,
+    "codec": 4, "vmaf": 4,
     "training": 5, "retrieval": 5, "chat": 5, "report": 5,
     "tasks": 6,
     "run": 7, "sweep": 7,

@@ -51,8 +51,8 @@ def test_the_commands_for_shapes_work_one_after_the_other(cli: Callable[..., Out
     commands = [command for command in RUNS if "shapes" in command]
     few = "dataset.listing.videos=9"
     smaller = [
-        ["teacher_seconds=2", few], [few, *SMALL_ALIGNED], [], [],
-        ["teacher_seconds=2", few], [few, "features=features"], [few, "questions.videos=9", *SMALL_ALIGNED], [],
+        ["teacher_steps=20", few], [few, *SMALL_ALIGNED], [], [],
+        ["teacher_steps=20", few], [few, "features=features"], [few, "questions.videos=9", *SMALL_ALIGNED], [],
     ]  # fmt: skip
     assert len(commands) == len(smaller)
     for command, options in zip(commands, smaller, strict=True):

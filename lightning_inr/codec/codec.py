@@ -1,7 +1,7 @@
 """A fitted model to bytes and back: `Codec.encode`, and `decode`, which needs the bytes and nothing else."""
 
 import zlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -9,15 +9,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lightning_inr.codec.coefficients import (
+    PARAMETERS,
+    Coefficients,
+    dequantize_table,
+    parameters_of,
+    quantize_table,
+    read_table,
+    runs_of,
+)
 from lightning_inr.codec.container import Container, pack, unpack
-from lightning_inr.codec.entropy import CODERS, Symbols, Table, count_codes, table_of
+from lightning_inr.codec.entropy import CODERS, Reader, Symbols, Table, count_codes, table_of
 from lightning_inr.codec.header import FLOATS, Entry, checked_blueprint
 from lightning_inr.codec.prediction import PREDICTIONS, cheapest
 from lightning_inr.codec.quantize import MOST_BITS, Quantized, Step, dequantize, quantize, quantize_by
 from lightning_inr.errors import BitstreamError
 from lightning_inr.models import MODELS
 from lightning_inr.models.base import VideoRepresentation
+from lightning_inr.types import GridLayout
 
+Piece = Tensor | Quantized | Coefficients  # of a file: a tensor as floats, as symbols, as symbols of its coefficients
+SHORT = 64  # numbers of a vector that is not worth a table of counts
 PREDICTED_ROLES = ("latents", "embeddings", "grid")  # their axes are time or space; those of weights are neither
 
 
@@ -25,7 +37,7 @@ PREDICTED_ROLES = ("latents", "embeddings", "grid")  # their axes are time or sp
 class Codec:
     """How tensors become bytes: bits a role (1 to 12, or 16 and 32 for floats), ranges, entropy coder.
 
-    Vectors (biases) stay floats of 16 bits: they are few, and every output hangs on them.
+    Short vectors (biases) stay floats of 16 bits: they are few, and every output depends on them.
     """
 
     bits: Mapping[str, int] = field(default_factory=dict)
@@ -63,29 +75,22 @@ class Codec:
         }
         return pack(Container(header, sections))
 
-    def symbols(self, model: VideoRepresentation, steps: Mapping[str, Step]) -> Iterator[Tensor]:
-        """What the coder will see of each quantised tensor, float32 (numel,) around zero: for estimates of the rate."""
-        state = model.state_dict()
-        for entry in self.plan(model):
-            entry, piece = _quantized(entry, state[entry.name], steps.get(entry.name))
-            if isinstance(piece, Quantized):
-                if entry.prediction is None:
-                    turned = piece.symbols - round(float(piece.symbols.mean()))
-                else:  # small differences below zero have come out as large ones
-                    turned = (piece.symbols + piece.levels // 2) % piece.levels - piece.levels // 2
-                yield torch.from_numpy(turned).float()
-
     def plan(self, model: VideoRepresentation) -> list[Entry]:
         """How each tensor of `model` will be coded, in the order of the file."""
         state = model.state_dict()
-        return [self._entry(name, role, state[name]) for role, names in model.coded_groups().items() for name in names]
+        groups = model.coded_groups().items()
+        return [
+            self._entry(name, role, state[name], model.grid_layout(name)) for role, names in groups for name in names
+        ]
 
-    def _entry(self, name: str, role: str, tensor: Tensor) -> Entry:
+    def _entry(self, name: str, role: str, tensor: Tensor, layout: GridLayout | None) -> Entry:
         bits = self.bits.get(role, self.default_bits)
         if bits in FLOATS:
             return Entry(name, role, tuple(tensor.shape), None, bits, None, None)
-        if tensor.ndim < 2 and role != "grid":
+        if tensor.ndim < 2 and role != "grid" and tensor.numel() < SHORT:
             return Entry(name, role, tuple(tensor.shape), None, 16, None, None)
+        if layout is not None and self.ranges == "tensor":
+            return Entry(name, role, tuple(tensor.shape), 2**bits, None, None, self.coder, None, layout)
         axis = None
         if self.ranges == "channel" and tensor.ndim > 1:
             axis = 1 if role == "latents" else 0
@@ -148,19 +153,15 @@ def describe(data: bytes) -> dict[str, Any]:
     }
 
 
-def side_bytes(data: bytes) -> int:
-    """How much of a file is not its entropy-coded symbols: header, floats, ranges, tables."""
-    words = (len(section) - 4 - int.from_bytes(section[:4], "little") for section in unpack(data).sections.values())
-    return len(data) - sum(words)
-
-
 # A section: length of the side information (u32) | side information, deflated | entropy-coded words.
 # Side information: per tensor either its floats, or its lowest and highest levels and coded counts.
 
 
-def _quantized(entry: Entry, tensor: Tensor, step: Step | None) -> tuple[Entry, Tensor | Quantized]:
+def _quantized(entry: Entry, tensor: Tensor, step: Step | None) -> tuple[Entry, Piece]:
     if entry.levels is None:
         return entry, tensor
+    if entry.layout is not None:
+        return entry, quantize_table(tensor, entry.layout, step.size if step else None, entry.levels)
     quantized = quantize_by(tensor, step) if step else quantize(tensor, entry.levels, entry.axis)
     entry = entry._replace(levels=quantized.levels, axis=None if step else entry.axis)
     if entry.role not in PREDICTED_ROLES or entry.axis is not None:
@@ -169,52 +170,57 @@ def _quantized(entry: Entry, tensor: Tensor, step: Step | None) -> tuple[Entry, 
     return entry._replace(prediction=prediction), quantized._replace(symbols=symbols.ravel())
 
 
-def _write_section(pieces: list[tuple[Entry, Tensor | Quantized]]) -> bytes:
+def _write_section(pieces: list[tuple[Entry, Piece]]) -> bytes:
     side: list[bytes] = []
-    runs: dict[str, list[tuple[Symbols, Table]]] = {}
+    runs: list[tuple[Symbols, Table]] = []
     for entry, piece in pieces:
         if isinstance(piece, Tensor):
             side.append(piece.detach().cpu().numpy().astype(FLOATS[entry.bits or 0]).tobytes())
-            continue
-        codes = count_codes(piece.symbols, piece.levels)
-        side += [piece.low.astype("<f4").tobytes(), piece.high.astype("<f4").tobytes(), codes.tobytes()]
-        runs.setdefault(entry.coder or "", []).append((piece.symbols, table_of(codes)))
+        elif isinstance(piece, Coefficients):
+            assert entry.layout is not None
+            parameters = parameters_of(piece, entry.layout)
+            side.append(parameters.tobytes())
+            runs += runs_of(piece, parameters, entry.layout)
+        else:
+            codes = count_codes(piece.symbols, piece.levels)
+            side += [piece.low.astype("<f4").tobytes(), piece.high.astype("<f4").tobytes(), codes.tobytes()]
+            runs.append((piece.symbols, table_of(codes)))
     packed = zlib.compress(b"".join(side), 9)
-    words = [CODERS[coder].encode(run).astype("<u4").tobytes() for coder, run in runs.items()]
+    coders = {entry.coder for entry, _ in pieces if entry.coder is not None}
+    words = [CODERS[coder].encode(runs).astype("<u4").tobytes() for coder in coders]  # one, or none
     return len(packed).to_bytes(4, "little") + packed + b"".join(words)
 
 
 def _read_section(section: bytes, entries: list[Entry]) -> dict[str, Tensor]:
     length = int.from_bytes(section[:4], "little")
-    side = _Reader(_inflate(section[4 : 4 + length], sum(_side_bytes(entry) for entry in entries)))
-    tensors: dict[str, Tensor] = {}
-    coded: list[tuple[Entry, Quantized, Table]] = []
-    for entry in entries:
-        if entry.levels is None:
-            values = side.take(FLOATS[entry.bits or 0], entry.numel).astype(np.float32)
-            tensors[entry.name] = torch.from_numpy(values).reshape(entry.shape)
-            continue
-        low, high = (side.take(np.dtype("<f4"), entry.channels).astype(np.float32) for _ in range(2))
-        table = table_of(side.take(np.dtype("u1"), entry.levels))
-        coded.append((entry, Quantized(np.empty(0, np.int32), low, high, entry.levels), table))
-    if not coded:
-        return tensors
-    coder = coded[0][0].coder
-    if coder is None or any(entry.coder != coder for entry, _, _ in coded):
+    side = _Side(_inflate(section[4 : 4 + length], sum(_side_bytes(entry) for entry in entries)))
+    coders = {entry.coder for entry in entries if entry.coder is not None}
+    if len(coders) > 1:
         raise ValueError("more than one entropy coder")
     words = np.frombuffer(section[4 + length :], dtype="<u4").astype(np.uint32)
-    runs = CODERS[coder].decode(words, [(entry.numel, table) for entry, _, table in coded])
-    for (entry, quantized, _), symbols in zip(coded, runs, strict=True):
-        if entry.prediction is not None:
-            restore = PREDICTIONS[entry.prediction].restore
-            symbols = restore(symbols.reshape(entry.shape), quantized.levels).ravel()
-        tensors[entry.name] = dequantize(quantized._replace(symbols=symbols), entry.shape, entry.axis)
-    return tensors
+    reader = CODERS[coders.pop()].open(words) if coders else None
+    return {entry.name: _read_tensor(entry, side, reader) for entry in entries}
+
+
+def _read_tensor(entry: Entry, side: "_Side", reader: Reader | None) -> Tensor:
+    if entry.levels is None or reader is None:
+        values = side.take(FLOATS[entry.bits or 0], entry.numel).astype(np.float32)
+        return torch.from_numpy(values).reshape(entry.shape)
+    if entry.layout is not None:
+        coefficients = read_table(side.take(PARAMETERS, 1)[0], entry.layout, reader)
+        return dequantize_table(coefficients, entry.layout).reshape(entry.shape)
+    low, high = (side.take(np.dtype("<f4"), entry.channels).astype(np.float32) for _ in range(2))
+    symbols = reader.take(entry.numel, table_of(side.take(np.dtype("u1"), entry.levels)))
+    if entry.prediction is not None:
+        symbols = PREDICTIONS[entry.prediction].restore(symbols.reshape(entry.shape), entry.levels).ravel()
+    return dequantize(Quantized(symbols, low, high, entry.levels), entry.shape, entry.axis)
 
 
 def _side_bytes(entry: Entry) -> int:
     if entry.levels is None:
         return entry.numel * FLOATS[entry.bits or 0].itemsize
+    if entry.layout is not None:
+        return PARAMETERS.itemsize
     return 8 * entry.channels + entry.levels
 
 
@@ -232,7 +238,7 @@ def _inflate(packed: bytes, expected: int) -> bytes:
     return data
 
 
-class _Reader:
+class _Side:
     """Typed reads from a run of bytes."""
 
     def __init__(self, data: bytes) -> None:

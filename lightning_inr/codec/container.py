@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 from lightning_inr.errors import BitstreamError
 
 MAGIC = b"LINR"
-VERSION = 2
+VERSION = 3
+READABLE = (2, 3)  # 2: no table was coded as coefficients
 PREAMBLE = struct.Struct("<4sHII")
 LARGEST_HEADER = 2**20  # bytes once inflated; a real one has a few thousand
 
@@ -62,9 +63,11 @@ def _read_header(data: bytes) -> tuple[dict[str, Any], int]:
         raise BitstreamError(f"not a .linr file: {len(data)} bytes that begin with {data[:4]!r}; expected {MAGIC!r}")
     _, version, length, crc = PREAMBLE.unpack_from(data)
     packed = data[PREAMBLE.size : PREAMBLE.size + length]
-    if version != VERSION:
+    if version not in READABLE:
         remedy = "install a newer one" if version > VERSION else "fit again, or install an older one"
-        raise BitstreamError(f".linr version {version}: this program reads version {VERSION}; {remedy}")
+        raise BitstreamError(
+            f".linr version {version}: this program reads versions {READABLE[0]} to {VERSION}; {remedy}"
+        )
     if len(packed) != length or zlib.crc32(MAGIC + struct.pack("<HI", version, length) + packed) != crc:
         raise BitstreamError("damaged .linr: the header does not match its checksum; fetch the file again")
     try:

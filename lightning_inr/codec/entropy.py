@@ -5,6 +5,7 @@ exact in floating point, so encoder and decoder see the same numbers on every pl
 count, a float of four bits of exponent and four of mantissa: a thirtieth off at most, which costs nothing.
 """
 
+from collections.abc import Iterable
 from typing import Protocol
 
 import constriction
@@ -21,12 +22,18 @@ TOTAL = 2**16
 CODED_COUNTS = np.array([code if code < 16 else (16 + code % 16) << (code // 16 - 1) for code in range(256)])
 
 
+class Reader(Protocol):
+    """Encoded words, read run by run: which table is next may depend on what was read."""
+
+    def take(self, count: int, table: Table) -> Symbols: ...
+
+
 class Coder(Protocol):
     """One way to turn runs of symbols, each run with its own table, into 32-bit words."""
 
-    def encode(self, runs: list[tuple[Symbols, Table]]) -> Words: ...
+    def encode(self, runs: Iterable[tuple[Symbols, Table]]) -> Words: ...
 
-    def decode(self, words: Words, runs: list[tuple[int, Table]]) -> list[Symbols]: ...
+    def open(self, words: Words) -> Reader: ...
 
 
 def count_codes(symbols: Symbols, alphabet: int) -> Codes:
@@ -62,27 +69,37 @@ def table_of(codes: Codes) -> Table:
 class RangeCoder:
     """Range coding (Martin 1979): within a fraction of a percent of the entropy under the table."""
 
-    def encode(self, runs: list[tuple[Symbols, Table]]) -> Words:
+    def encode(self, runs: Iterable[tuple[Symbols, Table]]) -> Words:
         """All runs, one after the other, in one stream."""
         encoder = constriction.stream.queue.RangeEncoder()
         for symbols, table in runs:
-            encoder.encode(symbols, self._model(table))
+            encoder.encode(symbols, _categorical(table))
         return encoder.get_compressed()
 
-    def decode(self, words: Words, runs: list[tuple[int, Table]]) -> list[Symbols]:
-        """The runs of `count` symbols each; damaged words give wrong symbols, never an error."""
-        decoder = constriction.stream.queue.RangeDecoder(words)
-        return [decoder.decode(self._model(table), count) for count, table in runs]
+    def open(self, words: Words) -> "RangeReader":
+        """From the first run on."""
+        return RangeReader(words)
 
-    @staticmethod
-    def _model(table: Table) -> constriction.stream.model.Categorical:
-        return constriction.stream.model.Categorical(table / np.float64(TOTAL), perfect=False)
+
+class RangeReader:
+    """What `RangeCoder` wrote; damaged words give wrong symbols, never an error."""
+
+    def __init__(self, words: Words) -> None:
+        self.decoder = constriction.stream.queue.RangeDecoder(words)
+
+    def take(self, count: int, table: Table) -> Symbols:
+        """The next `count` symbols."""
+        return self.decoder.decode(_categorical(table), count)
+
+
+def _categorical(table: Table) -> constriction.stream.model.Categorical:
+    return constriction.stream.model.Categorical(table / np.float64(TOTAL), perfect=False)
 
 
 class HuffmanCoder:
     """Huffman coding (1952), as in the paper: at least one bit a symbol, and symbol by symbol in Python."""
 
-    def encode(self, runs: list[tuple[Symbols, Table]]) -> Words:
+    def encode(self, runs: Iterable[tuple[Symbols, Table]]) -> Words:
         """All runs, one after the other, in one stream."""
         encoder = constriction.symbol.QueueEncoder()
         for symbols, table in runs:
@@ -91,14 +108,21 @@ class HuffmanCoder:
                 encoder.encode_symbol(symbol, tree)
         return encoder.get_compressed()[0]
 
-    def decode(self, words: Words, runs: list[tuple[int, Table]]) -> list[Symbols]:
-        """The runs of `count` symbols each; ValueError if the words end too early."""
-        decoder = constriction.symbol.QueueDecoder(words)
-        decoded = []
-        for count, table in runs:
-            tree = constriction.symbol.huffman.DecoderHuffmanTree(table.astype(np.float64))
-            decoded.append(np.array([decoder.decode_symbol(tree) for _ in range(count)], dtype=np.int32))
-        return decoded
+    def open(self, words: Words) -> "HuffmanReader":
+        """From the first run on."""
+        return HuffmanReader(words)
+
+
+class HuffmanReader:
+    """What `HuffmanCoder` wrote; ValueError if the words end too early."""
+
+    def __init__(self, words: Words) -> None:
+        self.decoder = constriction.symbol.QueueDecoder(words)
+
+    def take(self, count: int, table: Table) -> Symbols:
+        """The next `count` symbols."""
+        tree = constriction.symbol.huffman.DecoderHuffmanTree(table.astype(np.float64))
+        return np.array([self.decoder.decode_symbol(tree) for _ in range(count)], dtype=np.int32)
 
 
 CODERS: dict[str, Coder] = {"range": RangeCoder(), "huffman": HuffmanCoder()}

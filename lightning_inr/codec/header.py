@@ -11,7 +11,7 @@ from lightning_inr.codec.quantize import MOST_BITS
 from lightning_inr.errors import BitstreamError
 from lightning_inr.models import blueprint
 from lightning_inr.models.base import VideoRepresentation
-from lightning_inr.types import EmbeddingSpace, Showing, TokenSpace, VideoShape
+from lightning_inr.types import EmbeddingSpace, GridLayout, Showing, TokenSpace, VideoShape
 
 FLOATS: dict[int, np.dtype[Any]] = {16: np.dtype("<f2"), 32: np.dtype("<f4")}
 LONGEST_SIDE = 2**16  # pixels
@@ -34,6 +34,7 @@ class Entry(NamedTuple):
     axis: int | None  # of the quantisation ranges; None: one range
     coder: str | None  # None for floats
     prediction: str | None = None  # what its symbols are differences from; None: symbols as they are
+    layout: GridLayout | None = None  # of a table that is coded as coefficients of its transform
 
     @property
     def numel(self) -> int:
@@ -57,7 +58,7 @@ def checked_blueprint(header: dict[str, Any], size: int) -> tuple[VideoRepresent
         video = VideoShape(**header["video"])
         _check_video(video)
         model = blueprint(header["model"], video, _space(header), _token_space(header, video), **header["config"])
-        entries = [Entry(name, role, tuple(shape), *coding) for name, role, shape, *coding in header["tensors"]]
+        entries = [_entry(*line) for line in header["tensors"]]
         _check_entries(entries, model, size)
     except BitstreamError:
         raise
@@ -108,6 +109,16 @@ def _check_video(video: VideoShape) -> None:
         raise BitstreamError(f"damaged .linr: it claims a video of {tuple(video)}")
 
 
+def _entry(
+    name: str, role: str, shape: list[int], levels: Any, bits: Any, axis: Any, coder: Any, prediction: Any = None,
+    layout: Any = None,
+) -> Entry:  # fmt: skip
+    if layout is not None:
+        groups, *sides = layout
+        layout = GridLayout(tuple(groups), *sides)
+    return Entry(name, role, tuple(shape), levels, bits, axis, coder, prediction, layout)
+
+
 def _check_entries(entries: list[Entry], model: VideoRepresentation, size: int) -> None:
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     groups = {name: role for role, names in model.coded_groups().items() for name in names}
@@ -120,6 +131,7 @@ def _check_entries(entries: list[Entry], model: VideoRepresentation, size: int) 
         axis = entry.axis is None or (isinstance(entry.axis, int) and 0 <= entry.axis < len(entry.shape))
         foretold = counted and entry.axis is None and applies(str(entry.prediction), entry.shape)
         axis &= entry.prediction is None or foretold
+        axis &= entry.layout is None or entry.layout == model.grid_layout(entry.name)
         if not ((floats or symbols) and axis and groups[entry.name] == entry.role):
             raise BitstreamError(f"damaged .linr: tensor {entry.name} is described as {tuple(entry)}")
     claimed = sum(entry.numel for entry in entries)

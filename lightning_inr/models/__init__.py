@@ -15,6 +15,7 @@ from lightning_inr.models.hinerv import HiNeRV
 from lightning_inr.models.hnerv import HNeRV
 from lightning_inr.models.hnerv_boost import HNeRVBoost
 from lightning_inr.models.latent_inr import LatentINR
+from lightning_inr.models.latent_inr_grids import LatentINRGrids
 from lightning_inr.models.nerv import NeRV
 from lightning_inr.models.nirvana import NIRVANA
 from lightning_inr.models.nvp import NVP
@@ -23,6 +24,7 @@ from lightning_inr.types import EmbeddingSpace, TokenSpace, VideoShape
 
 MODELS: dict[str, type[VideoRepresentation]] = {
     "latent_inr": LatentINR,
+    "latent_inr_grids": LatentINRGrids,
     "t_nerv": TNeRV,
     "nerv": NeRV,
     "e_nerv": ENeRV,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lightning_inr.devices import fast_bfloat16
 from lightning_inr.errors import UserError
 from lightning_inr.nn.projector import Projector, projector_for
-from lightning_inr.types import EmbeddingSpace, FrameBatch, TokenSpace, VideoShape, Window
+from lightning_inr.types import EmbeddingSpace, FrameBatch, GridLayout, TokenSpace, VideoShape, Window
 
 ROLES = (
     "latents",
@@ -73,6 +73,10 @@ class VideoRepresentation(nn.Module, ABC):
         """The role, one of ROLES, of a tensor of the state dict; None if only training needs it."""
         return "base"
 
+    def grid_layout(self, name: str) -> GridLayout | None:
+        """How the tensor `name` of the state dict lies in time and place; None if it is no table of both."""
+        return None
+
     def coded_groups(self) -> Mapping[str, list[str]]:
         """role -> names in the state dict; together they name every tensor a decoder uses, once."""
         groups: dict[str, list[str]] = {role: [] for role in ROLES}
@@ -129,7 +133,8 @@ class VideoRepresentation(nn.Module, ABC):
 
     def shown(self, frames: int) -> Tensor:
         """Float positions (N,) of so many frames evenly spread over the video."""
-        return torch.tensor(self.video.spread(frames), dtype=torch.float32, device=self.device)
+        places = torch.arange(frames, dtype=torch.float64, device=self.device)  # made there: a copy would wait
+        return (places * (self.video.frames - 1) / max(1, frames - 1)).round().float()
 
     def tokens(self) -> Tensor:
         """What a video language model reads of this video, (K, d) float32; UserError if it has no projector."""
@@ -176,6 +181,12 @@ class VideoRepresentation(nn.Module, ABC):
         """What all frames share at one size and window, for `forward` to take as `prepared`; None if nothing."""
         return None
 
+    def prepare_batch(self, prepared: Any, positions: Sequence[float]) -> None:
+        """Have `prepared` hold what the next call of `forward`, at these positions, shares with those before.
+
+        Positions are numbers of the host: `forward`, which sees a tensor of the device, would have to wait for them.
+        """
+
     @torch.inference_mode()
     def render(self, index: Iterable[float], size: tuple[int, int] | None = None) -> Iterator[Tensor]:
         """Yield the frames at `index` as (3, h, w) uint8 on the CPU, in bounded memory.
@@ -188,18 +199,21 @@ class VideoRepresentation(nn.Module, ABC):
         painted_pixels = height * width if self.by_pixel else max(height * width, math.prod(self.padded))
         batch = max(1, PIXELS_AT_ONCE // painted_pixels)
         shared: Any = None  # of the whole frame; that of many bands would not fit in memory at once
-        positions = torch.tensor(list(index), dtype=torch.float32, device=self.device)
+        positions = torch.tensor(list(index), dtype=torch.float32)
         for chosen in positions.split(batch if len(bands) == 1 else FRAMES_PER_BAND):
-            painted = []
+            painted, parts = [], list(zip(chosen.to(self.device).split(batch), chosen.split(batch), strict=True))
             with torch.autocast(self.device.type, torch.bfloat16, enabled=fast_bfloat16(self.device)):
                 for window in bands:
                     if shared is None or len(bands) > 1:
                         shared = self.prepare(size, window)
-                    band = [_to_bytes(self(part, size, window, shared)) for part in chosen.split(batch)]
+                    band = []
+                    for part, on_host in parts:
+                        self.prepare_batch(shared, on_host.tolist())
+                        band.append(_to_bytes(self(part, size, window, shared)))
                     painted.append(torch.cat(band))
             yield from (painted[0] if len(bands) == 1 else torch.cat(painted, dim=2)).cpu()
 
 
 def _to_bytes(frames: Tensor) -> Tensor:
     # Rounded in one pass and without a clamp: `forward` promises [0, 1].
-    return torch.add(frames.new_tensor(0.5), frames, alpha=255).to(torch.uint8)
+    return torch.add(frames.new_full((), 0.5), frames, alpha=255).to(torch.uint8)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from lightning_inr.models.hnerv import HNeRV, HNeRVConfig, frame_encoder
 from lightning_inr.models.options import check_list, check_range
+from lightning_inr.nn.frame_store import FrameStore, rows_at
 from lightning_inr.nn.fusion import GatedFusion
 from lightning_inr.nn.upsample import UpsampleStage
 from lightning_inr.types import FrameBatch, VideoShape
@@ -70,7 +71,7 @@ class DNeRV(HNeRV):
         assert self.encoder is not None
         second = frame_encoder(config.difference_strides, config.encoder_width, config.difference_channels, inputs=6)
         self.encoder = nn.ModuleDict({"content": self.encoder, "difference": second})
-        self.met: dict[int, Tensor] = {}  # number of a seen frame -> its bytes; in no file, and empty once absorbed
+        self.met = FrameStore(len(video.seen))  # seen frames, by their row; in no file, and empty once absorbed
 
     def embed(self, index: Tensor, frames: Tensor) -> dict[str, Tensor]:
         """Positions (B,) and frames (B, 3, *padded) -> content and difference, each (B, C, h, w)."""
@@ -103,24 +104,24 @@ class DNeRV(HNeRV):
         self.met.clear()
 
     def _all_met(self) -> Iterator[FrameBatch]:
-        for number, frame in self.met.items():
-            yield FrameBatch(torch.tensor([float(number)]), frame[None])
+        for row in self.met.known_rows():
+            assert self.met.frames is not None
+            yield FrameBatch(torch.tensor([float(row * self.video.stride)]), self.met.frames[row : row + 1])
 
     def _meet(self, index: Tensor, frames: Tensor) -> None:
         """Remember the frames that stand at a seen position; the others are blends of two."""
-        for position, frame in zip(index.tolist(), frames, strict=True):
-            if position % self.video.stride == 0 and position not in self.met:
-                self.met[int(position)] = (frame.detach() * 255).round().to(torch.uint8)
+        self.met.put(rows_at(self._places(index), len(self.video.seen)), frames)
 
     def _changes(self, index: Tensor, frames: Tensor) -> Tensor:
         """(B, 6, *padded): the frames less those before, and those after less the frames."""
-        changes = []
-        for position, frame in zip(index.tolist(), frames, strict=True):
-            place = position / self.video.stride
-            before = self.met.get(math.ceil(place - 1) * self.video.stride)
-            after = self.met.get(math.floor(place + 1) * self.video.stride)
-            # One that is not known, as beyond the ends, counts as the frame itself.
-            since = torch.zeros_like(frame) if before is None else frame - before / 255
-            until = torch.zeros_like(frame) if after is None else after / 255 - frame
-            changes.append(torch.cat([since, until]))
-        return torch.stack(changes).contiguous(memory_format=torch.channels_last)
+        places, count = self._places(index), len(self.video.seen)
+        rows = torch.cat([rows_at((places - 1).ceil(), count), rows_at((places + 1).floor(), count)])
+        neighbours, known = self.met.read(rows)
+        # One that is not known, as beyond the ends, counts as the frame itself.
+        before, after = torch.where(known[:, None, None, None], neighbours, frames.repeat(2, 1, 1, 1)).chunk(2)
+        changes = torch.cat([frames - before, after - frames], dim=1)
+        return changes.contiguous(memory_format=torch.channels_last)
+
+    def _places(self, index: Tensor) -> Tensor:
+        """Positions (B,) -> (B,) among the seen frames, float64."""
+        return index.to(self.device).double() / self.video.stride

@@ -15,7 +15,7 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_inr.models.flow_guided import GUIDED_CHANNELS, MOTION_CHANNELS, Draft, FlowGuided, FrameStore
+from lightning_inr.models.flow_guided import GUIDED_CHANNELS, MOTION_CHANNELS, Draft, FlowGuided
 from lightning_inr.models.options import check_list, check_number, check_range, check_strides
 from lightning_inr.nn.start import start_layers
 from lightning_inr.nn.temporal_grid import TemporalGrids
@@ -77,7 +77,6 @@ class FFNeRV(FlowGuided):
 
     def __init__(self, video: VideoShape, config: FFNeRVConfig) -> None:
         super().__init__(video, config)
-        self.store = FrameStore()
         levels = len(config.grid_frames)
         ends = [round(config.channels * level / levels) for level in range(levels + 1)]  # equal but for rounding
         each = [max(1, end - begin) for begin, end in pairwise(ends)]

@@ -8,8 +8,9 @@ The papers keep half-precision frames; here neighbours are bytes, in training an
 the memory and lets training see just what the decoder will see.
 """
 
+import math
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -18,9 +19,10 @@ from torch import Tensor, nn
 from lightning_inr.models.base import PIXELS_AT_ONCE
 from lightning_inr.models.raster import RasterRepresentation
 from lightning_inr.nn.flow import aggregate, enlarge_motion
+from lightning_inr.nn.frame_store import FrameStore, as_bytes, rows_at
 from lightning_inr.nn.start import start_layer
 from lightning_inr.nn.upsample import paint, resize_painted
-from lightning_inr.types import Window, crop
+from lightning_inr.types import VideoShape, Window, crop
 
 OFFSETS = (-2, -1, 1, 2)  # the neighbours, in seen frames; the aggregation window of both papers
 MOTION_CHANNELS = 3 * len(OFFSETS)  # x, y and weight of each neighbour
@@ -34,44 +36,35 @@ class Draft(NamedTuple):
     motion: Tensor  # (B, MOTION_CHANNELS, h, w), in pixels
 
 
-class FrameStore:
-    """Independent frames as bytes, detached, by their row among the seen frames; any other row is black."""
-
-    def __init__(self) -> None:
-        self.frames: dict[int, Tensor] = {}
-
-    def put(self, rows: Iterable[int], frames: Tensor) -> None:
-        """Keep frames (B, 3, h, w) in [0, 1]; a row of -1 is left out."""
-        rounded = (frames.detach() * 255).round().to(torch.uint8)
-        # Copies: a slice would keep its whole batch in memory.
-        self.frames |= {row: frame.clone() for row, frame in zip(rows, rounded, strict=True) if row >= 0}
-
-    def read(self, rows: Sequence[Sequence[int]], like: Tensor) -> Tensor:
-        """Rows (B, K) -> (B, K, 3, h, w) in [0, 1]; `like` (B, 3, h, w)."""
-        black = torch.zeros_like(like[0], dtype=torch.uint8)
-        found = [torch.stack([self.frames.get(row, black) for row in each]) for each in rows]
-        return torch.stack(found).to(like.device).float() / 255
-
-
 class Recent:
     """Drafts and frames that one batch needed: the next needs most of them again."""
 
     def __init__(self) -> None:
-        self.drafts: dict[int, Draft] = {}
-        self.store = FrameStore()
+        self.drafts: dict[int, Draft] = {}  # by row among the seen frames, each of one frame
+        self.frames: dict[int, Tensor] = {}  # their independent frames, (3, h, w) uint8
+        self.batch: tuple[Draft, Tensor] | None = None  # of the next batch: drafts, and neighbours (B, K, 3, h, w)
 
     def keep(self, rows: set[int]) -> None:
         """Forget all but these."""
         for row in set(self.drafts) - rows:
-            del self.drafts[row], self.store.frames[row]
+            del self.drafts[row], self.frames[row]
+
+    def take(self) -> tuple[Draft, Tensor] | None:
+        """What the next batch needs, once; None if nothing was prepared for it."""
+        batch, self.batch = self.batch, None
+        return batch
 
 
 class FlowGuided(RasterRepresentation):
-    """A raster decoder of drafts; subclasses set `store`, and say what a draft is made of."""
+    """A raster decoder of drafts; subclasses say what a draft is made of."""
 
     view_weights: ClassVar[Mapping[str, float]] = {"aggregated": 0.1, "independent": 0.1}
-    store: FrameStore  # of training; no part of the state dict
     motion: nn.Conv2d | None  # features -> `Draft.motion`; none without guidance
+
+    def __init__(self, video: VideoShape, config: Any, *rest: Any) -> None:
+        super().__init__(video, config, *rest)
+        self.store = FrameStore(len(video.seen))  # of training: independent frames; no part of the state dict
+        self.all_drafted = False  # whether `store` has every frame
 
     def start(self) -> None:
         """Set the starting values: hardly any motion, and neighbours of about the same weight."""
@@ -117,43 +110,42 @@ class FlowGuided(RasterRepresentation):
             views = {"final": paint(self.cut(draft.head))}
         else:
             independent = self._independent(draft)
+            # After the draft with gradients: autocast keeps its copies of the weights, and copies first made
+            # without gradients would cut them off.
+            self._draft_all()
             self.store.put(self._rows(index), independent)
-            around = self._rows_around(index)
-            if self.can_draft:
-                # After the draft with gradients: autocast keeps its copies of the weights, and copies first made
-                # without gradients would cut them off.
-                self._fill(self.store, sorted({row for rows in around for row in rows} - {-1}))
-            views = self._mix(draft, independent, self.store.read(around, independent))
+            views = self._mix(draft, independent, self._neighbours(index))
         return views if window is None else {name: crop(view, window) for name, view in views.items()}
 
     def prepare(self, size: tuple[int, int] | None = None, window: Window | None = None) -> Recent | None:
         """A memory of drafts, with which consecutive frames cost one pass each."""
         return Recent() if self.guided else None
 
-    def forward(
-        self,
-        index: Tensor,
-        size: tuple[int, int] | None = None,
-        window: Window | None = None,
-        prepared: Any = None,
-    ) -> Tensor:
-        """(B,) -> RGB (B, 3, h, w) in [0, 1]; `prepared` is what `prepare` gave, for the same parameters."""
-        frames = self.painted(index, size, prepared)
-        return frames if window is None else crop(frames, window)
+    @torch.no_grad()
+    def prepare_batch(self, prepared: Recent | None, positions: Sequence[float]) -> None:
+        """Draft every seen frame that these positions need, once, and the positions between."""
+        if prepared is None:
+            return
+        stride, count = self.video.stride, len(self.video.seen)
+        own = [int(position // stride) if position % stride == 0 else -1 for position in positions]
+        own = [row if 0 <= row < count else -1 for row in own]
+        nearest = [int(position / stride + 0.5) for position in positions]
+        around = [[row if 0 <= row < count else -1 for row in (n + o for o in OFFSETS)] for n in nearest]
+        needed = ({row for rows in around for row in rows} | set(own)) - {-1}
+        prepared.keep(needed)
+        self._fill(prepared, sorted(needed - set(prepared.drafts)))
+        drafts = self._gather(positions, own, prepared.drafts)
+        black = torch.zeros(3, self.video.height, self.video.width, dtype=torch.uint8, device=self.device)
+        neighbours = [torch.stack([prepared.frames.get(row, black) for row in rows]) for rows in around]
+        prepared.batch = drafts, torch.stack(neighbours).float() / 255
 
-    def painted(self, index: Tensor, size: tuple[int, int] | None, recent: Recent | None = None) -> Tensor:
-        """(B,) -> whole frames (B, 3, *size); every seen frame that the batch needs is drafted once."""
+    def painted(self, index: Tensor, size: tuple[int, int] | None, prepared: Recent | None = None) -> Tensor:
+        """(B,) -> whole frames (B, 3, *size); what was not prepared for these positions is drafted here."""
         if not self.guided:
             return super().painted(index, size)
-        recent = Recent() if recent is None else recent
-        rows, around = self._rows(index), self._rows_around(index)
-        needed = ({row for each in around for row in each} | set(rows)) - {-1}
-        recent.keep(needed)
-        self._fill(recent.store, sorted(needed), recent.drafts)
-        draft = self._gather(index, rows, recent.drafts)
-        independent = self._independent(draft)
-        final = self._mix(draft, independent, recent.store.read(around, independent))["final"]
-        return resize_painted(final, size)
+        batch = None if prepared is None else prepared.take()
+        draft, neighbours = batch or (self.draft(index), self._drafted_neighbours(index))
+        return resize_painted(self._mix(draft, self._independent(draft), neighbours)["final"], size)
 
     def _independent(self, draft: Draft) -> Tensor:
         return torch.sigmoid(self.cut(draft.head[:, :3]).float())
@@ -167,32 +159,69 @@ class FlowGuided(RasterRepresentation):
         return {"final": final.clamp_max(1), "aggregated": aggregated, "independent": independent}
 
     @torch.no_grad()
-    def _fill(self, store: FrameStore, rows: Sequence[int], drafts: dict[int, Draft] | None = None) -> None:
-        """Paint those of the seen frames `rows` that `store` lacks, in bounded memory; keep their `drafts` too."""
-        missing = torch.tensor([row for row in rows if row not in store.frames], device=self.device)
-        for chosen in missing.split(max(1, PIXELS_AT_ONCE // (self.padded[0] * self.padded[1]))):
-            if len(chosen):
-                draft, names = self.draft(chosen.float() * self.video.stride), chosen.tolist()
-                store.put(names, self._independent(draft))
-                if drafts is not None:
-                    drafts |= dict(zip(names, map(Draft, draft.head.split(1), draft.motion.split(1)), strict=True))
+    def _draft_all(self) -> None:
+        """Put every seen frame into the store, once, as soon as all can be drafted.
 
-    def _gather(self, index: Tensor, rows: Sequence[int], drafts: Mapping[int, Draft]) -> Draft:
-        """The drafts at `index`: those of seen frames are there already, those between are made now."""
+        Only those that are missing would do, but which they are only the device knows.
+        """
+        if self.all_drafted or not self.can_draft:
+            return
+        for rows in torch.arange(len(self.video.seen), device=self.device).split(self._at_once):
+            self.store.put(rows, self._independent(self.draft(rows.float() * self.video.stride)))
+        self.all_drafted = True
+
+    @property
+    def _at_once(self) -> int:
+        """So many frames are drafted together: memory is bounded."""
+        return max(1, PIXELS_AT_ONCE // math.prod(self.padded))
+
+    def _neighbours(self, index: Tensor) -> Tensor:
+        """Positions (B,) -> their neighbours (B, K, 3, h, w) in [0, 1], from the store of training."""
+        frames, _ = self.store.read(self._rows_around(index).flatten())
+        return frames.unflatten(0, (len(index), len(OFFSETS)))
+
+    @torch.no_grad()
+    def _drafted_neighbours(self, index: Tensor) -> Tensor:
+        """The same, from coded tensors: every neighbour of every frame is drafted, the same ones too."""
+        rows, count = self._rows_around(index).flatten(), len(self.video.seen)
+        painted = [
+            self._independent(self.draft(part.clamp_max(count - 1).float() * self.video.stride))
+            for part in rows.split(self._at_once)
+        ]
+        frames = torch.where((rows < count)[:, None, None, None], torch.cat(painted), 0)
+        return as_bytes(frames).float().div(255).unflatten(0, (len(index), len(OFFSETS)))
+
+    def _fill(self, recent: Recent, rows: Sequence[int]) -> None:
+        """Add the drafts of seen frames, and what they paint, in bounded memory."""
+        for start in range(0, len(rows), self._at_once):
+            chosen = rows[start : start + self._at_once]
+            draft = self.draft(self._on_device([row * self.video.stride for row in chosen]))
+            # Copies: a slice would keep its whole batch in memory.
+            frames = [frame.clone() for frame in as_bytes(self._independent(draft))]
+            recent.frames |= dict(zip(chosen, frames, strict=True))
+            recent.drafts |= dict(zip(chosen, map(Draft, draft.head.split(1), draft.motion.split(1)), strict=True))
+
+    def _gather(self, positions: Sequence[float], rows: Sequence[int], drafts: Mapping[int, Draft]) -> Draft:
+        """The drafts at `positions`: those of seen frames, at `rows`, are there already, those between are made now."""
         between = [place for place, row in enumerate(rows) if row < 0]
         each = {place: drafts[row] for place, row in enumerate(rows) if row >= 0}
         if between:
-            made = self.draft(index[between])
+            made = self.draft(self._on_device([positions[place] for place in between]))
             each |= dict(zip(between, map(Draft, made.head.split(1), made.motion.split(1)), strict=True))
         ordered = [each[place] for place in range(len(rows))]
         return Draft(torch.cat([one.head for one in ordered]), torch.cat([one.motion for one in ordered]))
 
-    def _rows(self, index: Tensor) -> list[int]:
-        """Positions (B,) -> the row of each among the seen frames, -1 for one that lies between."""
-        rows = [float(position) / self.video.stride for position in index.tolist()]
-        return [int(row) if row.is_integer() and 0 <= row < len(self.video.seen) else -1 for row in rows]
+    def _on_device(self, positions: Sequence[float]) -> Tensor:
+        """Numbers of the host -> (B,) float32 on the device."""
+        return torch.tensor(positions, dtype=torch.float32).to(self.device)
 
-    def _rows_around(self, index: Tensor) -> list[list[int]]:
-        """Positions (B,) -> (B, K) rows of the neighbours of the nearest seen frame, -1 beyond the ends."""
-        nearest = [int(position / self.video.stride + 0.5) for position in index.tolist()]
-        return [[row if 0 <= row < len(self.video.seen) else -1 for row in (n + o for o in OFFSETS)] for n in nearest]
+    def _rows(self, index: Tensor) -> Tensor:
+        """Positions (B,) -> the row of each among the seen frames, their number for one that lies between."""
+        return rows_at(index.double() / self.video.stride, len(self.video.seen))
+
+    def _rows_around(self, index: Tensor) -> Tensor:
+        """Positions (B,) -> (B, K) rows of the neighbours of the nearest seen frame, their number beyond the ends."""
+        nearest = (index.double() / self.video.stride + 0.5).floor()
+        reach = len(OFFSETS) // 2
+        offsets = torch.arange(-reach, reach, device=index.device)  # made there: a copy would wait
+        return rows_at(nearest[:, None] + offsets + (offsets >= 0), len(self.video.seen))

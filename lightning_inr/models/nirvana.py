@@ -30,7 +30,7 @@ from lightning_inr.models.options import check_number, check_range, check_stride
 from lightning_inr.models.raster import RasterRepresentation
 from lightning_inr.nn.upsample import depth_to_space, paint
 from lightning_inr.nn.weight_chain import WeightChain
-from lightning_inr.types import VideoShape
+from lightning_inr.types import VideoShape, Window
 
 FREQUENCY = 30.0  # ω0 of SIREN (Sitzmann et al., NeurIPS 2020)
 
@@ -56,6 +56,19 @@ class NIRVANAConfig:
         check_range("reset_every", self.reset_every, 0, 2**24)
 
 
+class PaintedGroups:
+    """What groups paint, for consecutive batches that need the same ones."""
+
+    def __init__(self) -> None:
+        self.groups: dict[int, Tensor] = {}  # number -> logits (frames, 3, *padded)
+        self.around: tuple[Tensor, Tensor | None] | None = None  # of the next batch: logits before and after
+
+    def take(self) -> tuple[Tensor, Tensor | None] | None:
+        """What the next batch needs, once; None if nothing was prepared for it."""
+        around, self.around = self.around, None
+        return around
+
+
 class NIRVANA(RasterRepresentation):
     """A chain of small networks, each for a group of frames; parameters are those of `NIRVANAConfig`."""
 
@@ -77,35 +90,72 @@ class NIRVANA(RasterRepresentation):
     def begin_with(self, colour: Tensor) -> None:
         """Nothing: no layer of its chain is the last for all groups."""
 
-    def painted(self, index: Tensor, size: tuple[int, int] | None) -> Tensor:
+    def prepare(self, size: tuple[int, int] | None = None, window: Window | None = None) -> PaintedGroups:
+        """A memory of groups, with which consecutive frames cost one pass a group."""
+        return PaintedGroups()
+
+    @torch.no_grad()
+    def prepare_batch(self, prepared: PaintedGroups, positions: Sequence[float]) -> None:
+        """Paint the groups of the seen frames around, as far as the batch before did not."""
+        last, group = len(self.video.seen) - 1, self.config.group
+        places = [min(max(position / self.video.stride, 0), last) for position in positions]
+        before = [math.floor(place) for place in places]
+        after = [math.ceil(place) for place in places]
+        needed = {row // group for row in before + after}
+        prepared.groups = {number: logits for number, logits in prepared.groups.items() if number in needed}
+        for number in sorted(needed - set(prepared.groups)):
+            prepared.groups[number] = self.group_logits(torch.full((1,), number, device=self.device))
+        read = [torch.stack([prepared.groups[row // group][row % group] for row in rows]) for rows in (before, after)]
+        prepared.around = read[0], read[1] if before != after else None
+
+    def painted(self, index: Tensor, size: tuple[int, int] | None, prepared: PaintedGroups | None = None) -> Tensor:
         """(B,) -> whole frames (B, 3, *size); between two seen frames, the blend of both."""
         position = self._position(index)
-        before = position.floor()
-        frames = paint(self.cut(self.logits(index)), size)
-        share = position - before
-        if not share.any():
+        share = position - position.floor()
+        around = None if prepared is None else prepared.take()
+        before, after = self._around(position, share) if around is None else around
+        frames = paint(self.cut(before), size)
+        if after is None:
             return frames
-        after = (before + 1).clamp_max(len(self.video.seen) - 1) * self.video.stride
-        return torch.lerp(frames, paint(self.cut(self.logits(after)), size), share[:, None, None, None])
+        return torch.lerp(frames, paint(self.cut(after), size), share[:, None, None, None])
+
+    def _around(self, position: Tensor, share: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Positions (B,) among the seen frames -> logits before and after, each (B, 3, *padded); None: not needed."""
+        before = self._logits_of(position.floor().long())
+        # A CPU's tensor can be looked at for nothing; for that of a GPU one would wait, and both frames are painted.
+        if share.device.type == "cpu" and not share.any():
+            return before, None
+        return before, self._logits_of(position.ceil().long())
 
     def logits(self, index: Tensor) -> Tensor:
         """(B,) -> (B, 3, *padded), what a sigmoid turns into RGB: that of the last seen frame."""
-        wanted = [divmod(int(number), self.config.group) for number in self._position(index).floor().tolist()]
-        painted = {group: self.group_logits(group) for group in {group for group, _ in wanted}}
-        return torch.stack([painted[group][place] for group, place in wanted])
+        return self._logits_of(self._position(index).floor().long())
 
-    def group_logits(self, group: int) -> Tensor:
-        """The frames of one group (frames, 3, *padded), patch by patch."""
+    def _logits_of(self, rows: Tensor) -> Tensor:
+        """Rows (B,) among the seen frames -> (B, 3, *padded); its group's network, run for that frame alone."""
+        groups, places = rows // self.config.group, rows % self.config.group
+        pairs = zip(groups.split(1), places.split(1), strict=True)
+        return torch.cat([self.group_logits(group, place) for group, place in pairs])
+
+    def group_logits(self, group: Tensor, place: Tensor | None = None) -> Tensor:
+        """The frames of a group (1,), or that at one `place` (1,) in it: (frames, 3, *padded), patch by patch."""
         stride, patches = self.stride, self._features(group)
+        frames = self.config.group if place is None else 1
         for number, (chain, step) in enumerate(zip(self.decoder, self.config.strides, strict=True), start=1):
             weight, bias = chain(group)
+            if place is not None and number == len(self.decoder):
+                weight, bias = (self._of_frame(each, place) for each in (weight, bias))
             patches = depth_to_space(F.conv2d(patches, weight, bias, padding=weight.shape[-1] // 2), step)
             if number < len(self.decoder):
                 patches = F.silu(patches)
-        cells = patches.permute(0, 2, 3, 1).reshape(self.rows, self.columns, stride, stride, self.config.group, 3)
-        return cells.permute(4, 5, 0, 2, 1, 3).reshape(self.config.group, 3, *self.padded)
+        cells = patches.permute(0, 2, 3, 1).reshape(self.rows, self.columns, stride, stride, frames, 3)
+        return cells.permute(4, 5, 0, 2, 1, 3).reshape(frames, 3, *self.padded)
 
-    def _features(self, group: int) -> Tensor:
+    def _of_frame(self, values: Tensor, place: Tensor) -> Tensor:
+        """Weights or biases of the last layer (pixels * frames * 3, ...) -> those of the frame at `place` (1,)."""
+        return values.unflatten(0, (-1, self.config.group, 3)).index_select(1, place).flatten(0, 2)
+
+    def _features(self, group: Tensor) -> Tensor:
         """What the SIREN makes of the patches' centres (rows * columns, channels, 1, 1)."""
         device = self.device
         y = (torch.arange(self.rows, device=device) + 0.5) / self.rows

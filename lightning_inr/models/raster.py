@@ -50,10 +50,10 @@ class RasterRepresentation(VideoRepresentation):
         prepared: Any = None,
     ) -> Tensor:
         """(B,) -> RGB (B, 3, h, w) in [0, 1]; a window is cut from the whole frame."""
-        frames = self.painted(index, size)
+        frames = self.painted(index, size, prepared)
         return frames if window is None else crop(frames, window)
 
-    def painted(self, index: Tensor, size: tuple[int, int] | None) -> Tensor:
+    def painted(self, index: Tensor, size: tuple[int, int] | None, prepared: Any = None) -> Tensor:
         """(B,) -> whole frames (B, 3, *size)."""
         return paint(self.cut(self.logits(index)), size)
 

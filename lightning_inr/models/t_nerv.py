@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_inr.errors import UserError
-from lightning_inr.models.flow_guided import GUIDED_CHANNELS, MOTION_CHANNELS, Draft, FlowGuided, FrameStore
+from lightning_inr.models.flow_guided import GUIDED_CHANNELS, MOTION_CHANNELS, Draft, FlowGuided
 from lightning_inr.models.hybrid import HybridRepresentation
 from lightning_inr.models.options import check_list, check_number, check_range, check_strides
 from lightning_inr.nn.convnext import ConvNeXtEncoder
@@ -138,7 +138,6 @@ class TNeRV(FlowGuided, HybridRepresentation):
         raster = -(-video.height // stride), -(-video.width // stride)
         shape = (config.scaled(config.embedding_share), *raster)
         super().__init__(video, config, {"frame": shape} if config.embedding_share else {})
-        self.store = FrameStore()
         each = [config.scaled(config.grid_share)] * len(config.grid_frames)
         self.grids = TemporalGrids(config.grid_frames, each, *raster)
         inputs = (shape[0] if config.embedding_share else 0) + self.grids.channels

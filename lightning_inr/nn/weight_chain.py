@@ -30,14 +30,25 @@ class WeightChain(nn.Module):
         if self.differences is not None:
             self.differences.zero_()
 
-    def forward(self, link: int) -> tuple[Tensor, Tensor]:
-        """Weight (outputs, inputs, kernel, kernel) and bias (outputs,) of the network at `link`."""
-        span, steps = divmod(link, self.span)
-        values = self.full[span]
-        if steps:
-            assert self.differences is not None
-            before = span * (self.span - 1)
-            earlier, own = self.differences[before : before + steps - 1], self.differences[before + steps - 1]
-            values = values + (earlier.detach().sum(0) + own) / self.span
+    def forward(self, link: Tensor) -> tuple[Tensor, Tensor]:
+        """Link (1,) int64 -> weight (outputs, inputs, kernel, kernel) and bias (outputs,) of that network."""
+        span = link // self.span
+        values = self.full.index_select(0, span)[0]
+        if self.differences is not None:
+            values = values + self._since(span, link % self.span)
         bias, weight = values.split([self.shape[0], values.numel() - self.shape[0]])
         return weight.view(self.shape), bias
+
+    def _since(self, span: Tensor, steps: Tensor) -> Tensor:
+        """What so many `steps` (1,) into a `span` (1,) add to its full weights: (size,)."""
+        assert self.differences is not None
+        before, last = span * (self.span - 1), len(self.differences) - 1
+        # All that a span can have are read and those too many count zero: how many are wanted only the device knows.
+        places = torch.arange(self.span - 1, device=span.device)
+        if last + 1 == self.span - 1:
+            all_of_span = self.differences.detach()
+        else:
+            all_of_span = self.differences.detach().index_select(0, (before + places).clamp_max(last))
+        earlier = torch.where((places < steps - 1)[:, None], all_of_span, 0).sum(0)
+        own = self.differences.index_select(0, (before + steps - 1).clamp(0, last))[0]
+        return torch.where(steps > 0, earlier + own, 0) / self.span

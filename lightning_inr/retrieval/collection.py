@@ -36,6 +36,7 @@ SCHEMA = pa.schema(
         ("cos_held_out", pa.float64()),
         ("fit_seconds", pa.float64()),
         ("seconds", pa.float64()),
+        ("unconverged", pa.string()),
     ]
 )
 
@@ -62,6 +63,7 @@ class Record(NamedTuple):
     cos_held_out: float | None  # the same of the frames between seen ones, if there are any
     fit_seconds: float
     seconds: float  # from one video to the next, the fit among them
+    unconverged: str | None = None  # what the fit lacks, with figures; older manifests do not say
 
     @classmethod
     def read(cls, values: dict[str, Any]) -> "Record":

@@ -107,6 +107,7 @@ def take_shard(videos: Sequence[Captioned], shard: str) -> range:
 def summary(records: Sequence[Record]) -> str:
     """Means over a collection, one a line."""
     seen = [record.cos_seen for record in records if record.cos_seen is not None]
+    lacking = sum(record.unconverged is not None for record in records)
     held_out = [record.cos_held_out for record in records if record.cos_held_out is not None]
     rows = {
         "PSNR": f"{fmean(record.psnr for record in records):.2f} dB",
@@ -114,6 +115,7 @@ def summary(records: Sequence[Record]) -> str:
         "rate": f"{fmean(record.bpp for record in records):.4f} bpp",
         "fit": f"{fmean(record.fit_seconds for record in records):.2f} s a video",
         "beyond the fit": f"{fmean(record.seconds - record.fit_seconds for record in records):.2f} s a video",
+        **({"not converged": f"{lacking} of {len(records)}"} if lacking else {}),
         **({"cos to teacher": f"{fmean(seen):.4f}"} if seen else {}),
         **({"between frames": f"{fmean(held_out):.4f}"} if held_out else {}),
     }
@@ -221,13 +223,16 @@ class Worker:
         L.seed_everything(self.cfg.seed, verbose=False)  # for each: its numbers do not hang on those before it
         scratch = self.folder / "records" / video.id
         fitted = fit_video(prepare(self.cfg, source, scratch, self.teachers), self.cfg, scratch)
+        unconverged = fitted.figures.get("unconverged")
+        if unconverged is not None:
+            tqdm.write(f"{video.id} not converged: {unconverged}")
         path = self.folder / f"{video.id}.linr"
         write_bytes(path, fitted.bitstream)
         dataset = {"_target_": "lightning_inr.data.file.open_video", **options}
         figures = self.measure(Wish(str(path), dataset, self.cfg.device, timed=False, teacher=fitted.teacher))
         shutil.rmtree(scratch, ignore_errors=True)  # the checkpoint, if the fit was long enough to have one
         figures |= {"fit_seconds": fitted.figures["fit_seconds"], "seconds": time.perf_counter() - start}
-        made = self._describe(video, source, path.name, options, figures)
+        made = self._describe(video, source, path.name, options, figures)._replace(unconverged=unconverged)
         write_text(record, json.dumps(made.values()))
         return made
 

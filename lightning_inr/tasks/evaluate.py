@@ -34,6 +34,7 @@ from lightning_inr.paths import existing
 from lightning_inr.report.pictures import Compared, draw_comparison
 from lightning_inr.tasks.held_out import measure_held_out
 from lightning_inr.types import VideoShape
+from lightning_inr.vmaf import figures, vmaf
 
 SECONDS_OF_TIMING = 3.0
 
@@ -48,13 +49,14 @@ class Wish(NamedTuple):
     timed: bool = True  # whether decoding is timed
     teacher: NDArray[np.float32] | None = None  # (frames, S), what CLIP sees in every frame, held out or not
     tokens: NDArray[np.float32] | None = None  # (K, d), what a video language model makes of the video
+    vmaf: bool = False  # whether VMAF is measured
 
 
 def run(cfg: DictConfig) -> None:
     """Print the figures as JSON."""
     bitstream = existing(cfg.bitstream, "bitstream")
     dataset: Any = OmegaConf.to_container(cfg.dataset, resolve=True)
-    print(json.dumps(measure_apart(Wish(str(bitstream), dataset, cfg.device)), indent=2))
+    print(json.dumps(measure_apart(Wish(str(bitstream), dataset, cfg.device, vmaf=cfg.vmaf)), indent=2))
 
 
 def measure_apart(wish: Wish) -> dict[str, Any]:
@@ -114,6 +116,7 @@ def measure(wish: Wish) -> dict[str, Any]:
         "passes": model.passes,
         "bpp": 8 * len(data) / (video.frames * video.height * video.width),
         **summarise(watched.quality),
+        **(measure_vmaf(model, source) if wish.vmaf else {}),
         **between,
         **({} if wish.teacher is None else {"alignment": measure_alignment(model, wish.teacher)}),
         **measure_tokens(model, wish.tokens),
@@ -121,6 +124,12 @@ def measure(wish: Wish) -> dict[str, Any]:
         **speed,
         "device": _describe(device),
     }
+
+
+def measure_vmaf(model: VideoRepresentation, source: VideoSource) -> dict[str, Any]:
+    """VMAF of all frames, as result.json has it; they are decoded once more for it."""
+    frames = range(source.frames)
+    return figures(vmaf(model.render(frames), map(source.read, frames), source.fps))
 
 
 @torch.inference_mode()

@@ -23,8 +23,8 @@ from lightning_inr.training.loggers import log_result
 # Settings that may differ when a fit is gone on with: they do not change what is fitted.
 NOT_THE_FIT = (
     "task", "run_dir", "device", "gpus", "logger", "trainer", "keep_checkpoints", "features", "bar",
-    "callbacks.history", "callbacks.previews", "collection", "shard", "attempts", "retrieval", "answers",
-    "questions", "bitstream", "dtype", "teacher.device", "video_llm.device",
+    "callbacks.history", "callbacks.previews", "callbacks.threads", "collection", "shard", "attempts", "retrieval",
+    "answers", "questions", "bitstream", "dtype", "vmaf", "teacher.device", "video_llm.device",
 )  # fmt: skip
 
 
@@ -43,12 +43,20 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     del teachers  # and the memory a large one takes
     write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     fitted = fit_video(prepared, cfg, folder)
+    if not fitted.figures["converged"]:
+        print(f"not converged: {fitted.figures['unconverged']}")
     write_bytes(folder / "video.linr", fitted.bitstream)
     _draw_curves(fitted.moments, folder / "training.png")
 
     dataset: Any = OmegaConf.to_container(cfg.dataset, resolve=True)
     wish = Wish(
-        str(folder / "video.linr"), dataset, cfg.device, str(folder), teacher=fitted.teacher, tokens=fitted.tokens
+        str(folder / "video.linr"),
+        dataset,
+        cfg.device,
+        str(folder),
+        teacher=fitted.teacher,
+        tokens=fitted.tokens,
+        vmaf=cfg.vmaf,
     )
     result = {
         "model": cfg.preset,

@@ -22,11 +22,12 @@ from lightning_inr.chat.projector import SharedProjector, check_same_form, check
 from lightning_inr.codec import Codec, Step
 from lightning_inr.data.features import default_cache, teacher_features, video_tokens
 from lightning_inr.data.module import FrameDataModule
+from lightning_inr.data.shots import find_shots
 from lightning_inr.data.source import VideoSource
 from lightning_inr.devices import choose_device, fast_bfloat16
 from lightning_inr.errors import InterruptedFitError, UserError
 from lightning_inr.metrics import PEAK, mean_squares, psnr
-from lightning_inr.models import build
+from lightning_inr.models import blueprint, build
 from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.models.size import read_count, sized
 from lightning_inr.retrieval.gallery import check_same_space
@@ -35,8 +36,10 @@ from lightning_inr.teachers.video_llm import VideoLLM
 from lightning_inr.training.alignment import AlignmentModule
 from lightning_inr.training.callbacks import CHECKPOINT, Budget, History, Moment, all_of, one_of, resume_checkpoint
 from lightning_inr.training.collapse import CollapseGuard
+from lightning_inr.training.convergence import why_unconverged
 from lightning_inr.training.fit import FitModule
 from lightning_inr.training.rounding import Rounding
+from lightning_inr.training.threads import Threads
 from lightning_inr.training.token_alignment import TokenAlignmentModule
 from lightning_inr.types import EmbeddingSpace, VideoShape
 
@@ -101,10 +104,16 @@ def prepare(
     _quiet()
     codec: Codec = instantiate(cfg.codec)
     clip = teachers.clip
-    net = _build(cfg, source.shape._replace(stride=cfg.stride), clip.space if clip else None)
-    module: FitModule = instantiate(cfg.module, net=net)
+    video, options = source.shape._replace(stride=cfg.stride), _model_options(cfg)
+    name = options.pop("name")
+    blueprint(name, video, **options)  # reading takes longer than refusing a wrong rank
     trainer = _trainer(cfg, folder, choose_device(cfg.device), loggers)
-    data = FrameDataModule(source, cfg.stride, **cfg.data)  # last: reading takes longer than refusing a wrong rank
+    data = FrameDataModule(source, cfg.stride, **cfg.data)
+    if "shots" in options and cfg.model.shots is None:
+        seen = (data.frames.frame(row) for row in range(len(data.frames)))
+        options["shots"] = [video.seen[row] for row in find_shots(seen)]
+    net = _build(cfg, name, video, clip.space if clip else None, options)
+    module: FitModule = instantiate(cfg.module, net=net)
     net.begin_with(data.mean_colour())
     views, tokens = None, None
     read = data.frames.frame if cfg.stride == 1 else source.read  # from memory, if it holds all frames
@@ -129,6 +138,8 @@ def fit_video(prepared: Prepared, cfg: DictConfig, folder: Path) -> Fitted:
     net = module.net
     net.absorb(data.in_order())
     unquantised = {"psnr_unquantised": mean_psnr(net, data.frames.source)} if cfg.unquantised else {}
+    seconds = one_of(trainer, Budget).seconds
+    lack = why_unconverged(module, data, views, f"{trainer.global_step} steps in {seconds:.0f} s")
     start = time.perf_counter()
     bitstream = codec.encode(net, learned_steps(trainer))
     if tokens is not None and net.token_space is not None:  # anew, for latents as the file has them
@@ -137,8 +148,14 @@ def fit_video(prepared: Prepared, cfg: DictConfig, folder: Path) -> Fitted:
         bitstream = fit_file(bitstream, net.token_space, tokens, codec, fitting, net.device, cfg.seed)
     figures = {
         **unquantised,
-        "fit_seconds": one_of(trainer, Budget).seconds,
+        "fit_seconds": seconds,
         "epochs": trainer.current_epoch,
+        "steps": trainer.global_step,  # of the optimiser
+        "threads": next(
+            (each.choice.chosen for each in all_of(trainer) if isinstance(each, Threads)), torch.get_num_threads()
+        ),
+        "converged": lack is None,
+        **({} if lack is None else {"unconverged": lack}),
         "collapsed": any(isinstance(each, CollapseGuard) and each.collapsed for each in all_of(trainer)),
         **{f"estimated_{name}": value for name, value in module.notes.items()},
         "encode_seconds": time.perf_counter() - start,
@@ -183,13 +200,20 @@ def _quiet() -> None:
     warnings.filterwarnings("ignore", module="lightning")
 
 
-def _build(cfg: DictConfig, video: VideoShape, space: EmbeddingSpace | None) -> VideoRepresentation:
-    """The model of the configuration, at the size that `params` asks for, if it does."""
+def _model_options(cfg: DictConfig) -> dict[str, Any]:
+    """The options of `cfg.model`; shots that are still to be found are one."""
     options: Any = OmegaConf.to_container(cfg.model, resolve=True)
-    options["space"] = space
+    return options | ({"shots": [0]} if "shots" in options and options["shots"] is None else {})
+
+
+def _build(
+    cfg: DictConfig, name: str, video: VideoShape, space: EmbeddingSpace | None, options: dict[str, Any]
+) -> VideoRepresentation:
+    """The model of these options, at the size that `params` asks for, if it does."""
     if cfg.params is not None:
-        options = {"name": options["name"], **sized(video=video, params=read_count(cfg.params), **options)}
-    return build(video=video, **options).to(memory_format=torch.channels_last)
+        options = sized(name, video, read_count(cfg.params), space=space, **options)
+        space = options.pop("space")
+    return build(name, video, space, **options).to(memory_format=torch.channels_last)
 
 
 def _trainer(cfg: DictConfig, folder: Path, device: torch.device, loggers: Sequence[Logger]) -> L.Trainer:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 from tqdm import tqdm
 
+from lightning_inr import ffmpeg
 from lightning_inr.data.module import Frames
 from lightning_inr.data.source import VideoSource
 from lightning_inr.data.writer import Encoding, encode_video
@@ -22,6 +24,7 @@ from lightning_inr.metrics import compare, summarise
 from lightning_inr.paths import write_text, writing
 from lightning_inr.tasks.evaluate import frames_per_second
 from lightning_inr.tasks.record import provenance
+from lightning_inr.vmaf import PLAIN, figures, vmaf
 
 
 def run(cfg: DictConfig) -> None:
@@ -35,7 +38,7 @@ def run(cfg: DictConfig) -> None:
         folder = Path(cfg.run_dir) / f"{name}-crf{crf}"
         if (folder / "result.json").exists():
             continue
-        encoding = Encoding(peer["codec"], {**peer["options"], "crf": str(crf)})
+        encoding = Encoding(peer["codec"], {**peer["options"], peer.get("rate_option", "crf"): str(crf)})
         result = {
             "model": name,
             **provenance(cfg, source.matrix),
@@ -52,7 +55,7 @@ def measure_codec(frames: Frames, target: Path, encoding: Encoding) -> dict[str,
     start = time.perf_counter()
     try:
         with writing(target) as draft:
-            encode_video((frames.frame(number) for number in range(source.frames)), draft, source.fps, encoding)
+            encode(frames, draft, encoding)
     except (av.FFmpegError, av.codec.codec.UnknownCodecError, ValueError) as error:
         raise UserError(f"peers: {encoding.codec} cannot encode this: {error}; leave it out of peers") from error
     encode_seconds = time.perf_counter() - start
@@ -62,6 +65,7 @@ def measure_codec(frames: Frames, target: Path, encoding: Encoding) -> dict[str,
     ]
     if len(quality) != source.frames:
         raise UserError(f"{target}: {len(quality)} of {source.frames} frames come back; leave this codec out of peers")
+    seen = (frame[:, : source.height, : source.width] for frame in decode_stream(target))
     size = target.stat().st_size
     return {
         "video": source.name,
@@ -72,10 +76,29 @@ def measure_codec(frames: Frames, target: Path, encoding: Encoding) -> dict[str,
         "bytes": size,
         "bpp": 8 * size / (source.frames * source.height * source.width),
         **summarise(quality),
+        **figures(vmaf(seen, all_of(frames), source.fps)),
         "encode_seconds": encode_seconds,
         "decode_fps": frames_per_second(lambda: decode_stream(target), source.frames),
         "device": f"cpu, {torch.get_num_threads()} threads",
     }
+
+
+def all_of(frames: Frames) -> Iterator[Tensor]:
+    """Each frame (3, H, W) uint8 of the source, in order."""
+    return (frames.frame(number) for number in range(frames.source.frames))
+
+
+def encode(frames: Frames, target: Path, encoding: Encoding) -> None:
+    """Encode with PyAV, or with the FFmpeg program where PyAV has no such encoder and the program has."""
+    fps = frames.source.fps
+    if encoding.codec in av.codecs_available or not ffmpeg.has("encoder", encoding.codec):
+        encode_video(all_of(frames), target, fps, encoding)
+        return
+    with tempfile.TemporaryDirectory() as name:
+        plain = Path(name) / "source.y4m"
+        encode_video(all_of(frames), plain, fps, PLAIN)  # the same 4:2:0 as the others get
+        options = [part for key, value in encoding.options.items() for part in (f"-{key}", value)]
+        ffmpeg.run_ffmpeg("-i", str(plain), "-c:v", encoding.codec, *options, str(target))
 
 
 def decode_stream(path: Path) -> Iterator[Tensor]:

@@ -46,7 +46,7 @@ def _train(cfg: DictConfig, folder: Path) -> None:
     torch.manual_seed(cfg.seed)
     config: Any = OmegaConf.to_container(cfg.video_llm_config, resolve=True)
     llm = build_untrained(config, cfg.shown, cfg.seed, cfg.device)
-    teach(Teaching(llm, cfg.seed, **cfg.teaching), cfg.teacher_seconds, cfg.teacher_looking)
+    teach(Teaching(llm, cfg.seed, **cfg.teaching), cfg.teacher_steps, cfg.teacher_looking)
     save_trained(llm, folder)
 
 

@@ -35,7 +35,7 @@ def run(cfg: DictConfig) -> list[Row]:
         torch.manual_seed(cfg.seed)
         config: Any = OmegaConf.to_container(cfg.clip, resolve=True)
         clip = build_clip(config).to(device)
-        teach(Teaching(clip, cfg.seed, **cfg.teaching), cfg.teacher_seconds)
+        teach(Teaching(clip, cfg.seed, **cfg.teaching), cfg.teacher_steps)
         save_teacher(clip, config, folder)
     rows = measure(load_clip(None, str(folder), cfg.device), listing)
     print(f"{listing.name}, {len(listing.videos)} videos\n{recall_table(rows)}")

@@ -21,19 +21,32 @@ C = TypeVar("C", bound=Callback)
 
 
 class Budget(Callback):
-    """Ends the fit after `max_epochs` or `max_seconds`, whichever is first, and bends the learning rate to it.
+    """Ends the fit after `max_epochs`, `max_seconds` or `max_steps` of the optimiser, whichever is first.
 
-    The rate rises over the first `warmup` of the budget and falls to zero on a cosine. Seconds of an
-    interrupted fit count on when it is resumed.
+    The learning rate follows the share that is spent: it rises over the first `warmup` of the budget and falls to
+    zero on a cosine. Seconds of an interrupted fit count on when it is resumed. What a fit reaches in a number of
+    seconds depends on the load of the machine; what it reaches in a number of steps or epochs does not.
+    `effort_steps` stand in for `max_steps` where neither steps nor epochs are given.
     """
 
-    def __init__(self, max_epochs: int | None, max_seconds: float | None, warmup: float = 0.01) -> None:
-        for name, value in (("max_epochs", max_epochs), ("max_seconds", max_seconds)):
+    def __init__(
+        self,
+        max_epochs: int | None,
+        max_seconds: float | None,
+        max_steps: int | None = None,
+        warmup: float = 0.01,
+        effort_steps: int | None = None,
+    ) -> None:
+        if max_epochs is None and max_steps is None:
+            max_steps = effort_steps
+        bounds = {"max_epochs": max_epochs, "max_seconds": max_seconds, "max_steps": max_steps}
+        for name, value in bounds.items():
             if value is not None and value <= 0:
                 raise UserError(f"{name}={value}: choose a number above 0")
-        if max_epochs is None and max_seconds is None:
-            raise UserError("max_epochs=null max_seconds=null: the fit would never end; set one of them")
-        self.max_epochs, self.max_seconds, self.warmup = max_epochs, max_seconds, warmup
+        if all(value is None for value in bounds.values()):
+            unset = " ".join(f"{name}=null" for name in bounds)
+            raise UserError(f"{unset}: the fit would never end; set one of them")
+        self.max_epochs, self.max_seconds, self.max_steps, self.warmup = max_epochs, max_seconds, max_steps, warmup
         self.seconds = 0.0  # spent fitting, over all runs
         self.spent = 0.0  # share of the budget, 0 to 1
         self._started = 0.0
@@ -60,6 +73,8 @@ class Budget(Callback):
             shares.append(self.seconds / self.max_seconds)
         if self.max_epochs is not None:
             shares.append(trainer.global_step / (self.max_epochs * trainer.num_training_batches))
+        if self.max_steps is not None:
+            shares.append(trainer.global_step / self.max_steps)
         self.spent = min(1.0, max(shares))
         trainer.should_stop |= self.spent >= 1
 

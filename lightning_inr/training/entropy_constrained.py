@@ -13,23 +13,30 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam
 
-from lightning_inr.codec import Codec, Step, side_bytes
-from lightning_inr.codec.density import DENSITIES
+from lightning_inr.codec import Codec, Step, rounding_error
+from lightning_inr.codec.contexts import CONTEXTS, contexts
+from lightning_inr.codec.density import DENSITIES, laplace_slopes
+from lightning_inr.codec.transform import from_coefficients, to_coefficients
 from lightning_inr.errors import UserError
 from lightning_inr.models.base import VideoRepresentation
+from lightning_inr.training.callbacks import Budget, one_of
 from lightning_inr.training.fit import FitModule
 from lightning_inr.training.rounding import Rounding
+from lightning_inr.types import GridLayout
 
 # What changes slowly is worked out seldom; in between, the last of it serves.
-STEPS_BETWEEN_ROUNDINGS = 4
+STEPS_BETWEEN_ROUNDINGS = 8
 STEPS_BETWEEN_RATES = 16  # a multiple of it
-STEPS_BETWEEN_ESTIMATES = 256  # of the file's size
+STEPS_BETWEEN_ESTIMATES = 128  # of the file's size
+SETTLED = 0.15  # share of the budget after which the size of the file says something about its end
+FOLLOWING = 0.4  # power of the file's size, over what is asked for, by which the rate's weight follows it
 
 
 class EntropyConstrained(Rounding):
     """From `start` of the budget on, adds `rate_weight` times the bits a pixel to the loss.
 
     `density` names what is fitted to each tensor (codec.density); `step_learning_rate` is of the logarithm of steps.
+    `bpp`: the file's size to reach, in bits a pixel; the weight of the rate, from `rate_weight` on, then follows it.
     """
 
     def __init__(
@@ -38,14 +45,18 @@ class EntropyConstrained(Rounding):
         rate_weight: float,
         start: float = 0.25,
         density: str = "factorised",
-        step_learning_rate: float = 0.02,
+        step_learning_rate: float = 0.08,
+        bpp: float | None = None,
     ) -> None:
         super().__init__(codec, start)
         if not rate_weight > 0:
             raise UserError(f"rate_weight={rate_weight}: choose a number above 0")
+        if bpp is not None and not bpp > 0:
+            raise UserError(f"bpp={bpp}: choose a number of bits a pixel above 0")
         if density not in DENSITIES:
             raise UserError(f"density={density}: choose one of {', '.join(DENSITIES)}")
         self.rate_weight, self.bits_of, self.step_learning_rate = rate_weight, DENSITIES[density], step_learning_rate
+        self.bpp = bpp
         self.origin: list[Step] = []  # the grids it begins with: the codec's steps, around each tensor's mean
         self.grid = nn.Parameter(torch.empty(0, 2))  # log(size / first size), (offset - first offset) / first size
         self.optimizer: Adam | None = None
@@ -66,13 +77,22 @@ class EntropyConstrained(Rounding):
             return
         if not self.origin:
             self._begin_grids()
-        sizes, offsets = (list(column) for column in zip(*self.steps().values(), strict=True))
-        seen = torch._foreach_sub(self.weights, offsets)
+        steps = list(self.steps().values())
+        rows = [row for row, entry in enumerate(self.entries) if entry.layout is None]
+        weights, sizes = [self.weights[row] for row in rows], [steps[row].size for row in rows]
+        offsets = [steps[row].offset for row in rows]
+        seen = torch._foreach_sub(weights, offsets)
         torch._foreach_div_(seen, sizes)
         torch._foreach_round_(seen)
         torch._foreach_mul_(seen, sizes)
         torch._foreach_add_(seen, offsets)
-        self.errors = list(torch._foreach_sub(seen, self.weights))
+        rounded = dict(zip(rows, torch._foreach_sub(seen, weights), strict=True))
+        self.errors = [
+            rounded[row]
+            if entry.layout is None
+            else rounding_error(self.weights[row], entry.layout, steps[row].size, 0)
+            for row, entry in enumerate(self.entries)
+        ]
 
     def on_after_backward(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         super().on_after_backward(trainer, pl_module)
@@ -92,28 +112,73 @@ class EntropyConstrained(Rounding):
             self._update(price, group["lr"] / group["base_lr"])
         if "bpp" not in pl_module.notes or trainer.global_step % STEPS_BETWEEN_ESTIMATES == 0:
             pl_module.notes["bpp"] = self.estimate(pl_module.net)
+            if self.bpp is not None and one_of(trainer, Budget).spent > SETTLED:
+                self._follow(pl_module.notes["bpp"] / self.bpp)
         if self._rate:
             torch._foreach_add_(gradients, self._rate, alpha=price)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, FitModule)
-        if self.begun:
-            pl_module.notes["bpp"] = self.estimate(pl_module.net)
+        if not self.begun:
+            return
+        if self.bpp is not None:
+            self._meet(pl_module.net)
+        pl_module.notes["bpp"] = self.estimate(pl_module.net)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        assert isinstance(pl_module, FitModule)
+        if self.bpp is None or self.begun:
+            return
+        # Steps so coarse that all is rounded to one value, and so fine that a symbol has its most bits.
+        least, most = (self._bpp_at(pl_module.net, dict.fromkeys(self._names, Step(size, 0.0))) for size in (1e6, 1e-9))
+        if not least < self.bpp < most:
+            raise UserError(f"bpp={self.bpp:g}: this model and video allow {least:.4f} to {most:.2f}")
+
+    @property
+    def _names(self) -> list[str]:
+        return [entry.name for entry in self.entries]
+
+    def _follow(self, excess: float) -> None:
+        """Make bits dearer where the file is `excess` times too large, cheaper where it is too small."""
+        self.rate_weight *= min(2.0, max(0.5, excess**FOLLOWING))
+
+    def _meet(self, net: VideoRepresentation) -> None:
+        """Scale all steps alike until the file is as large as asked for, to within 1 %."""
+        assert self.bpp is not None
+        low, high, scale = 0.25, 4.0, 1.0
+        for _ in range(12):
+            scale = math.sqrt(low * high)
+            steps = {name: Step(step.size * scale, step.offset) for name, step in self.steps().items()}
+            reached = self._bpp_at(net, steps)
+            if abs(reached - self.bpp) <= 0.01 * self.bpp:
+                break
+            low, high = (scale, high) if reached > self.bpp else (low, scale)
+        # An offset is counted in first sizes, and stays where it is.
+        grid = self.grid.detach() / torch.tensor([1.0, scale], device=self.grid.device)
+        self._hold([Step(first.size * scale, first.offset) for first in self.origin], grid)
 
     @torch.no_grad()
     def estimate(self, net: VideoRepresentation) -> float:
-        """Bits a pixel of the whole file: rounded weights under the density, and all else as it would be written."""
-        bits = sum(float(self.bits_of(symbols).sum()) for symbols in self.codec.symbols(net, self.steps()))
-        side = side_bytes(self.codec.encode(net, self.steps()))
-        return (bits + 8 * side) / (net.video.frames * net.video.height * net.video.width)
+        """Bits a pixel of the file as it would be written now."""
+        return self._bpp_at(net, self.steps())
+
+    def _bpp_at(self, net: VideoRepresentation, steps: Mapping[str, Step]) -> float:
+        return 8 * len(self.codec.encode(net, steps)) / (net.video.frames * net.video.height * net.video.width)
 
     def state_dict(self) -> dict[str, Any]:
         optimizer = self.optimizer.state_dict() if self.optimizer else None
         origin = [tuple(step) for step in self.origin]
-        return super().state_dict() | {"origin": origin, "grid": self.grid.detach(), "optimizer": optimizer}
+        return super().state_dict() | {
+            "origin": origin,
+            "grid": self.grid.detach(),
+            "optimizer": optimizer,
+            "rate_weight": self.rate_weight,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict)
+        self.rate_weight = state_dict["rate_weight"]
         if state_dict["origin"]:
             self._hold([Step(*step) for step in state_dict["origin"]], state_dict["grid"])
             assert self.optimizer is not None
@@ -122,8 +187,11 @@ class EntropyConstrained(Rounding):
     def _begin_grids(self) -> None:
         origin = []
         for parameter, entry in zip(self.weights, self.entries, strict=True):
-            span = float(parameter.max() - parameter.min())
-            origin.append(Step(max(span, 1e-6) / ((entry.levels or 2) - 1), float(parameter.mean())))
+            values = parameter if entry.layout is None else to_coefficients(parameter, entry.layout)
+            span = float(values.max() - values.min())
+            # Coefficients lie around zero, and nowhere else: most of them cost next to nothing there.
+            offset = float(parameter.mean()) if entry.layout is None else 0.0
+            origin.append(Step(max(span, 1e-6) / ((entry.levels or 2) - 1), offset))
         self._hold(origin, torch.zeros(len(origin), 2))
 
     def _hold(self, origin: list[Step], grid: Tensor) -> None:
@@ -137,17 +205,33 @@ class EntropyConstrained(Rounding):
         assert self.optimizer is not None
         self._rate = []
         self.grid.grad = torch.zeros_like(self.grid)
-        for row, (parameter, first) in enumerate(zip(self.weights, self.origin, strict=True)):
-            value = parameter.detach().requires_grad_()
-            growth, shift = self.grid[row]
-            size, offset = first.size * growth.exp(), first.offset + shift * first.size
-            bits = self.bits_of((value - offset) / size + torch.rand_like(value) - 0.5).sum()
-            bits.backward()
-            assert value.grad is not None
-            self._rate.append(value.grad)
+        for row, entry in enumerate(self.entries):
+            slopes = self._table_slopes(row, entry.layout) if entry.layout is not None else self._slopes(row)
+            self._rate.append(slopes)
         self.grid.grad *= price
         self.grid.grad[:, 0] += self._slope * (STEPS_BETWEEN_ROUNDINGS / STEPS_BETWEEN_RATES)
         self._slope.zero_()
         for group in self.optimizer.param_groups:
             group["lr"] = schedule * self.step_learning_rate
         self.optimizer.step()
+
+    def _slopes(self, row: int) -> Tensor:
+        """Derivatives of a tensor's bits by its weights; those by its grid are added to `grid.grad`."""
+        value, first = self.weights[row].detach().requires_grad_(), self.origin[row]
+        growth, shift = self.grid[row]
+        size, offset = first.size * growth.exp(), first.offset + shift * first.size
+        self.bits_of((value - offset) / size + torch.rand_like(value) - 0.5).sum().backward()
+        assert value.grad is not None
+        return value.grad
+
+    @torch.no_grad()
+    def _table_slopes(self, row: int, layout: GridLayout) -> Tensor:
+        """The same of a table that is coded as coefficients, each under the density of its context."""
+        assert self.grid.grad is not None
+        weight = self.weights[row]
+        size = self.origin[row].size * math.exp(float(self.grid[row, 0]))
+        values = to_coefficients(weight, layout) / size
+        groups = contexts(values.round().abs(), layout)
+        slopes = laplace_slopes(values, groups, CONTEXTS)
+        self.grid.grad[row, 0] -= (slopes * values).sum()
+        return from_coefficients(slopes, layout).view_as(weight) / size

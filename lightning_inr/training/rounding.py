@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from lightning_inr.codec import Codec, Entry, Step, fake_quantize
+from lightning_inr.codec import Codec, Entry, Step, fake_quantize, rounding_error
 from lightning_inr.data.module import FrameDataModule
 from lightning_inr.errors import UserError
 from lightning_inr.training.callbacks import Budget, one_of
@@ -96,5 +96,11 @@ class QuantizationAware(Rounding):
         """Bring `errors` up to date, every few steps."""
         if self.errors and step % STEPS_BETWEEN_ROUNDINGS:
             return
-        pairs = zip(self.weights, self.entries, strict=True)
-        self.errors = [fake_quantize(weight, entry.levels or 1, entry.axis).sub_(weight) for weight, entry in pairs]
+        self.errors = [_error(weight, entry) for weight, entry in zip(self.weights, self.entries, strict=True)]
+
+
+def _error(weight: Tensor, entry: Entry) -> Tensor:
+    """What the codec's rounding adds to `weight`."""
+    if entry.layout is not None:
+        return rounding_error(weight, entry.layout, None, entry.levels or 1)
+    return fake_quantize(weight, entry.levels or 1, entry.axis).sub_(weight)

@@ -5,10 +5,8 @@ room for little else. Then the language model learns to answer from the tokens o
 """
 
 import math
-import sys
-import time
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -17,7 +15,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm import tqdm
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from lightning_inr.data.shapes_grammar import COLOURS, FAMILIES, SHAPES, STEPS, Step, Story, draw_story
@@ -28,10 +25,12 @@ from lightning_inr.paths import writing
 from lightning_inr.teachers.small_video_llm import END, write_small
 from lightning_inr.teachers.transformers_llm import TransformersLLM, load_transformers_llm
 from lightning_inr.teachers.video_llm import Message
+from lightning_inr.training.steps import take_steps
+from lightning_inr.training.threads import ThreadChoice
 from lightning_inr.types import VideoShape
 
 VIDEO = VideoShape(FRAMES, SIDE, SIDE, FPS)
-WARM_UP = 40  # steps; not a share of the time, of which a slow machine would spend it on a few
+WARM_UP = 40  # steps over which the learning rate rises, in each phase
 NOISE = 0.1  # standard deviation of what is added to tokens that are about 0.5; with 0.25 it reads much later
 LEAN = 0.25  # of the tokens' mean square in the loss: together with the noise, as in Alemi et al. (ICLR 2017)
 ACTIONS = [action for actions in FAMILIES.values() for action in actions]
@@ -185,26 +184,16 @@ class Teaching:
         return self.llm.tokenizer(f"{text}{END}\n").input_ids
 
 
-def teach(teaching: Teaching, seconds: float, looking: float = 0.6) -> None:
-    """Train for so long, a share of it on looking; each phase's learning rate ends with its time."""
-    if seconds <= 0:
-        raise UserError(f"teacher_seconds={seconds}: choose more than 0")
+def teach(teaching: Teaching, steps: int, looking: float = 0.6) -> None:
+    """Take `steps` steps, the share `looking` of them in the first phase; each phase's learning rate falls to zero."""
+    if steps < 2:
+        raise UserError(f"teacher_steps={steps}: choose at least 2, one for each phase")
     if not 0 < looking < 1:
         raise UserError(f"teacher_looking={looking}: choose a share between 0 and 1")
-    for learn, share in ((teaching.look, looking), (teaching.read, 1 - looking)):
-        _spend(teaching, learn, share * seconds)
-
-
-def _spend(teaching: Teaching, learn: Callable[[], Tensor], seconds: float) -> None:
-    start, spent, taken = time.perf_counter(), 0.0, 0
-    layout = "{desc} {percentage:3.0f}% {bar} {elapsed}{postfix}"
-    rest = 0.1 if sys.stderr.isatty() else 10.0  # a log file has no use for so many lines
-    with tqdm(total=seconds, desc=learn.__name__, bar_format=layout, mininterval=rest) as bar:
-        while spent < seconds:
-            loss = teaching.step(learn, taken, spent / seconds)
-            taken, spent = taken + 1, time.perf_counter() - start
-            bar.set_postfix_str(f"loss {loss:.2f}", refresh=False)
-            bar.update(min(spent, seconds) - bar.n)
+    first = min(max(round(looking * steps), 1), steps - 1)
+    threads = ThreadChoice(active=teaching.llm.device.type == "cpu")
+    for learn, count in ((teaching.look, first), (teaching.read, steps - first)):
+        take_steps(count, learn.__name__, partial(teaching.step, learn), threads)
 
 
 def save_trained(llm: TransformersLLM, folder: str | Path) -> None:

@@ -2,8 +2,6 @@
 
 import json
 import math
-import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
@@ -14,14 +12,15 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor
-from tqdm import tqdm
 
 from lightning_inr.data.shapes_grammar import TASKS, draw_story
 from lightning_inr.data.shapes_render import SIDE, draw_scenes, render
 from lightning_inr.errors import UserError
 from lightning_inr.paths import writing
+from lightning_inr.training.steps import take_steps
+from lightning_inr.training.threads import ThreadChoice
 
-WARM_UP = 40  # steps; not a share of the time, of which a slow machine would spend it on a few
+WARM_UP = 40  # steps over which the learning rate rises
 STEEPEST = math.log(100.0)  # Radford et al. (2021), section 2.5
 NORMS = (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
 
@@ -107,19 +106,12 @@ class Teaching:
         return (F.cross_entropy(logits, truth) + F.cross_entropy(logits.T, truth.T / truth.sum(0)[:, None])) / 2
 
 
-def teach(teaching: Teaching, seconds: float) -> None:
-    """Train for so long, on a learning rate that ends with the time."""
-    if seconds <= 0:
-        raise UserError(f"teacher_seconds={seconds}: choose more than 0")
-    start, spent = time.perf_counter(), 0.0
-    layout = "{desc} {percentage:3.0f}% {bar} {elapsed}{postfix}"
-    rest = 0.1 if sys.stderr.isatty() else 10.0  # a log file has no use for so many lines
-    with tqdm(total=seconds, desc="teacher", bar_format=layout, mininterval=rest) as bar:
-        while spent < seconds:
-            loss = teaching.step(spent / seconds)
-            spent = time.perf_counter() - start
-            bar.set_postfix_str(f"loss {loss:.2f}", refresh=False)
-            bar.update(min(spent, seconds) - bar.n)
+def teach(teaching: Teaching, steps: int) -> None:
+    """Take `steps` steps, with a learning rate that falls to zero over them."""
+    if steps < 1:
+        raise UserError(f"teacher_steps={steps}: choose at least 1")
+    threads = ThreadChoice(active=teaching.device.type == "cpu")
+    take_steps(steps, "teacher", lambda _, progress: teaching.step(progress), threads)
 
 
 def save_teacher(clip: open_clip.CLIP, config: dict[str, Any], folder: str | Path) -> None:

@@ -59,9 +59,9 @@ def test_changes_are_to_the_seen_neighbours_and_none_beyond_the_ends() -> None:
 def test_blends_are_not_taken_for_frames() -> None:
     net = fresh(5, stride=2)
     net.reconstruct(torch.tensor([1.0]), random_bytes(1).float() / 255)
-    assert not net.met
+    assert not net.met.known_rows()
     net.reconstruct(torch.tensor([2.0]), random_bytes(1).float() / 255)
-    assert set(net.met) == {2}
+    assert net.met.known_rows() == [1]
 
 
 def test_embeddings_are_stored_with_all_neighbours_known() -> None:
@@ -70,7 +70,7 @@ def test_embeddings_are_stored_with_all_neighbours_known() -> None:
     net = fresh(4)
     net.absorb([FrameBatch(index[order], frames[order]) for order in ([2], [0, 3], [1])])
     assert net.stored
-    assert not net.met
+    assert not net.met.known_rows()
     stored = {name: table.detach().clone() for name, table in net.embeddings.items()}
     net._meet(index, net.pad(frames.float() / 255))
     for name, value in net.embed(index, net.pad(frames.float() / 255)).items():

@@ -31,7 +31,7 @@ def test_weights_are_the_running_sum_of_differences_from_the_last_full_ones() ->
         chain.full[1] + chain.differences[2] / 3,
     ]
     for link, expected in enumerate(values):
-        weight, bias = chain(link)
+        weight, bias = chain(torch.tensor([link]))
         assert weight.shape == (3, 2, 1, 1)
         torch.testing.assert_close(torch.cat([bias, weight.flatten()]), expected)
 
@@ -39,7 +39,7 @@ def test_weights_are_the_running_sum_of_differences_from_the_last_full_ones() ->
 def test_a_link_trains_full_weights_and_its_own_difference() -> None:
     chain = WeightChain(2, 3, 1, links=4, span=0, spread=1.0)
     chain.start()
-    weight, bias = chain(2)
+    weight, bias = chain(torch.tensor([2]))
     (weight.sum() + bias.sum()).backward()
     assert chain.full.grad is not None
     assert chain.differences is not None
@@ -50,7 +50,7 @@ def test_a_link_trains_full_weights_and_its_own_difference() -> None:
 
 def test_all_groups_start_as_one_network() -> None:
     net = nirvana(frames=8, group=2, reset_every=3)
-    groups = [net.group_logits(group) for group in range(4)]
+    groups = [net.group_logits(torch.tensor([group])) for group in range(4)]
     for group in groups[1:]:
         torch.testing.assert_close(group, groups[0])
 
@@ -70,11 +70,11 @@ def test_a_difference_moves_its_group_and_those_after_it_only() -> None:
 
 def test_every_patch_is_decoded_by_itself() -> None:
     net = nirvana()
-    whole = net.group_logits(0)
+    whole = net.group_logits(torch.tensor([0]))
     rows, columns = net.rows, net.columns
-    features = net._features(0)
+    features = net._features(torch.tensor([0]))
     net._features = lambda group: features.flip(0)  # type: ignore[method-assign]
-    flipped = net.group_logits(0)
+    flipped = net.group_logits(torch.tensor([0]))
     patches = whole.unflatten(2, (rows, 4)).unflatten(4, (columns, 4))
     expected = patches.flip(2, 4).flatten(4, 5).flatten(2, 3)
     torch.testing.assert_close(flipped, expected, atol=1e-5, rtol=1e-4)
@@ -94,13 +94,23 @@ def test_one_pass_paints_the_whole_group(monkeypatch: pytest.MonkeyPatch) -> Non
     asked: list[int] = []
     original = net.group_logits
 
-    def noted(group: int) -> torch.Tensor:
-        asked.append(group)
+    def noted(group: torch.Tensor) -> torch.Tensor:
+        asked.append(int(group))
         return original(group)
 
     monkeypatch.setattr(net, "group_logits", noted)
-    net(torch.tensor([3.0, 5.0, 4.0, 0.0]))
+    frames = torch.stack(list(net.render([3.0, 5.0, 4.0, 0.0])))
     assert sorted(asked) == [0, 1]
+    monkeypatch.undo()
+    alone = torch.stack([next(iter(net.render([position]))) for position in (3.0, 5.0, 4.0, 0.0)])
+    assert (alone.int() - frames.int()).abs().max() <= 1
+
+
+def test_a_frame_alone_is_that_of_its_group() -> None:
+    net = nirvana(frames=9, group=3)
+    group, whole = torch.tensor([1]), net.group_logits(torch.tensor([1]))
+    for place in range(3):
+        torch.testing.assert_close(net.group_logits(group, torch.tensor([place]))[0], whole[place])
 
 
 def test_channels_grow_the_model_in_small_steps() -> None:

@@ -99,7 +99,7 @@ def test_neighbours_that_no_step_has_painted_are_black_until_embeddings_are_stor
     net = small()
     index, target = torch.tensor([4.0]), torch.rand(1, 3, 22, 30)
     assert net.views(index, target)["aggregated"].max() == 0
-    assert set(net.store.frames) == {4}
+    assert net.store.known_rows() == [4]
     net.absorb([FrameBatch(torch.arange(9.0), torch.rand(9, 3, 22, 30))])
     assert net.views(index, target)["aggregated"].min() > 0
 

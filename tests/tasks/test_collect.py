@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from lightning_inr.data.captioned import Captioned
@@ -36,6 +37,23 @@ def test_a_collection_is_a_file_a_video_and_a_manifest(collection: Path) -> None
         assert record.teacher == "clip"
         assert record.seconds > record.fit_seconds > 0
     assert not [path for path in (collection / "records").iterdir() if path.is_dir()]  # no checkpoint is left
+
+
+def test_a_fit_that_has_not_converged_is_reported_and_counted(cli: Cli, collection: Path) -> None:
+    (collection / "video2.linr").unlink()
+    outcome = cli(*COLLECT)
+    assert outcome.code == 0, outcome.err
+    [line] = [line for line in outcome.out.splitlines() if "video2 not converged: " in line]
+    assert " dB after 2 steps in " in line or "of latents to the teacher after 2 steps" in line
+    lacking = [record.id for record in read_manifest(collection) if record.unconverged is not None]
+    assert "video2" in lacking
+    assert f"{len(lacking)} of 4" in next(line for line in outcome.out.splitlines() if line.startswith("  not conv"))
+
+
+def test_a_manifest_of_an_older_version_is_read(collection: Path) -> None:
+    path = collection / "collection.parquet"
+    pq.write_table(pq.read_table(path).drop_columns(["unconverged"]), path)
+    assert [record.unconverged for record in read_manifest(collection)] == [None] * 4
 
 
 def test_what_is_done_is_not_done_again(cli: Cli, collection: Path) -> None:

@@ -135,12 +135,13 @@ def test_conventional_codecs_are_measured_from_their_files(cli: Cli, tmp_path: P
     folder = write_images(tmp_path / "clip", moving_square(5, 37, 51))  # odd sides
     command = ["task=reference", "dataset=file", f"dataset.path={folder}", "run_dir=peers"]
     crf = ["peers.x265_veryslow.crf=[20]", "peers.x265_medium.crf=[20,40]", "peers.x264_medium.crf=[20]",
-           "peers.svt_av1.crf=[30]"]  # fmt: skip
+           "peers.svt_av1.crf=[30]", "peers.vvenc_medium.crf=[25]"]  # fmt: skip
     outcome = cli(*command, *crf)
     assert outcome.code == 0, outcome.err
     results = {file.parent.name: json.loads(file.read_text()) for file in Path("peers").rglob("result.json")}
-    assert len(results) == 5
+    assert len(results) == 6
     for name, result in results.items():
+        assert result["vmaf"] > 0
         (stream,) = Path("peers", name).glob("video.*")
         assert result["bytes"] == stream.stat().st_size
         decoded = np.stack([frame[:, :37, :51].numpy() for frame in decode_stream(stream)]).astype(float)
@@ -157,6 +158,13 @@ def test_an_encoder_that_is_not_there(cli: Cli, images: Path) -> None:
                   "peers.x265_veryslow.codec=libnothing")  # fmt: skip
     assert outcome.code == 1
     assert "peers: libnothing cannot encode this" in outcome.error
+
+
+def test_evaluation_measures_vmaf_where_it_is_asked_for(cli: Cli, images: Path) -> None:
+    Path("video.linr").write_bytes(Codec().encode(small_model(video=VideoShape(6, 48, 64, 25.0))))
+    command = ["task=evaluate", "bitstream=video.linr", "dataset=file", f"dataset.path={images}"]
+    assert "vmaf" not in json.loads(cli(*command).out)
+    assert json.loads(cli(*command, "vmaf=true").out)["vmaf"] >= 0
 
 
 def test_a_raw_stream_gives_back_every_frame_in_order(tmp_path: Path) -> None:

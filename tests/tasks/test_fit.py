@@ -50,6 +50,10 @@ def test_a_fit_leaves_a_whole_run_folder(cli: Cli, images: Path, tmp_path: Path)
     assert result["ms_ssim"] is None
     assert "161 pixels" in result["ms_ssim_reason"]
     assert result["model"] == "latent_inr_conv"
+    assert result["steps"] == 10 * 6
+    assert result["threads"] >= 1
+    assert ("unconverged" in result) is not result["converged"]
+    assert outcome.out.count("not converged: ") == (not result["converged"])
     for name in ("PSNR", "MS-SSIM", "rate", "file", "fit", "decoding", str(folder)):
         assert name in outcome.out
     for picture in ("comparison.png", "training.png"):

@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import Outcome
 
 SMALL = [
-    "task=shapes_video_llm", "dataset=shapes", "dataset.listing.videos=3", "teacher_seconds=2", "teaching.frames=6",
+    "task=shapes_video_llm", "dataset=shapes", "dataset.listing.videos=3", "teacher_steps=20", "teaching.frames=6",
     "teaching.talks=4", "teaching.stories=4", "questions_each=2", "shown=4", "device=cpu",
 ]  # fmt: skip
 

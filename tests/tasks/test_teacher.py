@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import Outcome
 
 SMALL = [
-    "task=teacher", "dataset=shapes", "dataset.listing.videos=4", "teacher_seconds=1", "teaching.tasks=2",
+    "task=teacher", "dataset=shapes", "dataset.listing.videos=4", "teacher_steps=4", "teaching.tasks=2",
     "teaching.videos=2", "clip.vision_cfg.width=8", "clip.text_cfg.layers=1", "clip.embed_dim=16", "device=cpu",
 ]  # fmt: skip
 

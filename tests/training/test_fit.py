@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning as L
 import pytest
@@ -62,6 +62,26 @@ def test_epochs_and_seconds_both_bound_a_fit(images: Path) -> None:
     assert 1.0 <= budget.seconds < 3.0
 
 
+@pytest.mark.parametrize(("epochs", "steps", "taken"), [(None, 7, 7), (2, 20, 12), (5, 9, 9)])
+def test_steps_bound_a_fit_whatever_the_epoch(images: Path, epochs: int | None, steps: int, taken: int) -> None:
+    budget = Budget(max_epochs=epochs, max_seconds=None, max_steps=steps)
+    assert fit(images, budget=budget)[1].global_step == taken
+    assert budget.spent == 1
+    assert budget.seconds_left == 0
+
+
+def test_the_share_spent_is_that_of_the_tightest_bound(images: Path) -> None:
+    class Shares(L.Callback):
+        seen: ClassVar[list[float]] = []
+
+        def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+            self.seen.append(budget.spent)
+
+    budget = Budget(max_epochs=100, max_seconds=600, max_steps=8)
+    fit(images, Shares(), budget=budget)
+    assert Shares.seen == pytest.approx([step / 8 for step in range(1, 9)])
+
+
 def test_the_rate_rises_and_falls_to_zero_with_the_budget(images: Path) -> None:
     class Rates(L.Callback):
         def __init__(self) -> None:
@@ -83,7 +103,14 @@ def test_the_rate_rises_and_falls_to_zero_with_the_budget(images: Path) -> None:
     assert others[0][-1] < 0.01 * max(others[0])
 
 
-@pytest.mark.parametrize("options", [{"max_epochs": 0, "max_seconds": None}, {"max_epochs": None, "max_seconds": -1}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_epochs": 0, "max_seconds": None},
+        {"max_epochs": None, "max_seconds": -1},
+        {"max_epochs": None, "max_seconds": None, "max_steps": 0},
+    ],
+)
 def test_wrong_budgets_are_named(options: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="choose a number above 0"):
         Budget(**options)

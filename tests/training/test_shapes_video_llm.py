@@ -80,9 +80,9 @@ def test_it_sees_a_frame_as_it_did_in_training(teaching: Teaching, tmp_path: Pat
 def test_what_cannot_be_taught_is_said(teaching: Teaching) -> None:
     with pytest.raises(UserError, match=r"teaching.talks=0: choose at least 1"):
         Teaching(teaching.llm, seed=0, learning_rate=0.01, frames=12, talks=0, stories=8)
-    with pytest.raises(UserError, match="teacher_seconds=0: choose more than 0"):
-        teach(teaching, 0)
+    with pytest.raises(UserError, match="teacher_steps=1: choose at least 2"):
+        teach(teaching, 1)
     with pytest.raises(UserError, match="teacher_looking=1: choose a share between 0 and 1"):
-        teach(teaching, 1, 1)
+        teach(teaching, 9, 1)
     with pytest.raises(UserError, match="video_llm_config: transformers cannot build this"):
         build_untrained({"text_config": {"hidden_size": "wide"}}, shown=4, seed=0)

@@ -85,7 +85,7 @@ def test_it_sees_a_frame_as_it_did_in_training(teaching: Teaching, tmp_path: Pat
 def test_what_cannot_be_taught_is_said(teaching: Teaching) -> None:
     with pytest.raises(UserError, match=r"teaching.tasks=25: choose 1 to 24"):
         Teaching(teaching.clip, seed=0, learning_rate=0.003, tasks=25)
-    with pytest.raises(UserError, match="teacher_seconds=0: choose more than 0"):
+    with pytest.raises(UserError, match="teacher_steps=0: choose at least 1"):
         teach(teaching, 0)
     with pytest.raises(UserError, match=r"clip.vision_cfg.image_size=32: shapes are 64"):
         build_clip({**TINY, "vision_cfg": {**TINY["vision_cfg"], "image_size": 32}})

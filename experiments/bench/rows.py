@@ -1,0 +1,64 @@
+"""Every finished fit and reference encoding as one row."""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from macs import macs_per_pixel
+from plan import Fit
+from runner import reference_folder
+
+
+class Row(NamedTuple):
+    """A line of results.csv; the names are its columns."""
+
+    clip: str
+    model: str
+    size: str | None
+    rate_weight: str | None  # of a reference: its crf or qp
+    psnr: float  # dB, mean over frames
+    ms_ssim: float | None
+    vmaf: float | None
+    bpp: float
+    bytes: int
+    steps: int | None
+    fit_seconds: float | None
+    decode_fps: float
+    macs_per_pixel: float | None
+    params: int | None
+    current: bool  # False: made with other options than bench.yaml has now
+
+
+def fit_rows(fits: Iterable[Fit]) -> list[Row]:
+    """Rows of the fits that have ended."""
+    rows = []
+    for fit in fits:
+        if (result := fit.result) is not None:
+            figures = _common(result) | {
+                "steps": result.get("steps"),
+                "fit_seconds": result["fit_seconds"],
+                "macs_per_pixel": macs_per_pixel(fit.folder),
+                "params": result["params"],
+                "current": not fit.is_stale,
+            }
+            rate = None if fit.rate_weight is None else f"{fit.rate_weight:g}"
+            rows.append(Row(clip=fit.clip, model=fit.model, size=fit.size, rate_weight=rate, **figures))
+    return rows
+
+
+def reference_rows(clips: Sequence[str], out: Path) -> list[Row]:
+    """Rows of the reference encodings that there are."""
+    absent = {"steps": None, "fit_seconds": None, "macs_per_pixel": None, "params": None, "current": True}
+    rows = []
+    for clip in clips:
+        for file in sorted(reference_folder(clip, out).glob("*/result.json")):
+            result = json.loads(file.read_text())
+            rate = file.parent.name.rpartition("-crf")[2]
+            figures = _common(result) | absent
+            rows.append(Row(clip=clip, model=result["model"], size=None, rate_weight=rate, **figures))
+    return rows
+
+
+def _common(result: dict) -> dict:
+    return {name: result.get(name) for name in ("psnr", "ms_ssim", "vmaf", "bpp", "bytes", "decode_fps")}

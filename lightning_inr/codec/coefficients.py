@@ -1,0 +1,162 @@
+"""A table of slices over time to bytes and back: transformed, quantised on one grid, coded by context.
+
+A file holds of each table: the value of its largest magnitude (f2), that magnitude in steps (u2), and for each
+context two bytes: how often a symbol is not zero, and how fast magnitudes become rarer (a two-sided geometric density).
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lightning_inr.codec.contexts import CONTEXTS, contexts, places
+from lightning_inr.codec.entropy import TOTAL, Reader, Symbols, Table
+from lightning_inr.codec.transform import from_coefficients, to_coefficients
+from lightning_inr.types import GridLayout
+
+MOST_STEPS = 2**11 - 1  # the largest magnitude of a symbol
+PARAMETERS = np.dtype([("high", "<f2"), ("most", "<u2"), ("alive", "u1", CONTEXTS), ("decay", "u1", CONTEXTS)])
+
+
+HALVING = 20  # steps of the byte `alive` to half the share of symbols that are not zero
+
+
+def _shares() -> list[int]:
+    """What each byte `alive` stands for, of 2^32: falling by 2^(-1/20) a step, in whole numbers."""
+    shares = [2**32 - 1]
+    while len(shares) < 256:
+        shares.append(shares[-1] * 4148673337 >> 32)  # 2^32 * 2^(-1/20)
+    return shares
+
+
+ALIVE = _shares()
+
+
+class Coefficients(NamedTuple):
+    """Symbols (slices, channels, rows, columns) int32 around zero; `high` is the value of the symbol `most`."""
+
+    symbols: Symbols
+    high: float
+    most: int
+
+
+def quantize_table(table: Tensor, layout: GridLayout, size: float | None, levels: int) -> Coefficients:
+    """The coefficients of a table in steps of `size`; None: so that all lie within `levels` symbols."""
+    values = to_coefficients(table.cpu(), layout).double().numpy()
+    largest = float(np.abs(values).max())
+    least = largest / MOST_STEPS if size else largest / max(1, (levels - 1) // 2)
+    step = max(size or 0.0, least)
+    most = round(largest / step) if step else 0
+    if not most:
+        return Coefficients(np.zeros(values.shape, np.int32), 0.0, 0)
+    # Rounded to half precision: a decoded table then has the same `high`, and encodes to the same symbols.
+    high = float(np.float16(largest if size is None else most * step))
+    if not high or not np.isfinite(high):
+        return Coefficients(np.zeros(values.shape, np.int32), 0.0, 0)
+    symbols = np.rint(values * (most / high)).clip(-most, most).astype(np.int32)
+    return Coefficients(symbols, high, most)
+
+
+def dequantize_table(coefficients: Coefficients, layout: GridLayout) -> Tensor:
+    """The table (slices, rows * columns, channels) that they stand for."""
+    size = coefficients.high / max(1, coefficients.most)
+    return from_coefficients(torch.from_numpy(coefficients.symbols).float() * size, layout)
+
+
+def rounding_error(table: Tensor, layout: GridLayout, size: float | None, levels: int) -> Tensor:
+    """What quantising adds to each number of a table, on its device: for training."""
+    values = to_coefficients(table, layout)
+    step = max(size, 1e-9) if size else (values.abs().max() / max(1, (levels - 1) // 2)).clamp_min(1e-9)
+    return from_coefficients(torch.round(values / step) * step - values, layout).view_as(table)
+
+
+def parameters_of(coefficients: Coefficients, layout: GridLayout) -> NDArray[np.void]:
+    """What a file holds of a table beside its symbols, of type PARAMETERS."""
+    parameters = np.zeros((), PARAMETERS)
+    parameters["high"], parameters["most"] = coefficients.high, coefficients.most
+    if coefficients.most:
+        symbols = torch.from_numpy(coefficients.symbols)
+        _fit(parameters, coefficients.symbols.ravel(), contexts(symbols.abs(), layout).numpy().ravel())
+    return parameters
+
+
+def runs_of(
+    coefficients: Coefficients, parameters: NDArray[np.void], layout: GridLayout
+) -> Iterator[tuple[Symbols, Table]]:
+    """The symbols, from zero on, in the order in which they are decoded, each run with its table."""
+    if not coefficients.most:
+        return
+    symbols = torch.from_numpy(coefficients.symbols)
+    chosen = contexts(symbols.abs(), layout)
+    for here in _heights(layout):
+        run = symbols[here].numpy() + coefficients.most
+        for table, picked in _tables(parameters, chosen[here].numpy()):
+            yield np.ascontiguousarray(run[picked]), table
+
+
+def read_table(parameters: NDArray[np.void], layout: GridLayout, reader: Reader) -> Coefficients:
+    """What `runs_of` gave; ValueError if the parameters cannot be."""
+    high, most = float(parameters["high"]), int(parameters["most"])
+    if not np.isfinite(high) or high < 0 or most > MOST_STEPS:
+        raise ValueError(f"a largest coefficient of {high} in {most} steps")
+    symbols = torch.zeros(layout.slices, layout.channels, layout.rows, layout.columns, dtype=torch.int32)
+    for here in _heights(layout) if most else ():
+        chosen = contexts(symbols.abs(), layout)[here].numpy()
+        values = np.empty(len(chosen), np.int32)
+        for table, picked in _tables(parameters, chosen):
+            values[picked] = reader.take(len(picked), table) - most
+        symbols[here] = torch.from_numpy(values)
+    return Coefficients(symbols.numpy(), high, most)
+
+
+def _heights(layout: GridLayout) -> Iterator[Tensor]:
+    """Masks (slices, channels, rows, columns) of what is decoded at once, by rising frequency."""
+    height = places(layout).height
+    for each in range(int(height.max()) + 1):
+        yield (height == each).expand(layout.slices, layout.channels, -1, -1)
+
+
+def _tables(parameters: NDArray[np.void], chosen: NDArray[np.int64]) -> Iterator[tuple[Table, NDArray[np.int64]]]:
+    """Of each context among `chosen`: its table, and where it is."""
+    order = np.argsort(chosen, kind="stable")
+    counts = np.bincount(chosen, minlength=CONTEXTS)
+    for context, picked in enumerate(np.split(order, np.cumsum(counts)[:-1])):
+        if len(picked):
+            yield (
+                _table(int(parameters["alive"][context]), int(parameters["decay"][context]), int(parameters["most"])),
+                picked,
+            )
+
+
+def _fit(parameters: NDArray[np.void], symbols: Symbols, chosen: NDArray[np.int64]) -> None:
+    """Set each context's two bytes to what its symbols ask for."""
+    magnitudes = np.abs(symbols)
+    counts = np.bincount(chosen, minlength=CONTEXTS)
+    alive = np.bincount(chosen, magnitudes > 0, minlength=CONTEXTS)
+    total = np.bincount(chosen, magnitudes, minlength=CONTEXTS)
+    share = (alive + 0.3) / (counts + 0.6)
+    decay = 1 - (alive + 0.3) / (total + 0.6)
+    used = counts > 0
+    parameters["alive"][:] = np.where(used, np.clip(np.rint(-HALVING * np.log2(share)), 0, 255), 0)
+    parameters["decay"][:] = np.where(used, np.clip(np.rint(256 * decay), 0, 255), 0)
+
+
+def _table(alive: int, decay: int, most: int) -> Table:
+    """Counts of the symbols -most … most, of total 2^16, from whole numbers alone: the same on every machine."""
+    budget = TOTAL - (2 * most + 1)  # every symbol has one
+    weights = [0] * (most + 1)
+    rest = (budget * ALIVE[alive]) >> 33  # on either side of zero
+    for magnitude in range(1, most + 1):
+        share = (rest * (256 - decay)) >> 8 if magnitude < most else rest
+        weights[magnitude] = share
+        rest -= share
+        if rest <= 0:
+            break
+    counts = np.ones(2 * most + 1, np.int64)
+    counts[most:] += weights
+    counts[:most] += weights[:0:-1]
+    counts[most] += TOTAL - counts.sum()
+    return counts.astype(np.uint16)

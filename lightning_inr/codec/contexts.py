@@ -1,0 +1,79 @@
+"""Coefficients coded under tables chosen by what is decoded already: a large one is seldom alone.
+
+Coefficients are coded by rising frequency within their block, all blocks and slices of one frequency at once. What is
+known of a coefficient then: its frequency, and the magnitudes at the next lower frequencies of its block, of the
+blocks beside it and of the slices beside it. Whole numbers only: every machine chooses the same tables.
+"""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lightning_inr.codec.transform import block_sizes
+from lightning_inr.types import GridLayout
+
+MEANS = 8  # contexts of the blocks' means: by their frequency over the plane, and over time
+FIRST = 6  # of the lowest frequencies of a block, below which nothing is known: by their frequency over time
+ACTIVITIES = (1, 2, 3, 5, 8, 13, 21)  # bounds of the classes of what is known
+CLASSES = len(ACTIVITIES) + 1
+HEIGHTS = torch.tensor([3, 5, 8])  # bounds of the classes of frequency, a row of contexts each
+CONTEXTS = MEANS + FIRST + (len(HEIGHTS) + 1) * CLASSES
+CAP = 15  # no magnitude counts as more
+CLASS_OF = torch.tensor([sum(activity >= bound for bound in ACTIVITIES) for activity in range(11 * CAP + 1)])
+
+
+class Places(NamedTuple):
+    """What the place of a coefficient alone says, for all of a layout's planes."""
+
+    height: Tensor  # (rows, columns): frequency within the block, down plus along; 0 is the block's mean
+    down: Tensor  # (rows, 1): whether the coefficient above is of the same block
+    along: Tensor  # (1, columns)
+    fixed: Tensor  # (slices, 1, rows, columns): the context of means and of lowest frequencies
+    row: Tensor  # (rows, columns): the first of the contexts of its class of frequency
+
+
+@lru_cache(maxsize=64)
+def places(layout: GridLayout) -> Places:
+    """Of a layout; the same for all tensors that have it."""
+    rows, columns = block_sizes(layout.rows), block_sizes(layout.columns)
+    down = torch.cat([torch.arange(size) for size in rows])[:, None]
+    along = torch.cat([torch.arange(size) for size in columns])[None]
+    height = down + along
+    over_time = torch.cat([torch.arange(size) for size in layout.groups])[:, None, None, None]
+    block_row = torch.repeat_interleave(torch.arange(len(rows)), torch.tensor(rows))[:, None]
+    block_column = torch.repeat_interleave(torch.arange(len(columns)), torch.tensor(columns))[None]
+    distance = torch.bucketize(block_row + block_column, torch.tensor([1, 3, 7]), right=True)
+    means = 2 * distance + (over_time > 0)
+    first = MEANS + over_time.clamp_max(FIRST - 1)
+    fixed = torch.where(height == 0, means, first)
+    row = MEANS + FIRST + CLASSES * torch.bucketize(height, HEIGHTS, right=True)
+    return Places(height, down > 0, along > 0, fixed, row)
+
+
+def contexts(magnitudes: Tensor, layout: GridLayout) -> Tensor:
+    """|symbols| (slices, channels, rows, columns), whole numbers -> the context of each, int64, same shape.
+
+    A coefficient's context depends on magnitudes of lower frequency alone.
+    """
+    place = places(layout)
+    # A mean is of its whole plane, not of its block, so it counts for nothing here.
+    known = magnitudes.clamp_max(CAP).to(torch.int32) * (place.height > 0)
+    above, left = _shift(known, 2) * place.down, _shift(known, 3) * place.along
+    activity = above + left  # what is next below in frequency, of the same block
+    beside = activity.clone()
+    beside *= 2
+    beside[1:] += activity[:-1]
+    beside[:-1] += activity[1:]
+    beside += _shift(left + above, 2) * place.down
+    beside += _shift(left, 3) * place.along
+    return torch.where(place.height < 2, place.fixed, place.row + CLASS_OF[beside])
+
+
+def _shift(x: Tensor, axis: int) -> Tensor:
+    """Each number moved one place further along `axis`, zero first."""
+    moved = torch.zeros_like(x)
+    size = x.shape[axis]
+    moved.narrow(axis, 1, size - 1).copy_(x.narrow(axis, 0, size - 1))
+    return moved

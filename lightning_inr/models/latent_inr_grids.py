@@ -1,0 +1,208 @@
+"""Latent-INR with grids over time: small modulated networks, and most parameters in maps that cost few bits.
+
+    index -> latent z -> hypernetwork of layer l -> θ^l = σ(P Qᵀ) ∘ W^l            (Latent-INR, Eq. 2)
+    index -> maps over time at a coarse raster -> layer 0 … layer l (θ^l) … -> features
+    z, features -> motion of the frame
+    features -> stages of up-sampling, each plus its grid over time, sampled through the motion -> RGB
+
+Slices of maps and grids lie evenly over each shot, linear between them, and never blend across a cut (FFNeRV's
+temporal grids, NVTM's flow-warped ones). A grid of one slice a shot is the static grid of `latent_inr`.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from lightning_inr.models.latent_inr import ACTIVATIONS
+from lightning_inr.models.options import check_choice, check_number, check_range
+from lightning_inr.models.raster import RasterRepresentation
+from lightning_inr.nn.modulated_mlp import ModulatedMLP
+from lightning_inr.nn.motion import Motion, sampled_places
+from lightning_inr.nn.start import start_layer
+from lightning_inr.nn.timeline import Timeline
+from lightning_inr.nn.upsample import UpsampleStage
+from lightning_inr.nn.warped_grid import WarpedGrid
+from lightning_inr.types import GridLayout, VideoShape
+
+MOTIONS = ("none", "affine", "field")
+MAP_OPTIONS = {"channels", "frames_per_slice"}
+STAGE_OPTIONS = {"stride", "channels", "kernel", "grid_channels", "frames_per_slice"}
+
+
+@dataclass(frozen=True)
+class LatentINRGridsConfig:
+    """The defaults are those of the main job at 320x180."""
+
+    latent_dim: int = 16
+    latent_cycles: float = 20.0  # of the sines that latents start as: the highest frequency, over the clip
+    width: int = 32  # of the modulated network
+    layers: int = 3
+    modulated_layers: tuple[int, ...] = (1,)
+    rank: int = 2
+    hyper_width: int = 16
+    activation: str = "gelu"
+    motion: str = "field"
+    motion_scale: float = 0.1
+    shots: tuple[int, ...] = (0,)  # numbers of the frames at which shots start
+    maps: tuple[Mapping[str, float], ...] = ({"channels": 8, "frames_per_slice": 1},)
+    stages: tuple[Mapping[str, float], ...] = (
+        {"stride": 5, "channels": 16, "kernel": 1, "grid_channels": 1, "frames_per_slice": 3},
+        {"stride": 1, "channels": 16, "kernel": 3, "grid_channels": 0, "frames_per_slice": 0},
+        {"stride": 2, "channels": 12, "kernel": 3, "grid_channels": 1, "frames_per_slice": 3},
+        {"stride": 2, "channels": 8, "kernel": 3, "grid_channels": 0, "frames_per_slice": 0},
+    )
+
+    def __post_init__(self) -> None:
+        layers = [self.modulated_layers] if isinstance(self.modulated_layers, int) else self.modulated_layers
+        object.__setattr__(self, "modulated_layers", tuple(sorted(set(layers))))
+        object.__setattr__(self, "shots", tuple(self.shots))
+        object.__setattr__(self, "maps", tuple(dict(each) for each in self.maps))
+        object.__setattr__(self, "stages", tuple(dict(each) for each in self.stages))
+        for name, most in (("latent_dim", 8192), ("width", 4096), ("layers", 16), ("hyper_width", 4096)):
+            check_range(name, getattr(self, name), 1, most)
+        check_range("rank", self.rank, 1, self.width)
+        check_choice("activation", self.activation, ACTIVATIONS)
+        check_choice("motion", self.motion, MOTIONS)
+        check_number("motion_scale", self.motion_scale, 0, 10)
+        for layer in self.modulated_layers or (-1,):
+            check_range("modulated_layers", layer, 0, self.layers - 1)
+        if not self.shots or self.shots[0] != 0:
+            raise ValueError(f"shots={list(self.shots)}: the first starts at frame 0")
+        for shot in self.shots:
+            check_range("shots", shot, 0, 2**24)
+        self._check_parts()
+
+    def _check_parts(self) -> None:
+        if not 1 <= len(self.maps) <= 8 or not 1 <= len(self.stages) <= 8:
+            raise ValueError("maps, stages: give 1 to 8 of each")
+        parts = [("maps", MAP_OPTIONS, each) for each in self.maps]
+        parts += [("stages", STAGE_OPTIONS, each) for each in self.stages]
+        for kind, options, part in parts:
+            if set(part) != options:
+                raise ValueError(f"{kind}: {part}; each needs {', '.join(sorted(options))}")
+            check_range(f"{kind}.channels", part["channels"], 1, 4096)
+            check_number(f"{kind}.frames_per_slice", part["frames_per_slice"], 0, 2**24)
+        for stage in self.stages:
+            check_range("stages.stride", stage["stride"], 1, 64)
+            check_range("stages.grid_channels", stage["grid_channels"], 0, 1024)
+            check_choice("stages.kernel", stage["kernel"], (1, 3, 5, 7))
+
+    @property
+    def strides(self) -> list[int]:
+        """Of the stages."""
+        return [int(stage["stride"]) for stage in self.stages]
+
+
+class LatentINRGrids(RasterRepresentation):
+    """One latent per frame, and grids over time; see the module's diagram."""
+
+    Config = LatentINRGridsConfig
+    size_knobs = ("width",)
+
+    def __init__(self, video: VideoShape, config: LatentINRGridsConfig) -> None:
+        super().__init__(video, config)
+        self.time_of_latents = self._timeline(1)
+        self.latents = nn.Parameter(torch.empty(len(video.seen), config.latent_dim))
+        self.maps = nn.ParameterList()
+        self.map_times = []
+        for each in config.maps:
+            timeline = self._timeline(each["frames_per_slice"])
+            self.map_times.append(timeline)
+            self.maps.append(torch.empty(timeline.slices, self.rows * self.columns, int(each["channels"])))
+        self.mlp = ModulatedMLP(
+            sum(int(each["channels"]) for each in config.maps), config.width, config.layers,
+            config.modulated_layers, config.latent_dim, config.hyper_width, config.rank, ACTIVATIONS[config.activation],
+        )  # fmt: skip
+        self.motion = (
+            Motion(config.latent_dim, config.width, config.motion == "field", config.motion_scale)
+            if config.motion != "none"
+            else None
+        )
+        self.stages, self.grids = nn.ModuleList(), nn.ModuleDict()
+        channels, scale = config.width, 1
+        for number, stage in enumerate(config.stages):
+            scale *= int(stage["stride"])
+            wider = int(stage["channels"])
+            activation = ACTIVATIONS[config.activation]
+            self.stages.append(UpsampleStage(channels, wider, int(stage["stride"]), int(stage["kernel"]), activation))
+            if stage["grid_channels"]:
+                self.grids[str(number)] = WarpedGrid(
+                    self._timeline(stage["frames_per_slice"]),
+                    self.rows * scale, self.columns * scale, int(stage["grid_channels"]), wider,
+                )  # fmt: skip
+            channels = wider
+        self.head = nn.Conv2d(channels, 3, 1)
+
+    def _timeline(self, frames_per_slice: float) -> Timeline:
+        return Timeline(self.video.seen, self.config.shots, frames_per_slice)
+
+    def start(self) -> None:
+        """Set the starting values: every frame the same picture, as if nothing were modulated or moved."""
+        with torch.no_grad():
+            self.latents.copy_(_smooth_latents(self.video, self.config))
+        for table in self.maps:
+            nn.init.normal_(table, std=0.1)
+        self.mlp.reset_parameters()
+        if self.motion is not None:
+            self.motion.reset_parameters()
+        for stage in self.stages:
+            assert isinstance(stage, UpsampleStage)
+            start_layer(stage.convolution)
+        for grid in self.grids.values():
+            assert isinstance(grid, WarpedGrid)
+            grid.reset_parameters()
+        assert isinstance(self.head, nn.Conv2d)
+        start_layer(self.head)
+
+    def role_of(self, name: str) -> str | None:
+        """latents, hyper (hypernetworks), grid (maps and grids over time), base."""
+        if name == "latents":
+            return "latents"
+        if name.startswith("mlp.hypernetworks."):
+            return "hyper"
+        return "grid" if name.startswith("maps.") or name.endswith(".table") else "base"
+
+    def grid_layout(self, name: str) -> GridLayout | None:
+        """Maps and grids over time are tables of both."""
+        kind, _, rest = name.partition(".")
+        if kind == "maps":
+            return self.map_times[int(rest)].layout(self.rows, self.columns, self.maps[int(rest)].shape[2])
+        if kind == "grids" and name.endswith(".table"):
+            grid = self.grids[rest.removesuffix(".table")]
+            assert isinstance(grid, WarpedGrid)
+            return grid.layout
+        return None
+
+    def latent(self, index: Tensor) -> Tensor:
+        """Float positions (B,) -> (B, D), linear between seen frames of a shot (Eq. 4), constant beyond its ends."""
+        return self.time_of_latents.at(index).read(self.latents)
+
+    def logits(self, index: Tensor) -> Tensor:
+        """(B,) -> (B, 3, *padded), what a sigmoid turns into RGB."""
+        z = self.latent(index)
+        read = [timeline.at(index).read(table) for timeline, table in zip(self.map_times, self.maps, strict=True)]
+        features = self.mlp(torch.cat(read, dim=2), z)  # (B, cells, width)
+        moved = self.motion(z, features, self.rows, self.columns) if self.motion is not None else None
+        x = features.mT.unflatten(2, (self.rows, self.columns)).contiguous(memory_format=torch.channels_last)
+        for number, stage in enumerate(self.stages):
+            x = stage(x, self._detail(number, index, moved))
+        return self.head(x)
+
+    def _detail(self, number: int, index: Tensor, moved: tuple[Tensor, Tensor | None] | None) -> Tensor | None:
+        """What the grid of a stage adds, (B, channels, h, w); None where the stage has none."""
+        if str(number) not in self.grids:
+            return None
+        grid = self.grids[str(number)]
+        assert isinstance(grid, WarpedGrid)
+        return grid(index, None if moved is None else sampled_places(*moved, grid.height, grid.width))
+
+
+def _smooth_latents(video: VideoShape, config: LatentINRGridsConfig) -> Tensor:
+    """(seen frames, D): sin/cos of time at frequencies spaced evenly in their logarithm."""
+    time = torch.tensor(video.seen)[:, None] / max(1, video.frames - 1)
+    cycles = torch.logspace(math.log10(0.5), math.log10(config.latent_cycles), -(-config.latent_dim // 2))
+    phase = 2 * math.pi * time * cycles
+    return torch.cat([phase.sin(), phase.cos()], dim=1)[:, : config.latent_dim]

@@ -1,0 +1,50 @@
+"""Frames that training has seen or painted, kept on their device as bytes."""
+
+import torch
+from torch import Tensor
+
+
+class FrameStore:
+    """Frames by their row, 0 to `rows` - 1; what is written to row `rows` is dropped, and there it is always black.
+
+    Rows are tensors of the frames' device, so that neither reading nor writing waits for it. No part of the state dict.
+    """
+
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+        self.frames: Tensor | None = None  # (rows + 1, 3, h, w) uint8; None: nothing was ever written
+        self.known: Tensor | None = None  # (rows + 1,) bool: what was
+
+    def put(self, rows: Tensor, frames: Tensor) -> None:
+        """Write frames (B, 3, h, w) in [0, 1], detached, to rows (B,) int64."""
+        if self.frames is None or self.known is None or self.frames.device != frames.device:
+            self.frames = torch.zeros(self.rows + 1, *frames.shape[1:], dtype=torch.uint8, device=frames.device)
+            self.known = torch.zeros(self.rows + 1, dtype=torch.bool, device=frames.device)
+        real = rows < self.rows
+        self.frames.index_copy_(0, rows, as_bytes(torch.where(real[:, None, None, None], frames, 0)))
+        self.known.index_copy_(0, rows, real)
+
+    def read(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows (N,) int64 -> frames (N, 3, h, w) in [0, 1], black where unknown; which are known (N,); after `put`."""
+        assert self.frames is not None
+        assert self.known is not None
+        return self.frames.index_select(0, rows).float() / 255, self.known.index_select(0, rows)
+
+    def known_rows(self) -> list[int]:
+        """The rows that were written; waits for the device."""
+        return [] if self.known is None else self.known.nonzero().flatten().tolist()
+
+    def clear(self) -> None:
+        """Forget all."""
+        self.frames = self.known = None
+
+
+def as_bytes(frames: Tensor) -> Tensor:
+    """Frames in [0, 1] -> uint8, detached."""
+    return (frames.detach() * 255).round().to(torch.uint8)
+
+
+def rows_at(position: Tensor, rows: int) -> Tensor:
+    """Positions, in rows -> the row of each, int64 of the same shape; `rows` between two and beyond the ends."""
+    real = (position == position.floor()) & (position >= 0) & (position < rows)
+    return torch.where(real, position, rows).long()

@@ -1,0 +1,57 @@
+"""A small network over cells, some of whose layers a frame's latent modulates (Latent-INR, Eq. 2)."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lightning_inr.nn.hypernetwork import Hypernetwork
+from lightning_inr.nn.modulation import MODULATIONS, ModulatedLinear
+from lightning_inr.nn.start import start_layer
+
+SIGMOID = MODULATIONS["sigmoid"]
+
+
+class ModulatedMLP(nn.Module):
+    """`layers` of `width`, each followed by `activation`; those of `modulated` scaled entry by entry by σ(P Qᵀ)."""
+
+    def __init__(
+        self,
+        inputs: int,
+        width: int,
+        layers: int,
+        modulated: Sequence[int],
+        latent_dim: int,
+        hyper_width: int,
+        rank: int,
+        activation: Callable[[Tensor], Tensor],
+    ) -> None:
+        super().__init__()
+        self.activation = activation
+        self.layers, self.hypernetworks = nn.ModuleList(), nn.ModuleDict()
+        for layer in range(layers):
+            fan_in = width if layer else inputs
+            self.layers.append((ModulatedLinear if layer in modulated else nn.Linear)(fan_in, width))
+            if layer in modulated:
+                self.hypernetworks[str(layer)] = Hypernetwork(
+                    latent_dim, 1, hyper_width, fan_in, width, rank, SIGMOID.start
+                )
+
+    def reset_parameters(self) -> None:
+        """Set the starting values: as if nothing were modulated."""
+        for layer in self.layers:
+            assert isinstance(layer, nn.Linear)
+            start_layer(layer, gain=1 / SIGMOID.neutral if isinstance(layer, ModulatedLinear) else 1.0)
+        for network in self.hypernetworks.values():
+            assert isinstance(network, Hypernetwork)
+            network.start()
+
+    def forward(self, x: Tensor, z: Tensor) -> Tensor:
+        """Cells (B, P, inputs) and latents (B, D) -> (B, P, width)."""
+        with torch.autocast(z.device.type, enabled=False):
+            factors = {layer: network(z) for layer, network in self.hypernetworks.items()}
+            modulation = {layer: SIGMOID.sigma(p @ q.mT) for layer, (p, q) in factors.items()}
+        for number, layer in enumerate(self.layers):
+            given = modulation.get(str(number))
+            x = self.activation(layer(x) if given is None else layer.modulated(x, given))
+        return x

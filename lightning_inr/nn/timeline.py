@@ -1,0 +1,71 @@
+"""Where a frame position lies among learned slices of time that never blend across a cut."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lightning_inr.types import GridLayout
+
+
+class Between(NamedTuple):
+    """Two neighbouring slices (B,) int64 and how far from the first to the second a position lies, (B,) in [0, 1]."""
+
+    before: Tensor
+    after: Tensor
+    share: Tensor
+
+    def read(self, table: Tensor) -> Tensor:
+        """table (slices, ...) -> (B, ...), linear between the two slices."""
+        share = self.share.view(-1, *[1] * (table.ndim - 1))
+        return torch.lerp(table[self.before], table[self.after], share)
+
+
+class Timeline:
+    """Slices spread evenly over each shot's training frames, `frames_per_slice` apart; one a shot if that is 0.
+
+    `seen` are the training frames, every `seen.step`-th of the video; `shots` the frame numbers at which shots start,
+    the first 0. A position between two shots belongs to the nearer training frame's.
+    """
+
+    def __init__(self, seen: range, shots: Sequence[int], frames_per_slice: float) -> None:
+        rows: list[tuple[float, float, float, float]] = []  # of a shot: origin, slices a frame, first and last slice
+        self.borders: list[float] = []
+        self.groups: list[int] = []  # slices a shot
+        self.slices = 0
+        starts = sorted({min(-(-shot // seen.step), len(seen) - 1) for shot in shots})  # places in `seen`
+        for start, end in zip(starts, [*starts[1:], len(seen)], strict=True):
+            count = max(1, round((end - start) / frames_per_slice)) if frames_per_slice else 1
+            first = seen[start]
+            pace = count / ((end - start) * seen.step)
+            # The middle of a slice is the middle of the frames it covers.
+            origin = first - seen.step / 2 - (self.slices - 0.5) / pace
+            rows.append((origin, pace, float(self.slices), float(self.slices + count - 1)))
+            if start:
+                self.borders.append((seen[start - 1] + first) / 2)
+            self.groups.append(count)
+            self.slices += count
+        self._rows = rows
+        self._tables: dict[torch.device, tuple[Tensor, Tensor]] = {}  # one copy a device
+
+    def layout(self, rows: int, columns: int, channels: int) -> GridLayout:
+        """Of a table of such maps, one a slice."""
+        return GridLayout(tuple(self.groups), rows, columns, channels)
+
+    def at(self, index: Tensor) -> Between:
+        """Float frame positions (B,) -> the slices they lie between; constant beyond the ends of a shot."""
+        rows, borders = self._on(index.device)
+        origin, pace, first, last = rows[torch.bucketize(index.float(), borders, right=True)].unbind(1)
+        position = ((index - origin) * pace).clamp(first, last)
+        before = position.floor()
+        after = torch.minimum(before + 1, last)
+        return Between(before.long(), after.long(), position - before)
+
+    def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        if device not in self._tables:
+            self._tables[device] = (
+                torch.tensor(self._rows, device=device),
+                torch.tensor(self.borders, device=device),
+            )
+        return self._tables[device]

@@ -1,0 +1,37 @@
+"""Grids over time whose slices are sampled where each frame's motion points."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lightning_inr.nn.timeline import Timeline
+from lightning_inr.types import GridLayout
+
+
+class WarpedGrid(nn.Module):
+    """`channels` learned maps of height x width for every slice of a timeline, mixed linearly to `outputs` channels."""
+
+    def __init__(self, timeline: Timeline, height: int, width: int, channels: int, outputs: int) -> None:
+        super().__init__()
+        self.timeline, self.height, self.width = timeline, height, width
+        # Four axes would be moved to channels-last memory, and a slice's numbers scattered, with the whole model.
+        self.table = nn.Parameter(torch.empty(timeline.slices, height * width, channels))
+        self.mix = nn.Linear(channels, outputs, bias=False)
+
+    @property
+    def layout(self) -> GridLayout:
+        """Of the table."""
+        return self.timeline.layout(self.height, self.width, self.table.shape[2])
+
+    def reset_parameters(self) -> None:
+        """Set the starting values."""
+        nn.init.normal_(self.table, std=0.01)
+
+    def forward(self, index: Tensor, where: Tensor | None) -> Tensor:
+        """Frame positions (B,), sampled places (B, height, width, 2) in [-1, 1] or None -> (B, outputs, h, w)."""
+        slices = self.timeline.at(index).read(self.table).unflatten(1, (self.height, self.width))
+        if where is not None:
+            maps = slices.permute(0, 3, 1, 2)
+            slices = F.grid_sample(maps, where.to(maps.dtype), padding_mode="border", align_corners=False)
+            slices = slices.permute(0, 2, 3, 1)
+        return self.mix(slices).permute(0, 3, 1, 2)  # channels last

@@ -1,0 +1,44 @@
+"""VMAF (Netflix, model vmaf_v0.6.1), through the libvmaf of the FFmpeg program."""
+
+import json
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from torch import Tensor
+
+from lightning_inr import ffmpeg
+from lightning_inr.data.writer import Encoding, encode_video
+
+PLAIN = Encoding("rawvideo", {})  # 8-bit 4:2:0 BT.601 as it is; VMAF reads the luma alone
+
+
+class Vmaf(NamedTuple):
+    """The mean over a video's frames, from 0 to 100 (alike); None with the reason."""
+
+    value: float | None
+    reason: str | None = None
+
+
+def vmaf(decoded: Iterable[Tensor], source: Iterable[Tensor], fps: float) -> Vmaf:
+    """VMAF of `decoded` against `source`, RGB frames (3, H, W) uint8 of one size; UserError if ffmpeg fails.
+
+    Both lie uncompressed in a temporary folder meanwhile: 1.5 bytes a pixel and frame, each.
+    """
+    if not ffmpeg.has("filter", "libvmaf"):
+        return Vmaf(None, "the ffmpeg of imageio-ffmpeg has no libvmaf; install another version of it")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        encode_video(decoded, folder / "decoded.y4m", fps, PLAIN)
+        encode_video(source, folder / "source.y4m", fps, PLAIN)
+        measure = "libvmaf=log_fmt=json:log_path=vmaf.json:n_threads=1:shortest=1"
+        inputs = ("-i", "decoded.y4m", "-i", "source.y4m")
+        ffmpeg.run_ffmpeg(*inputs, "-lavfi", measure, "-f", "null", "-", folder=folder)
+        pooled = json.loads((folder / "vmaf.json").read_text())["pooled_metrics"]
+    return Vmaf(float(pooled["vmaf"]["mean"]))
+
+
+def figures(found: Vmaf) -> dict[str, float | str | None]:
+    """As result.json has it."""
+    return {"vmaf": found.value, **({} if found.reason is None else {"vmaf_reason": found.reason})}
