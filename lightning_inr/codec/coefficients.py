@@ -28,7 +28,7 @@ def _shares() -> list[int]:
     """What each byte `alive` stands for, of 2^32: falling by 2^(-1/20) a step, in whole numbers."""
     shares = [2**32 - 1]
     while len(shares) < 256:
-        shares.append(shares[-1] * 4148673337 >> 32)  # 2^32 * 2^(-1/20)
+        shares.append(shares[-1] * 4148664943 >> 32)  # 2^32 * 2^(-1/20)
     return shares
 
 

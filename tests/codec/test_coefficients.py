@@ -1,0 +1,94 @@
+"""Tables over time, from numbers to words and back."""
+
+import numpy as np
+import pytest
+import torch
+
+from lightning_inr.codec.coefficients import (
+    ALIVE,
+    PARAMETERS,
+    Coefficients,
+    dequantize_table,
+    parameters_of,
+    quantize_table,
+    read_table,
+    rounding_error,
+    runs_of,
+)
+from lightning_inr.codec.contexts import CONTEXTS, contexts, places
+from lightning_inr.codec.entropy import RangeCoder
+from lightning_inr.types import GridLayout
+
+LAYOUT = GridLayout((4, 2), 20, 33, 2)
+
+
+def smooth_table() -> torch.Tensor:
+    """Waves, and a few sharp points: what grids are like."""
+    place = torch.arange(LAYOUT.rows)[:, None] / 7 + torch.arange(LAYOUT.columns) / 5
+    waves = torch.sin(place + torch.arange(LAYOUT.slices)[:, None, None] / 9)
+    table = waves.flatten(1)[:, :, None].repeat(1, 1, LAYOUT.channels)
+    return table + 2 * (torch.rand_like(table) < 0.01)
+
+
+def written(coefficients: Coefficients) -> tuple[np.ndarray, np.ndarray]:
+    parameters = parameters_of(coefficients, LAYOUT)
+    return parameters, RangeCoder().encode(runs_of(coefficients, parameters, LAYOUT))
+
+
+def test_what_is_written_is_read() -> None:
+    coefficients = quantize_table(smooth_table(), LAYOUT, 0.2, 0)
+    parameters, words = written(coefficients)
+    read = read_table(parameters, LAYOUT, RangeCoder().open(words))
+    np.testing.assert_array_equal(read.symbols, coefficients.symbols)
+    assert read.high == coefficients.high
+    assert read.most == coefficients.most
+
+
+def test_a_decoded_table_is_quantised_to_the_same_symbols() -> None:
+    first = quantize_table(smooth_table(), LAYOUT, None, 64)
+    again = quantize_table(dequantize_table(first, LAYOUT), LAYOUT, None, 64)
+    np.testing.assert_array_equal(again.symbols, first.symbols)
+    assert again.high == first.high
+
+
+def test_fewer_bits_than_one_table_for_all() -> None:
+    coefficients = quantize_table(smooth_table(), LAYOUT, 0.2, 0)
+    counts = np.unique(coefficients.symbols, return_counts=True)[1] / coefficients.symbols.size
+    order_0 = -(counts * np.log2(counts)).sum() * coefficients.symbols.size
+    parameters, words = written(coefficients)
+    assert 32 * len(words) + 8 * PARAMETERS.itemsize < order_0
+
+
+def test_a_context_depends_on_lower_frequencies_alone() -> None:
+    magnitudes = torch.randint(0, 9, (LAYOUT.slices, LAYOUT.channels, LAYOUT.rows, LAYOUT.columns))
+    height = places(LAYOUT).height
+    for least in range(int(height.max()) + 1):
+        changed = torch.where(height >= least, torch.randint_like(magnitudes, 0, 9), magnitudes)
+        here = (height == least).expand_as(magnitudes)
+        assert torch.equal(contexts(magnitudes, LAYOUT)[here], contexts(changed, LAYOUT)[here])
+    assert int(contexts(magnitudes, LAYOUT).max()) < CONTEXTS
+
+
+def test_a_table_of_zeros_costs_its_parameters() -> None:
+    coefficients = quantize_table(torch.zeros(LAYOUT.slices, LAYOUT.rows * LAYOUT.columns, 2), LAYOUT, 0.1, 0)
+    assert len(written(coefficients)[1]) == 0
+    assert not dequantize_table(coefficients, LAYOUT).any()
+
+
+def test_training_sees_what_a_file_holds() -> None:
+    table = smooth_table()
+    seen = table + rounding_error(table, LAYOUT, 0.2, 0)
+    stored = dequantize_table(quantize_table(table, LAYOUT, 0.2, 0), LAYOUT)
+    torch.testing.assert_close(seen, stored, atol=0.02, rtol=0)  # half precision of the largest
+
+
+def test_parameters_that_cannot_be_are_refused() -> None:
+    parameters = parameters_of(quantize_table(smooth_table(), LAYOUT, 0.2, 0), LAYOUT)
+    parameters["high"] = np.nan
+    with pytest.raises(ValueError, match="largest coefficient of nan"):
+        read_table(parameters, LAYOUT, RangeCoder().open(np.zeros(0, np.uint32)))
+
+
+def test_shares_are_the_same_everywhere() -> None:
+    assert ALIVE[:3] == [4294967295, 4148664942, 4007346184]
+    assert ALIVE[20] == pytest.approx(2**31, rel=1e-8)
