@@ -40,7 +40,7 @@ def build_model(cfg: DictConfig) -> VideoRepresentation:
 @pytest.mark.parametrize(("group", "name"), CHOICES)
 def test_every_file_composes_and_builds(group: str, name: str) -> None:
     key = {"encoding": "encoding@model.encoding", "part": "part@dataset"}.get(group, group)
-    cfg = compose(f"{key}={name}", *(["model=t_nerv"] if group == "variant" else []))
+    cfg = compose(f"{key}={name}", *{"variant": ["model=t_nerv"], "encoding": ["model=latent_inr_conv"]}.get(group, []))
     net = build_model(cfg)
     hydra.utils.instantiate(cfg.module, net=net)
     hydra.utils.instantiate(cfg.codec)
@@ -152,4 +152,7 @@ def test_any_model_is_half_a_million_parameters_in_family(name: str) -> None:
 
 
 def test_the_encoding_can_be_swapped() -> None:
-    assert compose("encoding@model.encoding=fourier").model.encoding == {"kind": "fourier", "octaves": 10}
+    assert compose("model=latent_inr_conv", "encoding@model.encoding=fourier").model.encoding == {
+        "kind": "fourier",
+        "octaves": 10,
+    }

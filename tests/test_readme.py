@@ -70,7 +70,7 @@ def test_the_commands_for_shapes_work_one_after_the_other(cli: Callable[..., Out
 def test_the_main_job_runs_without_options(cli: Callable[..., Outcome]) -> None:
     outcome = cli(*FIT, "max_epochs=1", "dataset.frames=4")  # smaller, else as it stands
     assert outcome.code == 0, outcome.err
-    assert len(list(Path("runs").glob("bunny-latent_inr_conv/*/result.json"))) == 1
+    assert len(list(Path("runs").glob("bunny-latent_inr_grids/*/result.json"))) == 1
 
 
 @pytest.mark.parametrize("path", re.findall(r"\]\(((?!http)[^)]+)\)", README))

@@ -114,7 +114,7 @@ def read_table(parameters: NDArray[np.void], layout: GridLayout, reader: Reader)
 
 def _heights(layout: GridLayout) -> Iterator[Tensor]:
     """Masks (slices, channels, rows, columns) of what is decoded at once, by rising frequency."""
-    height = places(layout).height
+    height = places(layout, torch.device("cpu")).height
     for each in range(int(height.max()) + 1):
         yield (height == each).expand(layout.slices, layout.channels, -1, -1)
 

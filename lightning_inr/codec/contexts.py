@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_inr.codec.transform import block_sizes
+from lightning_inr.codec.transform import block_sizes, slice_sizes
 from lightning_inr.types import GridLayout
 
 MEANS = 8  # contexts of the blocks' means: by their frequency over the plane, and over time
@@ -21,7 +21,7 @@ CLASSES = len(ACTIVITIES) + 1
 HEIGHTS = torch.tensor([3, 5, 8])  # bounds of the classes of frequency, a row of contexts each
 CONTEXTS = MEANS + FIRST + (len(HEIGHTS) + 1) * CLASSES
 CAP = 15  # no magnitude counts as more
-CLASS_OF = torch.tensor([sum(activity >= bound for bound in ACTIVITIES) for activity in range(11 * CAP + 1)])
+MOST_ACTIVITY = 11 * CAP
 
 
 class Places(NamedTuple):
@@ -35,13 +35,13 @@ class Places(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def places(layout: GridLayout) -> Places:
-    """Of a layout; the same for all tensors that have it."""
+def places(layout: GridLayout, device: torch.device) -> Places:
+    """Of a layout, on a device; the same for all tensors that have it."""
     rows, columns = block_sizes(layout.rows), block_sizes(layout.columns)
     down = torch.cat([torch.arange(size) for size in rows])[:, None]
     along = torch.cat([torch.arange(size) for size in columns])[None]
     height = down + along
-    over_time = torch.cat([torch.arange(size) for size in layout.groups])[:, None, None, None]
+    over_time = torch.cat([torch.arange(size) for size in slice_sizes(layout.groups)])[:, None, None, None]
     block_row = torch.repeat_interleave(torch.arange(len(rows)), torch.tensor(rows))[:, None]
     block_column = torch.repeat_interleave(torch.arange(len(columns)), torch.tensor(columns))[None]
     distance = torch.bucketize(block_row + block_column, torch.tensor([1, 3, 7]), right=True)
@@ -49,7 +49,14 @@ def places(layout: GridLayout) -> Places:
     first = MEANS + over_time.clamp_max(FIRST - 1)
     fixed = torch.where(height == 0, means, first)
     row = MEANS + FIRST + CLASSES * torch.bucketize(height, HEIGHTS, right=True)
-    return Places(height, down > 0, along > 0, fixed, row)
+    return Places(*(each.to(device) for each in (height, down > 0, along > 0, fixed, row)))
+
+
+@lru_cache(maxsize=8)
+def _class_of(device: torch.device) -> Tensor:
+    """The class of each activity."""
+    classes = [sum(activity >= bound for bound in ACTIVITIES) for activity in range(MOST_ACTIVITY + 1)]
+    return torch.tensor(classes, device=device)
 
 
 def contexts(magnitudes: Tensor, layout: GridLayout) -> Tensor:
@@ -57,7 +64,7 @@ def contexts(magnitudes: Tensor, layout: GridLayout) -> Tensor:
 
     A coefficient's context depends on magnitudes of lower frequency alone.
     """
-    place = places(layout)
+    place = places(layout, magnitudes.device)
     # A mean is of its whole plane, not of its block, so it counts for nothing here.
     known = magnitudes.clamp_max(CAP).to(torch.int32) * (place.height > 0)
     above, left = _shift(known, 2) * place.down, _shift(known, 3) * place.along
@@ -68,7 +75,7 @@ def contexts(magnitudes: Tensor, layout: GridLayout) -> Tensor:
     beside[:-1] += activity[1:]
     beside += _shift(left + above, 2) * place.down
     beside += _shift(left, 3) * place.along
-    return torch.where(place.height < 2, place.fixed, place.row + CLASS_OF[beside])
+    return torch.where(place.height < 2, place.fixed, place.row + _class_of(magnitudes.device)[beside])
 
 
 def _shift(x: Tensor, axis: int) -> Tensor:

@@ -1,7 +1,7 @@
 """Tables over time and place as coefficients of an orthonormal cosine transform, in which most are near zero.
 
-Over time the transform spans the slices of a shot; in space blocks of about 8x8, and the blocks' means once more.
-Orthonormal: an error in coefficients is as large as the error in the table, and gradients carry over.
+Over time the transform spans the slices of a shot, at most 64 at once; in space blocks of about 8x8, and the blocks'
+means once more. Orthonormal: an error in coefficients is as large as the error in the table, and gradients carry over.
 """
 
 import math
@@ -14,36 +14,62 @@ from torch import Tensor
 from lightning_inr.types import GridLayout
 
 BLOCK = 8  # rows and columns of a block, about
+LONGEST = 64  # slices that are transformed together
 
 
 def block_sizes(length: int) -> list[int]:
-    """`length` cut into blocks as even as can be, of about 8."""
-    count = max(1, round(length / BLOCK))
-    return [length * (number + 1) // count - length * number // count for number in range(count)]
+    """`length` rows or columns cut into blocks as even as can be, of about 8."""
+    return _even(length, max(1, round(length / BLOCK)))
+
+
+def slice_sizes(groups: Sequence[int]) -> list[int]:
+    """The slices of each shot cut into parts as even as can be, of 64 at most."""
+    return [size for group in groups for size in _even(group, -(-group // LONGEST))]
+
+
+def starts(sizes: Sequence[int]) -> list[int]:
+    """Where each of these consecutive blocks begins."""
+    return [sum(sizes[:number]) for number in range(len(sizes))]
 
 
 def to_coefficients(table: Tensor, layout: GridLayout) -> Tensor:
     """(slices, rows * columns, channels) or any shape of as many -> float32 (slices, channels, rows, columns)."""
     planes = table.detach().float().reshape(layout.slices, layout.rows, layout.columns, layout.channels)
-    planes = planes.permute(0, 3, 1, 2).contiguous()
-    matrices = _matrices(layout, planes.device)
-    over_time = torch.tensordot(matrices[0], planes, 1)
-    blocks = matrices[1] @ over_time @ matrices[2].T
-    return _mix_means(blocks, layout, inverse=False)
+    return _mix_means(_transform(planes.permute(0, 3, 1, 2).contiguous(), layout, False), layout, False)
 
 
 def from_coefficients(coefficients: Tensor, layout: GridLayout) -> Tensor:
     """The inverse: (slices, channels, rows, columns) -> (slices, rows * columns, channels)."""
-    matrices = _matrices(layout, coefficients.device)
-    blocks = _mix_means(coefficients, layout, inverse=True)
-    over_time = matrices[1].T @ blocks @ matrices[2]
-    planes = torch.tensordot(matrices[0].T, over_time, 1)
+    planes = _transform(_mix_means(coefficients, layout, True), layout, True)
     return planes.permute(0, 2, 3, 1).reshape(layout.slices, layout.rows * layout.columns, layout.channels)
 
 
+def _even(length: int, count: int) -> list[int]:
+    return [length * (number + 1) // count - length * number // count for number in range(count)]
+
+
+def _transform(planes: Tensor, layout: GridLayout, inverse: bool) -> Tensor:
+    """Over slices, rows and columns, one after the other."""
+    sizes = (tuple(slice_sizes(layout.groups)), tuple(block_sizes(layout.rows)), tuple(block_sizes(layout.columns)))
+    over_time = _along(planes.flatten(1), sizes[0], inverse).view_as(planes)
+    down = _along(over_time, sizes[1], inverse)
+    return _along(down.mT, sizes[2], inverse).mT.contiguous()
+
+
+def _along(x: Tensor, sizes: tuple[int, ...], inverse: bool) -> Tensor:
+    """x (..., length, N), transformed along its next to last axis in blocks of `sizes`."""
+    result = torch.empty_like(x)
+    for size, where in _blocks(sizes, x.device):  # blocks of one size at once: there are two sizes or three
+        matrix = cosines(size, x.device)
+        blocks = x.index_select(-2, where).unflatten(-2, (-1, size))
+        result.index_copy_(x.ndim - 2, where, ((matrix.T if inverse else matrix) @ blocks).flatten(-3, -2))
+    return result
+
+
 def _mix_means(blocks: Tensor, layout: GridLayout, inverse: bool) -> Tensor:
+    """Transform the plane that the blocks' means make, as one block."""
     rows, columns = (starts(block_sizes(length)) for length in (layout.rows, layout.columns))
-    down, along = (_cosines(len(each)).to(blocks.device) for each in (rows, columns))
+    down, along = (cosines(len(each), blocks.device) for each in (rows, columns))
     if inverse:
         down, along = down.T, along.T
     row, column = (torch.tensor(each, device=blocks.device) for each in (rows, columns))
@@ -52,23 +78,26 @@ def _mix_means(blocks: Tensor, layout: GridLayout, inverse: bool) -> Tensor:
     return mixed
 
 
-def starts(sizes: Sequence[int]) -> list[int]:
-    """Where each of these consecutive blocks begins."""
-    return [sum(sizes[:number]) for number in range(len(sizes))]
-
-
 @lru_cache(maxsize=64)
-def _matrices(layout: GridLayout, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Over slices, rows and columns: blocks of cosines along the diagonal."""
-    sizes = (layout.groups, block_sizes(layout.rows), block_sizes(layout.columns))
-    over_time, down, along = (torch.block_diag(*map(_cosines, each)).to(device) for each in sizes)
-    return over_time, down, along
+def _blocks(sizes: tuple[int, ...], device: torch.device) -> list[tuple[int, Tensor]]:
+    """Each size of a block, and the places of all blocks of that size, block after block."""
+    begins = starts(sizes)
+    places = {
+        size: [
+            place
+            for begin, each in zip(begins, sizes, strict=True)
+            if each == size
+            for place in range(begin, begin + size)
+        ]
+        for size in sorted(set(sizes))
+    }
+    return [(size, torch.tensor(each, device=device)) for size, each in places.items()]
 
 
 @lru_cache(maxsize=256)
-def _cosines(size: int) -> Tensor:
+def cosines(size: int, device: torch.device) -> Tensor:
     """DCT-II, orthonormal: (size, size), a frequency a row."""
     frequency, place = torch.arange(size, dtype=torch.float64)[:, None], torch.arange(size) + 0.5
     matrix = math.sqrt(2 / size) * torch.cos(math.pi / size * frequency * place)
     matrix[0] = 1 / math.sqrt(size)
-    return matrix.float()
+    return matrix.float().to(device)

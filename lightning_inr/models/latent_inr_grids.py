@@ -46,7 +46,7 @@ class LatentINRGridsConfig:
     activation: str = "gelu"
     motion: str = "field"
     motion_scale: float = 0.1
-    shots: tuple[int, ...] = (0,)  # numbers of the frames at which shots start
+    shots: tuple[int, ...] = (0,)  # numbers of the frames at which shots start; None: as long as they are not known
     maps: tuple[Mapping[str, float], ...] = ({"channels": 8, "frames_per_slice": 1},)
     stages: tuple[Mapping[str, float], ...] = (
         {"stride": 5, "channels": 16, "kernel": 1, "grid_channels": 1, "frames_per_slice": 3},
@@ -58,7 +58,7 @@ class LatentINRGridsConfig:
     def __post_init__(self) -> None:
         layers = [self.modulated_layers] if isinstance(self.modulated_layers, int) else self.modulated_layers
         object.__setattr__(self, "modulated_layers", tuple(sorted(set(layers))))
-        object.__setattr__(self, "shots", tuple(self.shots))
+        object.__setattr__(self, "shots", tuple(self.shots or (0,)))
         object.__setattr__(self, "maps", tuple(dict(each) for each in self.maps))
         object.__setattr__(self, "stages", tuple(dict(each) for each in self.stages))
         for name, most in (("latent_dim", 8192), ("width", 4096), ("layers", 16), ("hyper_width", 4096)):
@@ -69,7 +69,7 @@ class LatentINRGridsConfig:
         check_number("motion_scale", self.motion_scale, 0, 10)
         for layer in self.modulated_layers or (-1,):
             check_range("modulated_layers", layer, 0, self.layers - 1)
-        if not self.shots or self.shots[0] != 0:
+        if self.shots[0] != 0:
             raise ValueError(f"shots={list(self.shots)}: the first starts at frame 0")
         for shot in self.shots:
             check_range("shots", shot, 0, 2**24)

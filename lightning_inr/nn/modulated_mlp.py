@@ -52,6 +52,8 @@ class ModulatedMLP(nn.Module):
             factors = {layer: network(z) for layer, network in self.hypernetworks.items()}
             modulation = {layer: SIGMOID.sigma(p @ q.mT) for layer, (p, q) in factors.items()}
         for number, layer in enumerate(self.layers):
-            given = modulation.get(str(number))
-            x = self.activation(layer(x) if given is None else layer.modulated(x, given))
+            if isinstance(layer, ModulatedLinear):
+                x = self.activation(layer.modulated(x, modulation[str(number)]))
+            else:
+                x = self.activation(layer(x))
         return x

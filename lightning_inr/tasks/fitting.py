@@ -104,12 +104,13 @@ def prepare(
     _quiet()
     codec: Codec = instantiate(cfg.codec)
     clip = teachers.clip
-    video, options = source.shape._replace(stride=cfg.stride), _model_options(cfg)
+    video = source.shape._replace(stride=cfg.stride)
+    options: Any = OmegaConf.to_container(cfg.model, resolve=True)
     name = options.pop("name")
     blueprint(name, video, **options)  # reading takes longer than refusing a wrong rank
     trainer = _trainer(cfg, folder, choose_device(cfg.device), loggers)
     data = FrameDataModule(source, cfg.stride, **cfg.data)
-    if "shots" in options and cfg.model.shots is None:
+    if options.get("shots", ()) is None:
         seen = (data.frames.frame(row) for row in range(len(data.frames)))
         options["shots"] = [video.seen[row] for row in find_shots(seen)]
     net = _build(cfg, name, video, clip.space if clip else None, options)
@@ -198,12 +199,6 @@ def _quiet() -> None:
     """Lightning's advice is for its developers; ours is in the progress line."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning")
-
-
-def _model_options(cfg: DictConfig) -> dict[str, Any]:
-    """The options of `cfg.model`; shots that are still to be found are one."""
-    options: Any = OmegaConf.to_container(cfg.model, resolve=True)
-    return options | ({"shots": [0]} if "shots" in options and options["shots"] is None else {})
 
 
 def _build(

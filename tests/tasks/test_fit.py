@@ -49,7 +49,7 @@ def test_a_fit_leaves_a_whole_run_folder(cli: Cli, images: Path, tmp_path: Path)
     assert result["bpp"] == pytest.approx(8 * result["bytes"] / (6 * 48 * 64))
     assert result["ms_ssim"] is None
     assert "161 pixels" in result["ms_ssim_reason"]
-    assert result["model"] == "latent_inr_conv"
+    assert result["model"] == "latent_inr_grids"
     assert result["steps"] == 10 * 6
     assert result["threads"] >= 1
     assert ("unconverged" in result) is not result["converged"]

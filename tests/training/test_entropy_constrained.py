@@ -16,11 +16,13 @@ from tests.training.test_fit import fit, psnr_of
 PIXELS = 6 * 48 * 64
 
 
-def fitted(images: Path, rate_weight: float, density: str = "factorised", epochs: int = 150) -> tuple[bytes, float]:
+def fitted(
+    images: Path, rate_weight: float, density: str = "factorised", epochs: int = 150, bpp: float | None = None
+) -> tuple[bytes, float]:
     """The file, and the bits a pixel that training took it for."""
     torch.manual_seed(0)
     codec = Codec(default_bits=8)
-    constrained = EntropyConstrained(codec, rate_weight, density=density)
+    constrained = EntropyConstrained(codec, rate_weight, density=density, bpp=bpp)
     module, _ = fit(images, constrained, budget=Budget(max_epochs=epochs, max_seconds=None))
     return codec.encode(module.net, constrained.steps()), module.notes["bpp"]
 
@@ -31,9 +33,21 @@ def test_the_estimate_agrees_with_the_file(images: Path) -> None:
 
 
 @pytest.mark.parametrize("density", ["laplace", "gaussian"])
-def test_a_density_of_one_shape_estimates_what_the_files_own_tables_undercut(images: Path, density: str) -> None:
-    data, estimate = fitted(images, 1e-4, density)
-    assert 1 < estimate / (8 * len(data) / PIXELS) < 1.1
+def test_every_density_makes_a_file_smaller(images: Path, density: str) -> None:
+    assert len(fitted(images, 1e-3, density)[0]) < 0.8 * len(fitted(images, 1e-6, density)[0])
+
+
+@pytest.mark.parametrize("bpp", [1.0, 2.5])
+def test_the_file_is_as_large_as_asked_for(images: Path, bpp: float) -> None:
+    data, estimate = fitted(images, 1e-3, bpp=bpp)
+    assert 8 * len(data) / PIXELS == pytest.approx(bpp, rel=0.1)
+    assert estimate == pytest.approx(8 * len(data) / PIXELS, rel=0.01)
+
+
+@pytest.mark.parametrize("bpp", [1e-3, 500.0])
+def test_a_size_out_of_reach_is_refused_with_what_can_be_reached(images: Path, bpp: float) -> None:
+    with pytest.raises(UserError, match=rf"bpp={bpp:g}: this model and video allow \d\.\d+ to \d+\.\d+"):
+        fitted(images, 1e-3, bpp=bpp)
 
 
 def test_a_larger_weight_gives_a_smaller_file(images: Path) -> None:
@@ -77,3 +91,5 @@ def test_wrong_settings_are_named() -> None:
         EntropyConstrained(Codec(), 0)
     with pytest.raises(UserError, match="density=cauchy: choose one of"):
         EntropyConstrained(Codec(), 1e-3, density="cauchy")
+    with pytest.raises(UserError, match="bpp=-1: choose a number of bits a pixel above 0"):
+        EntropyConstrained(Codec(), 1e-3, bpp=-1)
