@@ -21,7 +21,7 @@ Cli = Callable[..., Outcome]
         (["rnak=100"], "rnak"),
         (["task=transcode"], "transcode"),
         (["model=hnerv2"], "hnerv2"),
-        (["rank=0"], "rank=0: choose a whole number from 1 to 96"),
+        (["rank=0"], "rank=0: choose a whole number from 1 to 32"),
         (["rank=200"], "rank=200: choose a whole number from 1 to 32"),
         (["rank=many"], "rank=many: choose a whole number"),
         (["modulated_layers=[7]"], "modulated_layers=7: choose a whole number from 0 to 2"),

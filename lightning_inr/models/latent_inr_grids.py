@@ -44,6 +44,7 @@ class LatentINRGridsConfig:
     rank: int = 2
     hyper_width: int = 16
     activation: str = "gelu"
+    density: float = 1.0  # of slices: as many times those of `frames_per_slice`, a frame each at most
     motion: str = "field"
     motion_scale: float = 0.1
     shots: tuple[int, ...] = (0,)  # numbers of the frames at which shots start; None: as long as they are not known
@@ -66,6 +67,7 @@ class LatentINRGridsConfig:
         check_range("rank", self.rank, 1, self.width)
         check_choice("activation", self.activation, ACTIVATIONS)
         check_choice("motion", self.motion, MOTIONS)
+        check_number("density", self.density, 1 / 256, 4096)
         check_number("motion_scale", self.motion_scale, 0, 10)
         for layer in self.modulated_layers or (-1,):
             check_range("modulated_layers", layer, 0, self.layers - 1)
@@ -100,7 +102,7 @@ class LatentINRGrids(RasterRepresentation):
     """One latent per frame, and grids over time; see the module's diagram."""
 
     Config = LatentINRGridsConfig
-    size_knobs = ("width",)
+    size_knobs = ("density", "width")
 
     def __init__(self, video: VideoShape, config: LatentINRGridsConfig) -> None:
         super().__init__(video, config)
@@ -137,7 +139,7 @@ class LatentINRGrids(RasterRepresentation):
         self.head = nn.Conv2d(channels, 3, 1)
 
     def _timeline(self, frames_per_slice: float) -> Timeline:
-        return Timeline(self.video.seen, self.config.shots, frames_per_slice)
+        return Timeline(self.video.seen, self.config.shots, frames_per_slice / self.config.density)
 
     def start(self) -> None:
         """Set the starting values: every frame the same picture, as if nothing were modulated or moved."""

@@ -23,7 +23,7 @@ class Between(NamedTuple):
 
 
 class Timeline:
-    """Slices spread evenly over each shot's training frames, `frames_per_slice` apart; one a shot if that is 0.
+    """Slices spread evenly over each shot's training frames, `frames_per_slice` apart but no more than these; 0: one.
 
     `seen` are the training frames, every `seen.step`-th of the video; `shots` the frame numbers at which shots start,
     the first 0. A position between two shots belongs to the nearer training frame's.
@@ -36,7 +36,8 @@ class Timeline:
         self.slices = 0
         starts = sorted({min(-(-shot // seen.step), len(seen) - 1) for shot in shots})  # places in `seen`
         for start, end in zip(starts, [*starts[1:], len(seen)], strict=True):
-            count = max(1, round((end - start) / frames_per_slice)) if frames_per_slice else 1
+            count = round((end - start) / frames_per_slice) if frames_per_slice else 1
+            count = min(max(1, count), end - start)
             first = seen[start]
             pace = count / ((end - start) * seen.step)
             # The middle of a slice is the middle of the frames it covers.

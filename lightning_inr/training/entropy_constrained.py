@@ -28,8 +28,9 @@ from lightning_inr.types import GridLayout
 STEPS_BETWEEN_ROUNDINGS = 8
 STEPS_BETWEEN_RATES = 16  # a multiple of it
 STEPS_BETWEEN_ESTIMATES = 128  # of the file's size
+STEPS_BETWEEN_CORRECTIONS = 48  # of the rate's weight, where a size is asked for
 SETTLED = 0.15  # share of the budget after which the size of the file says something about its end
-FOLLOWING = 0.4  # power of the file's size, over what is asked for, by which the rate's weight follows it
+FOLLOWING = 0.5  # power of the file's size, over what is asked for, by which the rate's weight follows it
 
 
 class EntropyConstrained(Rounding):
@@ -110,7 +111,8 @@ class EntropyConstrained(Rounding):
         if trainer.global_step % STEPS_BETWEEN_RATES == 0:
             group = trainer.optimizers[0].param_groups[0]
             self._update(price, group["lr"] / group["base_lr"])
-        if "bpp" not in pl_module.notes or trainer.global_step % STEPS_BETWEEN_ESTIMATES == 0:
+        between = STEPS_BETWEEN_ESTIMATES if self.bpp is None else STEPS_BETWEEN_CORRECTIONS
+        if "bpp" not in pl_module.notes or trainer.global_step % between == 0:
             pl_module.notes["bpp"] = self.estimate(pl_module.net)
             if self.bpp is not None and one_of(trainer, Budget).spent > SETTLED:
                 self._follow(pl_module.notes["bpp"] / self.bpp)
@@ -123,7 +125,9 @@ class EntropyConstrained(Rounding):
             return
         if self.bpp is not None:
             self._meet(pl_module.net)
-        pl_module.notes["bpp"] = self.estimate(pl_module.net)
+        reached = pl_module.notes["bpp"] = self.estimate(pl_module.net)
+        if self.bpp is not None and not 0.9 < reached / self.bpp < 1.1:
+            print(f"bpp={self.bpp:g}: the file has {reached:.4f}; more steps come nearer")
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
@@ -146,7 +150,7 @@ class EntropyConstrained(Rounding):
     def _meet(self, net: VideoRepresentation) -> None:
         """Scale all steps alike until the file is as large as asked for, to within 1 %."""
         assert self.bpp is not None
-        low, high, scale = 0.25, 4.0, 1.0
+        low, high, scale = 1 / 16, 16.0, 1.0
         for _ in range(12):
             scale = math.sqrt(low * high)
             steps = {name: Step(step.size * scale, step.offset) for name, step in self.steps().items()}
