@@ -16,7 +16,7 @@ import PIL.PngImagePlugin
 from omegaconf import OmegaConf
 from lightning_inr.tasks import decode
 cfg = OmegaConf.create(dict(bitstream=sys.argv[1], out=sys.argv[2], frames=sys.argv[3] or None,
-                            size=None, slowdown=1, device="cpu"))
+                            size=None, slowdown=1, fps=None, device="cpu"))
 start = time.perf_counter()
 decode.run(cfg)
 print(time.perf_counter() - start)
