@@ -32,13 +32,13 @@ def test_every_clip_ends_as_a_file(kind: str, cli: Callable[..., Outcome], tmp_p
     assert result["bytes"] == (tmp_path / "run" / "video.linr").stat().st_size
 
 
-def test_a_still_costs_next_to_nothing(cli: Callable[..., Outcome], tmp_path: Path) -> None:
+def test_a_still_costs_little_beside_its_network(cli: Callable[..., Outcome], tmp_path: Path) -> None:
     folder = write_images(tmp_path / "clip", CLIPS["black"]())
     outcome = cli("dataset=file", f"dataset.path={folder}", "run_dir=run", "max_steps=1500", "rate_weight=0.1")
     assert outcome.code == 0, outcome.err
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["psnr"] > 35
-    assert result["bytes"] < 8000
+    assert result["bytes"] < 10_000
 
 
 def test_a_size_that_cannot_be_reached_is_refused(cli: Callable[..., Outcome], images: Path) -> None:
