@@ -5,6 +5,7 @@ context two bytes: how often a symbol is not zero, and how fast magnitudes becom
 """
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -103,8 +104,8 @@ def read_table(parameters: NDArray[np.void], layout: GridLayout, reader: Reader)
     if not np.isfinite(high) or high < 0 or most > MOST_STEPS:
         raise ValueError(f"a largest coefficient of {high} in {most} steps")
     symbols = torch.zeros(layout.slices, layout.channels, layout.rows, layout.columns, dtype=torch.int32)
-    for here in _heights(layout) if most else ():
-        chosen = contexts(symbols.abs(), layout)[here].numpy()
+    for height, here in enumerate(_heights(layout) if most else ()):
+        chosen = contexts(symbols.abs(), layout, height).numpy().ravel()
         values = np.empty(len(chosen), np.int32)
         for table, picked in _tables(parameters, chosen):
             values[picked] = reader.take(len(picked), table) - most
@@ -144,6 +145,7 @@ def _fit(parameters: NDArray[np.void], symbols: Symbols, chosen: NDArray[np.int6
     parameters["decay"][:] = np.where(used, np.clip(np.rint(256 * decay), 0, 255), 0)
 
 
+@lru_cache(maxsize=4096)
 def _table(alive: int, decay: int, most: int) -> Table:
     """Counts of the symbols -most … most, of total 2^16, from whole numbers alone: the same on every machine."""
     budget = TOTAL - (2 * most + 1)  # every symbol has one

@@ -59,28 +59,29 @@ def _class_of(device: torch.device) -> Tensor:
     return torch.tensor(classes, device=device)
 
 
-def contexts(magnitudes: Tensor, layout: GridLayout) -> Tensor:
+def contexts(magnitudes: Tensor, layout: GridLayout, height: int | None = None) -> Tensor:
     """|symbols| (slices, channels, rows, columns), whole numbers -> the context of each, int64, same shape.
 
-    A coefficient's context depends on magnitudes of lower frequency alone.
+    Of those at one `height` alone, (slices, channels, N) row by row. A context depends on magnitudes of lower
+    frequency alone.
     """
     place = places(layout, magnitudes.device)
+    row, column = torch.nonzero(place.height == height if height is not None else place.height >= 0, as_tuple=True)
     # A mean is of its whole plane, not of its block, so it counts for nothing here.
     known = magnitudes.clamp_max(CAP).to(torch.int32) * (place.height > 0)
-    above, left = _shift(known, 2) * place.down, _shift(known, 3) * place.along
+    down, along = place.down[:, 0], place.along[0]
+    # Where a neighbour is of another block, or none, the index wraps around, and the factor is zero.
+    above, left = known[:, :, row - 1, column] * down[row], known[:, :, row, column - 1] * along[column]
+    corner = known[:, :, row - 1, column - 1] * (down[row] & along[column])
     activity = above + left  # what is next below in frequency, of the same block
-    beside = activity.clone()
-    beside *= 2
+    beside = 2 * activity + corner
     beside[1:] += activity[:-1]
     beside[:-1] += activity[1:]
-    beside += _shift(left + above, 2) * place.down
-    beside += _shift(left, 3) * place.along
-    return torch.where(place.height < 2, place.fixed, place.row + _class_of(magnitudes.device)[beside])
-
-
-def _shift(x: Tensor, axis: int) -> Tensor:
-    """Each number moved one place further along `axis`, zero first."""
-    moved = torch.zeros_like(x)
-    size = x.shape[axis]
-    moved.narrow(axis, 1, size - 1).copy_(x.narrow(axis, 0, size - 1))
-    return moved
+    beside += known[:, :, row - 2, column] * (down[row] & down[row - 1])
+    beside += known[:, :, row, column - 2] * (along[column] & along[column - 1])
+    chosen = torch.where(
+        place.height[row, column] < 2,
+        place.fixed[:, :, row, column],
+        place.row[row, column] + _class_of(magnitudes.device)[beside],
+    )
+    return chosen if height is not None else chosen.view_as(magnitudes)
