@@ -4,7 +4,7 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
-import imageio_ffmpeg  # type: ignore[import-untyped]
+import imageio_ffmpeg
 
 from lightning_inr.errors import UserError
 

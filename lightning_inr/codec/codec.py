@@ -154,7 +154,8 @@ def describe(data: bytes) -> dict[str, Any]:
 
 
 # A section: length of the side information (u32) | side information, deflated | entropy-coded words.
-# Side information: per tensor either its floats, or its lowest and highest levels and coded counts.
+# Side information: per tensor either its floats, or its lowest and highest levels and coded counts, or the parameters
+# of its coefficients (codec.coefficients).
 
 
 def _quantized(entry: Entry, tensor: Tensor, step: Step | None) -> tuple[Entry, Piece]:

@@ -25,7 +25,7 @@ MOST_ACTIVITY = 11 * CAP
 
 
 class Places(NamedTuple):
-    """What the place of a coefficient alone says, for all of a layout's planes."""
+    """What follows from the place of a coefficient alone, for all of a layout's planes."""
 
     height: Tensor  # (rows, columns): frequency within the block, down plus along; 0 is the block's mean
     down: Tensor  # (rows, 1): whether the coefficient above is of the same block
