@@ -77,8 +77,9 @@ def contexts(magnitudes: Tensor, layout: GridLayout, height: int | None = None) 
     beside = 2 * activity + corner
     beside[1:] += activity[:-1]
     beside[:-1] += activity[1:]
-    beside += known[:, :, row - 2, column] * (down[row] & down[row - 1])
-    beside += known[:, :, row, column - 2] * (along[column] & along[column - 1])
+    # One row or column has no second below: clamped, or the index would leave the plane.
+    beside += known[:, :, (row - 2).clamp_min(0), column] * (down[row] & down[row - 1])
+    beside += known[:, :, row, (column - 2).clamp_min(0)] * (along[column] & along[column - 1])
     chosen = torch.where(
         place.height[row, column] < 2,
         place.fixed[:, :, row, column],

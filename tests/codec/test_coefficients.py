@@ -30,9 +30,9 @@ def smooth_table() -> torch.Tensor:
     return table + 2 * (torch.rand_like(table) < 0.01)
 
 
-def written(coefficients: Coefficients) -> tuple[np.ndarray, np.ndarray]:
-    parameters = parameters_of(coefficients, LAYOUT)
-    return parameters, RangeCoder().encode(runs_of(coefficients, parameters, LAYOUT))
+def written(coefficients: Coefficients, layout: GridLayout = LAYOUT) -> tuple[np.ndarray, np.ndarray]:
+    parameters = parameters_of(coefficients, layout)
+    return parameters, RangeCoder().encode(runs_of(coefficients, parameters, layout))
 
 
 def test_what_is_written_is_read() -> None:
@@ -42,6 +42,15 @@ def test_what_is_written_is_read() -> None:
     np.testing.assert_array_equal(read.symbols, coefficients.symbols)
     assert read.high == coefficients.high
     assert read.most == coefficients.most
+
+
+@pytest.mark.parametrize("layout", [GridLayout((3,), 1, 9, 1), GridLayout((2,), 9, 1, 2), GridLayout((1,), 1, 1, 1)])
+def test_planes_of_one_row_or_column_are_read(layout: GridLayout) -> None:
+    table = torch.randn(layout.slices, layout.rows * layout.columns, layout.channels)
+    coefficients = quantize_table(table, layout, 0.2, 0)
+    parameters, words = written(coefficients, layout)
+    read = read_table(parameters, layout, RangeCoder().open(words))
+    np.testing.assert_array_equal(read.symbols, coefficients.symbols)
 
 
 def test_a_decoded_table_is_quantised_to_the_same_symbols() -> None:
