@@ -146,9 +146,7 @@ class LatentINR(VideoRepresentation):
         """Paint around `colour`: a search for it may overshoot to where the sigmoid is flat, and end there."""
         last = self.stages[-1]
         assert isinstance(last, UpsampleStage)
-        assert last.convolution.bias is not None
-        with torch.no_grad():
-            last.convolution.bias.copy_(torch.logit(colour, 0.02).repeat(last.stride**2))
+        last.begin_with(colour)
 
     @property
     def by_pixel(self) -> bool:

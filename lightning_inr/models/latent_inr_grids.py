@@ -3,7 +3,7 @@
     index -> latent z -> hypernetwork of layer l -> θ^l = σ(P Qᵀ) ∘ W^l            (Latent-INR, Eq. 2)
     index -> maps over time at a coarse raster -> layer 0 … layer l (θ^l) … -> features
     z, features -> motion of the frame
-    features -> stages of up-sampling, each plus its grid over time, sampled through the motion -> RGB
+    features -> stages of up-sampling, each plus its grid over time, sampled through the motion; the last gives RGB
 
 Slices of maps and grids lie evenly over each shot, linear between them, and never blend across a cut (FFNeRV's
 temporal grids, NVTM's flow-warped ones). A grid of one slice a shot is the static grid of `latent_inr`.
@@ -53,7 +53,7 @@ class LatentINRGridsConfig:
         {"stride": 5, "channels": 16, "kernel": 1, "grid_channels": 1, "frames_per_slice": 3},
         {"stride": 1, "channels": 16, "kernel": 3, "grid_channels": 0, "frames_per_slice": 0},
         {"stride": 2, "channels": 12, "kernel": 3, "grid_channels": 1, "frames_per_slice": 3},
-        {"stride": 2, "channels": 8, "kernel": 3, "grid_channels": 0, "frames_per_slice": 0},
+        {"stride": 2, "channels": 3, "kernel": 3, "grid_channels": 0, "frames_per_slice": 0},
     )
 
     def __post_init__(self) -> None:
@@ -91,6 +91,8 @@ class LatentINRGridsConfig:
             check_range("stages.stride", stage["stride"], 1, 64)
             check_range("stages.grid_channels", stage["grid_channels"], 0, 1024)
             check_choice("stages.kernel", stage["kernel"], (1, 3, 5, 7))
+        if self.stages[-1]["channels"] != 3:
+            raise ValueError(f"stages.channels={self.stages[-1]['channels']}: the last has 3 (RGB)")
 
     @property
     def strides(self) -> list[int]:
@@ -128,7 +130,9 @@ class LatentINRGrids(RasterRepresentation):
         for number, stage in enumerate(config.stages):
             scale *= int(stage["stride"])
             wider = int(stage["channels"])
-            activation = ACTIVATIONS[config.activation]
+            # Nothing but sums and a sigmoid at full size: half of all time would go there, for 0.2 dB.
+            last = number == len(config.stages) - 1
+            activation = nn.Identity() if last else ACTIVATIONS[config.activation]
             self.stages.append(UpsampleStage(channels, wider, int(stage["stride"]), int(stage["kernel"]), activation))
             if stage["grid_channels"]:
                 self.grids[str(number)] = WarpedGrid(
@@ -136,7 +140,6 @@ class LatentINRGrids(RasterRepresentation):
                     self.rows * scale, self.columns * scale, int(stage["grid_channels"]), wider,
                 )  # fmt: skip
             channels = wider
-        self.head = nn.Conv2d(channels, 3, 1)
 
     def _timeline(self, frames_per_slice: float) -> Timeline:
         return Timeline(self.video.seen, self.config.shots, frames_per_slice / self.config.density)
@@ -156,8 +159,12 @@ class LatentINRGrids(RasterRepresentation):
         for grid in self.grids.values():
             assert isinstance(grid, WarpedGrid)
             grid.reset_parameters()
-        assert isinstance(self.head, nn.Conv2d)
-        start_layer(self.head)
+
+    def begin_with(self, colour: Tensor) -> None:
+        """Paint around `colour`: a search for it may overshoot to where the sigmoid is flat, and end there."""
+        last = self.stages[-1]
+        assert isinstance(last, UpsampleStage)
+        last.begin_with(colour)
 
     def role_of(self, name: str) -> str | None:
         """latents, hyper (hypernetworks), grid (maps and grids over time), base."""
@@ -191,7 +198,7 @@ class LatentINRGrids(RasterRepresentation):
         x = features.mT.unflatten(2, (self.rows, self.columns)).contiguous(memory_format=torch.channels_last)
         for number, stage in enumerate(self.stages):
             x = stage(x, self._detail(number, index, moved))
-        return self.head(x)
+        return x
 
     def _detail(self, number: int, index: Tensor, moved: tuple[Tensor, Tensor | None] | None) -> Tensor | None:
         """What the grid of a stage adds, (B, channels, h, w); None where the stage has none."""

@@ -86,6 +86,12 @@ class UpsampleStage(nn.Module):
         if self.grid is not None:
             nn.init.normal_(self.grid, std=0.01)
 
+    def begin_with(self, colour: Tensor) -> None:
+        """Of a last stage: what `paint` turns into `colour` (3,), kept from where the sigmoid is flat."""
+        assert self.convolution.bias is not None
+        with torch.no_grad():
+            self.convolution.bias.copy_(torch.logit(colour, 0.02).repeat(self.stride**2))
+
     def detail(self, top: int, left: int, height: int, width: int) -> Tensor | None:
         """The static addition (1, channels, height, width) of a rectangle: once per video, not per frame."""
         if self.grid is None:

@@ -27,7 +27,7 @@ from lightning_inr.types import GridLayout
 # What changes slowly is worked out seldom; in between, the last of it serves.
 STEPS_BETWEEN_ROUNDINGS = 8
 STEPS_BETWEEN_RATES = 16  # a multiple of it
-STEPS_BETWEEN_ESTIMATES = 128  # of the file's size
+STEPS_BETWEEN_ESTIMATES = 512  # of the file's size
 STEPS_BETWEEN_CORRECTIONS = 48  # of the rate's weight, where a size is asked for
 SETTLED = 0.15  # share of the budget after which the size of the file says something about its end
 FOLLOWING = 0.5  # power of the file's size, over what is asked for, by which the rate's weight follows it
