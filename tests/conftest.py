@@ -39,7 +39,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "maps": [{"channels": 4, "frames_per_slice": 1}, {"channels": 2, "frames_per_slice": 0}],
         "stages": [
             {"stride": 2, "channels": 8, "kernel": 3, "grid_channels": 2, "frames_per_slice": 2},
-            {"stride": 2, "channels": 6, "kernel": 3, "grid_channels": 1, "frames_per_slice": 0},
+            {"stride": 2, "channels": 3, "kernel": 3, "grid_channels": 1, "frames_per_slice": 0},
         ],
     },
     "nerv": {"channels": 6, "least_channels": 8, "strides": [2, 2], "stem_width": 16, "octaves": 6},

@@ -24,9 +24,16 @@ def test_frames_between_the_sides_of_a_cut_are_the_nearer_sides() -> None:
     torch.testing.assert_close(model.latent(torch.tensor([2.6])), model.latent(torch.tensor([3.0])))
 
 
+def test_it_begins_with_the_colour_it_is_given() -> None:
+    colour = torch.tensor([0.2, 0.5, 0.7])
+    model = latent_inr_grids()
+    model.begin_with(colour)
+    torch.testing.assert_close(model(torch.arange(8)).mean((0, 2, 3)), colour, atol=0.05, rtol=0)
+
+
 def test_a_fresh_model_differs_in_its_maps_alone() -> None:
     model = latent_inr_grids(maps=[{"channels": 4, "frames_per_slice": 0}], shots=[0], stages=[
-        {"stride": 4, "channels": 6, "kernel": 3, "grid_channels": 2, "frames_per_slice": 0},
+        {"stride": 4, "channels": 3, "kernel": 3, "grid_channels": 2, "frames_per_slice": 0},
     ])  # fmt: skip
     frames = model(torch.arange(8)).detach()
     torch.testing.assert_close(frames, frames[:1].expand_as(frames), atol=1e-5, rtol=0)
@@ -75,6 +82,7 @@ def test_shots_that_are_not_known_are_one() -> None:
         ({"maps": [{"channels": 4}]}, "each needs channels, frames_per_slice"),
         ({"maps": [{"channels": 0, "frames_per_slice": 1}]}, "maps.channels=0: choose a whole number from 1"),
         ({"stages": [{"stride": 2}]}, "each needs channels, frames_per_slice, grid_channels, kernel, stride"),
+        ({"stages": SMALL["latent_inr_grids"]["stages"][:1]}, "stages.channels=8: the last has 3"),
     ],
 )
 def test_wrong_values_are_named(change: dict[str, Any], message: str) -> None:
