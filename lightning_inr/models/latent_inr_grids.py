@@ -194,19 +194,19 @@ class LatentINRGrids(RasterRepresentation):
         z = self.latent(index)
         read = [timeline.at(index).read(table) for timeline, table in zip(self.map_times, self.maps, strict=True)]
         features = self.mlp(torch.cat(read, dim=2), z)  # (B, cells, width)
-        moved = self.motion(z, features, self.rows, self.columns) if self.motion is not None else None
+        motion = self.motion(z, features, self.rows, self.columns) if self.motion is not None else None
         x = features.mT.unflatten(2, (self.rows, self.columns)).contiguous(memory_format=torch.channels_last)
         for number, stage in enumerate(self.stages):
-            x = stage(x, self._detail(number, index, moved))
+            x = stage(x, self._detail(number, index, motion))
         return x
 
-    def _detail(self, number: int, index: Tensor, moved: tuple[Tensor, Tensor | None] | None) -> Tensor | None:
+    def _detail(self, number: int, index: Tensor, motion: Tensor | None) -> Tensor | None:
         """What the grid of a stage adds, (B, channels, h, w); None where the stage has none."""
         if str(number) not in self.grids:
             return None
         grid = self.grids[str(number)]
         assert isinstance(grid, WarpedGrid)
-        return grid(index, None if moved is None else sampled_places(*moved, grid.height, grid.width))
+        return grid(index, None if motion is None else sampled_places(motion, grid.height, grid.width))
 
 
 def _smooth_latents(video: VideoShape, config: LatentINRGridsConfig) -> Tensor:
