@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# The figures that need a GPU, in about 25 minutes of one; killed, the same command goes on.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+runs=${1:-runs/gpu}
+
+fit() { # name, options …: one fit, unless it has ended
+    [ -f "$runs/$1/result.json" ] || python -m lightning_inr.run run_dir="$runs/$1" device=cuda bar=false "${@:2}"
+}
+
+fit bunny_720p dataset.height=720 effort=slow max_seconds=600 bpp=0.05
+fit interpolation_720p dataset.height=720 stride=2 module=interpolation effort=slow max_seconds=240
+fit bunny_1080p dataset.height=1080 effort=fast max_seconds=120 # for its decoding speed
+for model in latent_inr_grids nerv e_nerv hnerv hnerv_boost; do
+    for rate_weight in 1e-4 1e-3; do
+        fit "family_720p/$model-$rate_weight" dataset.height=720 model=$model callbacks=entropy_constrained \
+            rate_weight=$rate_weight effort_steps=null max_seconds=60
+    done
+done
+python -m lightning_inr.run task=report runs="$runs/family_720p"
