@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightning_inr.codec.contexts import CONTEXTS, contexts, places
+from lightning_inr.codec.contexts import CAP, CONTEXTS, all_places, contexts, known, nothing_known, places_by_height
 from lightning_inr.codec.entropy import TOTAL, Reader, Symbols, Table
 from lightning_inr.codec.transform import from_coefficients, to_coefficients
 from lightning_inr.types import GridLayout
@@ -79,8 +79,7 @@ def parameters_of(coefficients: Coefficients, layout: GridLayout) -> NDArray[np.
     parameters = np.zeros((), PARAMETERS)
     parameters["high"], parameters["most"] = coefficients.high, coefficients.most
     if coefficients.most:
-        symbols = torch.from_numpy(coefficients.symbols)
-        _fit(parameters, coefficients.symbols.ravel(), contexts(symbols.abs(), layout).numpy().ravel())
+        _fit(parameters, _by_place(coefficients.symbols).ravel(), _contexts(coefficients, layout).ravel())
     return parameters
 
 
@@ -90,12 +89,12 @@ def runs_of(
     """The symbols, from zero on, in the order in which they are decoded, each run with its table."""
     if not coefficients.most:
         return
-    symbols = torch.from_numpy(coefficients.symbols)
-    chosen = contexts(symbols.abs(), layout)
-    for here in _heights(layout):
-        run = symbols[here].numpy() + coefficients.most
-        for table, picked in _tables(parameters, chosen[here].numpy()):
-            yield np.ascontiguousarray(run[picked]), table
+    planes, chosen = _by_place(coefficients.symbols) + coefficients.most, _contexts(coefficients, layout)
+    for where in places_by_height(layout):
+        here = where.here.numpy()
+        run = planes[here].ravel()
+        for table, picked in _tables(parameters, chosen[here].ravel()):
+            yield run[picked], table
 
 
 def read_table(parameters: NDArray[np.void], layout: GridLayout, reader: Reader) -> Coefficients:
@@ -103,26 +102,35 @@ def read_table(parameters: NDArray[np.void], layout: GridLayout, reader: Reader)
     high, most = float(parameters["high"]), int(parameters["most"])
     if not np.isfinite(high) or high < 0 or most > MOST_STEPS:
         raise ValueError(f"a largest coefficient of {high} in {most} steps")
-    symbols = torch.zeros(layout.slices, layout.channels, layout.rows, layout.columns, dtype=torch.int32)
-    for height, here in enumerate(_heights(layout) if most else ()):
-        chosen = contexts(symbols.abs(), layout, height).numpy().ravel()
-        values = np.empty(len(chosen), np.int32)
-        for table, picked in _tables(parameters, chosen):
+    planes = np.zeros((layout.rows * layout.columns, layout.slices, layout.channels), np.int32)
+    seen = nothing_known(layout)
+    for height, where in enumerate(places_by_height(layout) if most else ()):
+        chosen = contexts(seen, where).numpy()
+        values = np.empty(chosen.size, np.int32)
+        for table, picked in _tables(parameters, chosen.ravel()):
             values[picked] = reader.take(len(picked), table) - most
-        symbols[here] = torch.from_numpy(values)
-    return Coefficients(symbols.numpy(), high, most)
+        here = where.here.numpy()
+        planes[here] = values.reshape(chosen.shape)
+        if height:  # a mean counts for nothing
+            seen.numpy()[here] = np.minimum(np.abs(planes[here]), CAP)
+    symbols = planes.transpose(1, 2, 0).reshape(layout.slices, layout.channels, layout.rows, layout.columns)
+    return Coefficients(np.ascontiguousarray(symbols), high, most)
 
 
-def _heights(layout: GridLayout) -> Iterator[Tensor]:
-    """Masks (slices, channels, rows, columns) of what is decoded at once, by rising frequency."""
-    height = places(layout, torch.device("cpu")).height
-    for each in range(int(height.max()) + 1):
-        yield (height == each).expand(layout.slices, layout.channels, -1, -1)
+def _by_place(symbols: Symbols) -> Symbols:
+    """(slices, channels, rows, columns) -> (rows * columns, slices, channels), the order of a file."""
+    return np.ascontiguousarray(symbols.reshape(*symbols.shape[:2], -1).transpose(2, 0, 1))
 
 
-def _tables(parameters: NDArray[np.void], chosen: NDArray[np.int64]) -> Iterator[tuple[Table, NDArray[np.int64]]]:
+def _contexts(coefficients: Coefficients, layout: GridLayout) -> NDArray[np.uint8]:
+    """Of all symbols, (rows * columns, slices, channels)."""
+    magnitudes = torch.from_numpy(coefficients.symbols).abs()
+    return contexts(known(magnitudes, layout), all_places(layout, magnitudes.device)).numpy()
+
+
+def _tables(parameters: NDArray[np.void], chosen: NDArray[np.uint8]) -> Iterator[tuple[Table, NDArray[np.int64]]]:
     """Of each context among `chosen`: its table, and where it is."""
-    order = np.argsort(chosen, kind="stable")
+    order = np.argsort(chosen, kind="stable")  # of bytes: by counting, not by comparing
     counts = np.bincount(chosen, minlength=CONTEXTS)
     for context, picked in enumerate(np.split(order, np.cumsum(counts)[:-1])):
         if len(picked):
@@ -132,7 +140,7 @@ def _tables(parameters: NDArray[np.void], chosen: NDArray[np.int64]) -> Iterator
             )
 
 
-def _fit(parameters: NDArray[np.void], symbols: Symbols, chosen: NDArray[np.int64]) -> None:
+def _fit(parameters: NDArray[np.void], symbols: Symbols, chosen: NDArray[np.uint8]) -> None:
     """Set each context's two bytes to what its symbols ask for."""
     magnitudes = np.abs(symbols)
     counts = np.bincount(chosen, minlength=CONTEXTS)

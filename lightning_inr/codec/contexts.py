@@ -1,8 +1,8 @@
 """Coefficients coded under tables chosen by what is decoded already: a large one is seldom alone.
 
 Coefficients are coded by rising frequency within their block, all blocks and slices of one frequency at once. What is
-known of a coefficient then: its frequency, and the magnitudes at the next lower frequencies of its block, of the
-blocks beside it and of the slices beside it. Whole numbers only: every machine chooses the same tables.
+known of a coefficient then: its frequency, and the magnitudes at the next lower frequencies of its block, in its own
+slice and in those beside it. Whole numbers only: every machine chooses the same tables.
 """
 
 from functools import lru_cache
@@ -21,68 +21,99 @@ CLASSES = len(ACTIVITIES) + 1
 HEIGHTS = torch.tensor([3, 5, 8])  # bounds of the classes of frequency, a row of contexts each
 CONTEXTS = MEANS + FIRST + (len(HEIGHTS) + 1) * CLASSES
 CAP = 15  # no magnitude counts as more
-MOST_ACTIVITY = 11 * CAP
+MOST_ACTIVITY = 11 * CAP  # a byte holds it
 
 
 class Places(NamedTuple):
-    """What follows from the place of a coefficient alone, for all of a layout's planes."""
+    """N places of every plane, row * columns + column, and what their contexts follow from."""
 
-    height: Tensor  # (rows, columns): frequency within the block, down plus along; 0 is the block's mean
-    down: Tensor  # (rows, 1): whether the coefficient above is of the same block
-    along: Tensor  # (1, columns)
-    fixed: Tensor  # (slices, 1, rows, columns): the context of means and of lowest frequencies
-    row: Tensor  # (rows, columns): the first of the contexts of its class of frequency
+    here: Tensor  # (N,)
+    lower: (
+        Tensor  # (5, N): the places above, left, both, two above, two left; that of a zero where it is another block's
+    )
+    base: Tensor  # (N, slices, 1) uint8: the context where nothing is known
+    counts: Tensor  # (N, 1, 1) uint8: 1 where what is known counts, else 0
 
 
 @lru_cache(maxsize=64)
-def places(layout: GridLayout, device: torch.device) -> Places:
-    """Of a layout, on a device; the same for all tensors that have it."""
+def all_places(layout: GridLayout, device: torch.device) -> Places:
+    """Of a layout, on a device, row by row; the same for all tensors that have it."""
     rows, columns = block_sizes(layout.rows), block_sizes(layout.columns)
     down = torch.cat([torch.arange(size) for size in rows])[:, None]
     along = torch.cat([torch.arange(size) for size in columns])[None]
     height = down + along
-    over_time = torch.cat([torch.arange(size) for size in slice_sizes(layout.groups)])[:, None, None, None]
+    here = torch.arange(height.numel()).view_as(height)
+    over_time = torch.cat([torch.arange(size) for size in slice_sizes(layout.groups)])
     block_row = torch.repeat_interleave(torch.arange(len(rows)), torch.tensor(rows))[:, None]
     block_column = torch.repeat_interleave(torch.arange(len(columns)), torch.tensor(columns))[None]
     distance = torch.bucketize(block_row + block_column, torch.tensor([1, 3, 7]), right=True)
-    means = 2 * distance + (over_time > 0)
+    means = 2 * distance[..., None] + (over_time > 0)
     first = MEANS + over_time.clamp_max(FIRST - 1)
-    fixed = torch.where(height == 0, means, first)
-    row = MEANS + FIRST + CLASSES * torch.bucketize(height, HEIGHTS, right=True)
-    return Places(*(each.to(device) for each in (height, down > 0, along > 0, fixed, row)))
+    others = MEANS + FIRST + CLASSES * torch.bucketize(height, HEIGHTS, right=True)
+    base = torch.where(height[..., None] == 0, means, torch.where(height[..., None] == 1, first, others[..., None]))
+    lower = torch.stack(
+        [
+            torch.where((down >= up) & (along >= left), here - up * layout.columns - left, here.numel())
+            for up, left in ((1, 0), (0, 1), (1, 1), (2, 0), (0, 2))
+        ]
+    )
+    of_all = (
+        here.flatten(),
+        lower.flatten(1),
+        base.flatten(0, 1)[..., None].byte(),
+        (height > 1).view(-1, 1, 1).byte(),
+    )
+    return Places(*(each.to(device) for each in of_all))
+
+
+@lru_cache(maxsize=64)
+def places_by_height(layout: GridLayout) -> list[Places]:
+    """The same by rising frequency within the block, down plus along; the first are the blocks' means. On the CPU."""
+    every = all_places(layout, torch.device("cpu"))
+    height = heights(layout)
+    return [
+        Places(every.here[own], every.lower[:, own], every.base[own], every.counts[own])
+        for own in (height == each for each in range(int(height.max()) + 1))
+    ]
+
+
+def heights(layout: GridLayout) -> Tensor:
+    """The frequency of each place within its block, (rows * columns,)."""
+    down, along = (
+        torch.cat([torch.arange(size) for size in block_sizes(length)]) for length in (layout.rows, layout.columns)
+    )
+    return (down[:, None] + along).flatten()
 
 
 @lru_cache(maxsize=8)
 def _class_of(device: torch.device) -> Tensor:
     """The class of each activity."""
     classes = [sum(activity >= bound for bound in ACTIVITIES) for activity in range(MOST_ACTIVITY + 1)]
-    return torch.tensor(classes, device=device)
+    return torch.tensor(classes, device=device, dtype=torch.uint8)
 
 
-def contexts(magnitudes: Tensor, layout: GridLayout, height: int | None = None) -> Tensor:
-    """|symbols| (slices, channels, rows, columns), whole numbers -> the context of each, int64, same shape.
+def nothing_known(layout: GridLayout) -> Tensor:
+    """What `contexts` takes before anything is decoded: (rows * columns + 1, slices, channels) uint8, on the CPU."""
+    return torch.zeros(layout.rows * layout.columns + 1, layout.slices, layout.channels, dtype=torch.uint8)
 
-    Of those at one `height` alone, (slices, channels, N) row by row. A context depends on magnitudes of lower
-    frequency alone.
-    """
-    place = places(layout, magnitudes.device)
-    row, column = torch.nonzero(place.height == height if height is not None else place.height >= 0, as_tuple=True)
+
+def known(magnitudes: Tensor, layout: GridLayout) -> Tensor:
+    """The same once all |symbols| (slices, channels, rows, columns) are decoded, on their device."""
+    planes = magnitudes.clamp_max(CAP).byte().flatten(2).permute(2, 0, 1)
     # A mean is of its whole plane, not of its block, so it counts for nothing here.
-    known = magnitudes.clamp_max(CAP).to(torch.int32) * (place.height > 0)
-    down, along = place.down[:, 0], place.along[0]
-    # Where a neighbour is of another block, or none, the index wraps around, and the factor is zero.
-    above, left = known[:, :, row - 1, column] * down[row], known[:, :, row, column - 1] * along[column]
-    corner = known[:, :, row - 1, column - 1] * (down[row] & along[column])
+    inside = (heights(layout) > 0).to(planes.device)
+    return torch.cat([planes * inside[:, None, None], planes.new_zeros(1, layout.slices, layout.channels)])
+
+
+def contexts(known: Tensor, where: Places) -> Tensor:
+    """Magnitudes (rows * columns + 1, slices, channels) -> contexts of N places, (N, slices, channels) uint8.
+
+    They depend on magnitudes of lower frequency alone.
+    """
+    above, left, corner, far_above, far_left = (known.index_select(0, each) for each in where.lower)
     activity = above + left  # what is next below in frequency, of the same block
-    beside = 2 * activity + corner
-    beside[1:] += activity[:-1]
-    beside[:-1] += activity[1:]
-    # One row or column has no second below: clamped, or the index would leave the plane.
-    beside += known[:, :, (row - 2).clamp_min(0), column] * (down[row] & down[row - 1])
-    beside += known[:, :, row, (column - 2).clamp_min(0)] * (along[column] & along[column - 1])
-    chosen = torch.where(
-        place.height[row, column] < 2,
-        place.fixed[:, :, row, column],
-        place.row[row, column] + _class_of(magnitudes.device)[beside],
-    )
-    return chosen if height is not None else chosen.view_as(magnitudes)
+    beside = 2 * activity + corner + far_above + far_left
+    beside[:, 1:] += activity[:, :-1]
+    beside[:, :-1] += activity[:, 1:]
+    classes = _class_of(known.device)[beside.int()]
+    return where.base + classes * where.counts

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from lightning_inr.codec import Codec, Step, rounding_error
-from lightning_inr.codec.contexts import CONTEXTS, contexts
+from lightning_inr.codec.contexts import CONTEXTS, all_places, contexts, known
 from lightning_inr.codec.density import DENSITIES, laplace_slopes
 from lightning_inr.codec.transform import from_coefficients, to_coefficients
 from lightning_inr.errors import UserError
@@ -235,7 +235,8 @@ class EntropyConstrained(Rounding):
         weight = self.weights[row]
         size = self.origin[row].size * math.exp(float(self.grid[row, 0]))
         values = to_coefficients(weight, layout) / size
-        groups = contexts(values.round().abs(), layout)
+        chosen = contexts(known(values.round().abs(), layout), all_places(layout, values.device))
+        groups = chosen.permute(1, 2, 0).reshape(values.shape).int()
         slopes = laplace_slopes(values, groups, CONTEXTS)
         self.grid.grad[row, 0] -= (slopes * values).sum()
         return from_coefficients(slopes, layout).view_as(weight) / size

@@ -15,7 +15,7 @@ from lightning_inr.codec.coefficients import (
     rounding_error,
     runs_of,
 )
-from lightning_inr.codec.contexts import CONTEXTS, contexts, places
+from lightning_inr.codec.contexts import CONTEXTS, all_places, contexts, heights, known
 from lightning_inr.codec.entropy import RangeCoder
 from lightning_inr.types import GridLayout
 
@@ -69,13 +69,16 @@ def test_fewer_bits_than_one_table_for_all() -> None:
 
 
 def test_a_context_depends_on_lower_frequencies_alone() -> None:
+    def of(magnitudes: torch.Tensor) -> torch.Tensor:
+        return contexts(known(magnitudes, LAYOUT), all_places(LAYOUT, magnitudes.device))
+
     magnitudes = torch.randint(0, 9, (LAYOUT.slices, LAYOUT.channels, LAYOUT.rows, LAYOUT.columns))
-    height = places(LAYOUT, torch.device("cpu")).height
+    height = heights(LAYOUT)
     for least in range(int(height.max()) + 1):
-        changed = torch.where(height >= least, torch.randint_like(magnitudes, 0, 9), magnitudes)
-        here = (height == least).expand_as(magnitudes)
-        assert torch.equal(contexts(magnitudes, LAYOUT)[here], contexts(changed, LAYOUT)[here])
-    assert int(contexts(magnitudes, LAYOUT).max()) < CONTEXTS
+        higher = (height >= least).view(LAYOUT.rows, LAYOUT.columns)
+        changed = torch.where(higher, torch.randint_like(magnitudes, 0, 9), magnitudes)
+        assert torch.equal(of(magnitudes)[height == least], of(changed)[height == least])
+    assert int(of(magnitudes).max()) < CONTEXTS
 
 
 def test_a_table_of_zeros_costs_its_parameters() -> None:
