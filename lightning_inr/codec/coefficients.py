@@ -160,11 +160,12 @@ def _table(alive: int, decay: int, most: int) -> Table:
     weights = [0] * (most + 1)
     rest = (budget * ALIVE[alive]) >> 33  # on either side of zero
     for magnitude in range(1, most + 1):
-        share = (rest * (256 - decay)) >> 8 if magnitude < most else rest
+        share = (rest * (256 - decay)) >> 8
+        if not share or magnitude == most:
+            weights[most] = rest
+            break
         weights[magnitude] = share
         rest -= share
-        if rest <= 0:
-            break
     counts = np.ones(2 * most + 1, np.int64)
     counts[most:] += weights
     counts[:most] += weights[:0:-1]
