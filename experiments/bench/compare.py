@@ -25,6 +25,7 @@ class Comparison(NamedTuple):
     rate_percent: float | None  # more bits than the anchor at the same quality; negative: fewer
     quality: float | None  # gain at the same rate, in the metric's unit
     overlap_percent: float | None  # of the anchor's range of quality that both curves have
+    at_best_percent: float | None  # more bits than the anchor at the anchor's best quality; a bound if `note` says so
     note: str  # why a figure is missing
 
 
@@ -80,7 +81,7 @@ def _compare(anchor: Curve, test: Curve, metric: str, budget: int | None) -> Com
     qualities = [point.quality for point in anchor.points]
     span = max(qualities) - min(qualities)
     overlap = 100 * max(0.0, high - low) / span if span else None
-    values = (found.rate, found.quality, overlap)
+    values = (found.rate, found.quality, overlap, at_best(anchor.points, test.points))
     return Comparison(test.video, metric, budget, anchor.method, test.method, *values, _note(anchor, test, found.rate))
 
 
@@ -88,9 +89,29 @@ def _note(anchor: Curve, test: Curve, rate: float | None) -> str:
     if rate is not None:
         return ""
     if min(len(anchor.points), len(test.points)) < 2:
-        return "one point is no curve"
+        lower = min(point.quality for point in test.points) > max(point.quality for point in anchor.points)
+        return "one point is no curve" + ("; at_best_percent is an upper bound" if lower else "")
     above = min(point.quality for point in test.points) > max(point.quality for point in anchor.points)
-    return f"no common quality: all of {test.method} is {'above' if above else 'below'}"
+    bound = "above, at_best_percent is an upper bound" if above else "below"
+    return f"no common quality: all of {test.method} is {bound}"
+
+
+def at_best(anchor: Sequence[Point], test: Sequence[Point]) -> float | None:
+    """Percent of bits that the test needs more than the anchor to be as good as the anchor ever is.
+
+    Linear over log rate between the test's points; its least file stands for what is below all of them, which can only
+    cost less. None if the test is never as good.
+    """
+    best = max(anchor, key=lambda point: point.quality)
+    enough = [number for number, point in enumerate(test) if point.quality >= best.quality]
+    if not enough:
+        return None
+    rate = test[enough[0]].bpp
+    if enough[0]:
+        below, above = test[enough[0] - 1 : enough[0] + 1]
+        share = (best.quality - below.quality) / (above.quality - below.quality)
+        rate = below.bpp * (above.bpp / below.bpp) ** share
+    return 100 * (rate / best.bpp - 1)
 
 
 def _anchors(test: str, plan: Plan) -> list[str]:
