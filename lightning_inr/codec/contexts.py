@@ -28,9 +28,7 @@ class Places(NamedTuple):
     """N places of every plane, row * columns + column, and what their contexts follow from."""
 
     here: Tensor  # (N,)
-    lower: (
-        Tensor  # (5, N): the places above, left, both, two above, two left; that of a zero where it is another block's
-    )
+    lower: Tensor  # (5, N): the places above, left, both, two above, two left; of a zero where that is another block's
     base: Tensor  # (N, slices, 1) uint8: the context where nothing is known
     counts: Tensor  # (N, 1, 1) uint8: 1 where what is known counts, else 0
 
@@ -57,13 +55,9 @@ def all_places(layout: GridLayout, device: torch.device) -> Places:
             for up, left in ((1, 0), (0, 1), (1, 1), (2, 0), (0, 2))
         ]
     )
-    of_all = (
-        here.flatten(),
-        lower.flatten(1),
-        base.flatten(0, 1)[..., None].byte(),
-        (height > 1).view(-1, 1, 1).byte(),
-    )
-    return Places(*(each.to(device) for each in of_all))
+    counts = (height > 1).view(-1, 1, 1).byte()
+    every = (here.flatten(), lower.flatten(1), base.flatten(0, 1)[..., None].byte(), counts)
+    return Places(*(each.to(device) for each in every))
 
 
 @lru_cache(maxsize=64)
