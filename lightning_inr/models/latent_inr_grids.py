@@ -20,7 +20,7 @@ from lightning_inr.models.latent_inr import ACTIVATIONS
 from lightning_inr.models.options import check_choice, check_number, check_range
 from lightning_inr.models.raster import RasterRepresentation
 from lightning_inr.nn.modulated_mlp import ModulatedMLP
-from lightning_inr.nn.motion import Motion, sampled_places
+from lightning_inr.nn.motion import Motion
 from lightning_inr.nn.start import start_layer
 from lightning_inr.nn.timeline import Timeline
 from lightning_inr.nn.upsample import UpsampleStage
@@ -206,7 +206,9 @@ class LatentINRGrids(RasterRepresentation):
             return None
         grid = self.grids[str(number)]
         assert isinstance(grid, WarpedGrid)
-        return grid(index, None if motion is None else sampled_places(motion, grid.height, grid.width))
+        if self.motion is None or motion is None:
+            return grid(index, None)
+        return grid(index, self.motion.places(motion, grid.height, grid.width))
 
 
 def _smooth_latents(video: VideoShape, config: LatentINRGridsConfig) -> Tensor:

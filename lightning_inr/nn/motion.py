@@ -1,7 +1,5 @@
 """The motion of a frame: an affine map of its latent, and a coarse field of displacements."""
 
-from functools import lru_cache
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -20,6 +18,7 @@ class Motion(nn.Module):
         self.scale = scale
         self.affine = nn.Linear(latent_dim, 6)
         self.field = nn.Linear(features, 2) if field else None
+        self._tables: dict[tuple[int, int, torch.device], Tensor] = {}  # what `places` has worked out
 
     def reset_parameters(self) -> None:
         """Set the starting values: no motion."""
@@ -43,22 +42,23 @@ class Motion(nn.Module):
             field = (self.scale * self.field(features.float())).mT.unflatten(2, (rows, columns))
             return F.pad(field, (0, 2, 0, 2)) + F.pad(affine, (columns, 0, rows, 0))
 
+    def places(self, motion: Tensor, height: int, width: int) -> Tensor:
+        """What `forward` gave -> where each pixel of height x width reads, (B, height, width, 2), (x, y).
 
-def sampled_places(motion: Tensor, height: int, width: int) -> Tensor:
-    """Motion (B, 2, rows + 2, columns + 2) -> where each pixel of height x width reads, (B, height, width, 2), (x, y).
+        Displacements are bilinear between the cells' centres, constant beyond. Two small matrix products: an affine
+        grid and an interpolation take ten times as long on a CPU.
+        """
+        with torch.autocast(motion.device.type, enabled=False):
+            down = self._functions(motion.shape[2] - 2, height, motion.device)
+            along = self._functions(motion.shape[3] - 2, width, motion.device)
+            return (down @ motion @ along.T).permute(0, 2, 3, 1)
 
-    Displacements are bilinear between the cells' centres, constant beyond. Two small matrix products: an affine grid
-    and an interpolation take ten times as long on a CPU.
-    """
-    with torch.autocast(motion.device.type, enabled=False):
-        down = _functions(motion.shape[2] - 2, height, motion.device)
-        along = _functions(motion.shape[3] - 2, width, motion.device)
-        return (down @ motion @ along.T).permute(0, 2, 3, 1)
-
-
-@lru_cache(maxsize=64)
-def _functions(cells: int, length: int, device: torch.device) -> Tensor:
-    """(length, cells + 2): at each pixel, the shares of the cells in a linear interpolation, 1, and its place."""
-    shares = F.interpolate(torch.eye(cells)[None], length, mode="linear", align_corners=False)[0].T
-    place = (2 * torch.arange(length) + 1) / length - 1
-    return torch.cat([shares, torch.ones(length, 1), place[:, None]], dim=1).to(device)
+    def _functions(self, cells: int, length: int, device: torch.device) -> Tensor:
+        """(length, cells + 2): at each pixel, the shares of the cells in a linear interpolation, 1, and its place."""
+        if (cells, length, device) not in self._tables:
+            with torch.inference_mode(False):  # what decoding has worked out may serve training
+                shares = F.interpolate(torch.eye(cells)[None], length, mode="linear", align_corners=False)[0].T
+                place = (2 * torch.arange(length) + 1) / length - 1
+                table = torch.cat([shares, torch.ones(length, 1), place[:, None]], dim=1)
+                self._tables[cells, length, device] = table.to(device)
+        return self._tables[cells, length, device]

@@ -1,7 +1,7 @@
 import torch
 import torch.nn.functional as F
 
-from lightning_inr.nn.motion import IDENTITY, Motion, sampled_places
+from lightning_inr.nn.motion import IDENTITY, Motion
 from lightning_inr.nn.timeline import Timeline
 from lightning_inr.nn.warped_grid import WarpedGrid
 
@@ -13,22 +13,23 @@ def fresh_motion() -> Motion:
 
 
 def test_a_fresh_motion_moves_nothing() -> None:
-    motion = fresh_motion()(torch.randn(2, 4), torch.randn(2, 6, 8), 2, 3)
+    motion = fresh_motion()
+    where = motion.places(motion(torch.randn(2, 4), torch.randn(2, 6, 8), 2, 3), 5, 7)
     grid = WarpedGrid(Timeline(range(3), [0], 1), 5, 7, 2, 3)
     grid.reset_parameters()
     index = torch.tensor([0.0, 1.5])
-    torch.testing.assert_close(grid(index, sampled_places(motion, 5, 7)), grid(index, None), atol=1e-5, rtol=0)
+    torch.testing.assert_close(grid(index, where), grid(index, None), atol=1e-5, rtol=0)
 
 
 def test_a_shift_moves_the_grid() -> None:
     motion = fresh_motion()
     with torch.no_grad():
         motion.affine.bias[2] = 2 / 7 / motion.scale  # one of seven columns, in halves of the frame
-    moving = motion(torch.zeros(1, 4), torch.zeros(1, 6, 8), 2, 3)
+    where = motion.places(motion(torch.zeros(1, 4), torch.zeros(1, 6, 8), 2, 3), 5, 7)
     grid = WarpedGrid(Timeline(range(1), [0], 1), 5, 7, 2, 3)
     grid.reset_parameters()
     index = torch.zeros(1)
-    moved, still = grid(index, sampled_places(moving, 5, 7)), grid(index, None)
+    moved, still = grid(index, where), grid(index, None)
     torch.testing.assert_close(moved[..., :-1], still[..., 1:], atol=1e-5, rtol=0)
 
 
@@ -38,10 +39,18 @@ def test_places_are_pytorchs_affine_grid_and_its_interpolated_field() -> None:
     assert motion.field is not None
     maps = (torch.tensor(IDENTITY) + motion.scale * motion.affine(z)).view(-1, 2, 3)
     field = (motion.scale * motion.field(features)).mT.unflatten(2, (4, 5))
-    expected = F.affine_grid(maps, [3, 1, 18, 23], align_corners=False)
-    expected = expected + F.interpolate(field, (18, 23), mode="bilinear", align_corners=False).permute(0, 2, 3, 1)
-    torch.testing.assert_close(sampled_places(motion(z, features, 4, 5), 18, 23), expected)
+    affine = F.affine_grid(maps, [3, 1, 18, 23], align_corners=False)
+    moved = F.interpolate(field, (18, 23), mode="bilinear", align_corners=False).permute(0, 2, 3, 1)
+    torch.testing.assert_close(motion.places(motion(z, features, 4, 5), 18, 23), affine + moved)
     affine_alone = Motion(4, 8, field=False, scale=0.1)
     affine_alone.affine = motion.affine
-    expected = F.affine_grid(maps, [3, 1, 18, 23], align_corners=False)
-    torch.testing.assert_close(sampled_places(affine_alone(z, features, 4, 5), 18, 23), expected)
+    torch.testing.assert_close(affine_alone.places(affine_alone(z, features, 4, 5), 18, 23), affine)
+
+
+def test_what_decoding_has_worked_out_serves_training() -> None:
+    motion = fresh_motion()
+    z, features = torch.randn(1, 4), torch.randn(1, 6, 8)
+    with torch.inference_mode():
+        motion.places(motion(z, features, 2, 3), 5, 7)
+    motion.places(motion(z, features, 2, 3), 5, 7).sum().backward()
+    assert motion.affine.weight.grad is not None
