@@ -101,6 +101,8 @@ def draw(rows: list[Row], target: Path) -> None:
             ]
             panel.plot([row.value for row in own], proportional, "--", color="grey", linewidth=0.8)
             panel.set(xscale="log", yscale="log")
+            panel.set_xticks([row.value for row in own], [str(row.value) for row in own])
+            panel.minorticks_off()
             panel.grid(alpha=0.3, which="both")
             if not column:
                 panel.set_ylabel(name)
