@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The figures that need a GPU, in about 25 minutes of one; killed, the same command goes on.
+# The figures that need a GPU, in about half an hour of one; killed, the same command goes on.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 runs=${1:-runs/gpu}

@@ -10,6 +10,7 @@ import argparse
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -70,6 +71,7 @@ def fit(point: Point, epochs: int) -> Row:
     """Run a fit if it has not ended yet; what it took."""
     measured = point.folder / "memory.json"
     if not measured.exists():
+        shutil.rmtree(point.folder, ignore_errors=True)  # what a killed fit took cannot be known
         command = [sys.executable, "-m", "lightning_inr.run", *point.options, f"run_dir={point.folder}"]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         limits = [f"max_epochs={epochs}", "bar=false", "device=cpu"]

@@ -25,12 +25,11 @@ from lightning_inr.codec.prediction import PREDICTIONS, cheapest
 from lightning_inr.codec.quantize import MOST_BITS, Quantized, Step, dequantize, quantize, quantize_by
 from lightning_inr.errors import BitstreamError
 from lightning_inr.models import MODELS
-from lightning_inr.models.base import VideoRepresentation
+from lightning_inr.models.base import PLACE_ROLES, VideoRepresentation
 from lightning_inr.types import GridLayout
 
 Piece = Tensor | Quantized | Coefficients  # of a file: a tensor as floats, as symbols, as symbols of its coefficients
 SHORT = 64  # numbers of a vector that is not worth a table of counts
-PREDICTED_ROLES = ("latents", "embeddings", "grid")  # their axes are time or space; those of weights are neither
 
 
 @dataclass(frozen=True)
@@ -165,7 +164,7 @@ def _quantized(entry: Entry, tensor: Tensor, step: Step | None) -> tuple[Entry, 
         return entry, quantize_table(tensor, entry.layout, step.size if step else None, entry.levels)
     quantized = quantize_by(tensor, step) if step else quantize(tensor, entry.levels, entry.axis)
     entry = entry._replace(levels=quantized.levels, axis=None if step else entry.axis)
-    if entry.role not in PREDICTED_ROLES or entry.axis is not None:
+    if entry.role not in PLACE_ROLES or entry.axis is not None:
         return entry, quantized
     prediction, symbols = cheapest(quantized.symbols.reshape(entry.shape), quantized.levels)
     return entry._replace(prediction=prediction), quantized._replace(symbols=symbols.ravel())

@@ -5,6 +5,7 @@ known of a coefficient then: its frequency, and the magnitudes at the next lower
 slice and in those beside it. Whole numbers only: every machine chooses the same tables.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -37,11 +38,10 @@ class Places(NamedTuple):
 def all_places(layout: GridLayout, device: torch.device) -> Places:
     """Of a layout, on a device, row by row; the same for all tensors that have it."""
     rows, columns = block_sizes(layout.rows), block_sizes(layout.columns)
-    down = torch.cat([torch.arange(size) for size in rows])[:, None]
-    along = torch.cat([torch.arange(size) for size in columns])[None]
+    down, along = _within(rows)[:, None], _within(columns)
     height = down + along
     here = torch.arange(height.numel()).view_as(height)
-    over_time = torch.cat([torch.arange(size) for size in slice_sizes(layout.groups)])
+    over_time = _within(slice_sizes(layout.groups))
     block_row = torch.repeat_interleave(torch.arange(len(rows)), torch.tensor(rows))[:, None]
     block_column = torch.repeat_interleave(torch.arange(len(columns)), torch.tensor(columns))[None]
     distance = torch.bucketize(block_row + block_column, torch.tensor([1, 3, 7]), right=True)
@@ -73,10 +73,12 @@ def places_by_height(layout: GridLayout) -> list[Places]:
 
 def heights(layout: GridLayout) -> Tensor:
     """The frequency of each place within its block, (rows * columns,)."""
-    down, along = (
-        torch.cat([torch.arange(size) for size in block_sizes(length)]) for length in (layout.rows, layout.columns)
-    )
-    return (down[:, None] + along).flatten()
+    return (_within(block_sizes(layout.rows))[:, None] + _within(block_sizes(layout.columns))).flatten()
+
+
+def _within(sizes: Sequence[int]) -> Tensor:
+    """The frequency of each row, column or slice within its block, of these sizes."""
+    return torch.cat([torch.arange(size) for size in sizes])
 
 
 @lru_cache(maxsize=8)
@@ -95,8 +97,8 @@ def known(magnitudes: Tensor, layout: GridLayout) -> Tensor:
     """The same once all |symbols| (slices, channels, rows, columns) are decoded, on their device."""
     planes = magnitudes.clamp_max(CAP).byte().flatten(2).permute(2, 0, 1)
     # A mean is of its whole plane, not of its block, so it counts for nothing here.
-    inside = (heights(layout) > 0).to(planes.device)
-    return torch.cat([planes * inside[:, None, None], planes.new_zeros(1, layout.slices, layout.channels)])
+    inside = all_places(layout, planes.device).base[:, :1] >= MEANS
+    return torch.cat([planes * inside, planes.new_zeros(1, layout.slices, layout.channels)])
 
 
 def contexts(known: Tensor, where: Places) -> Tensor:

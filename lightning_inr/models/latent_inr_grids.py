@@ -130,7 +130,7 @@ class LatentINRGrids(RasterRepresentation):
         for number, stage in enumerate(config.stages):
             scale *= int(stage["stride"])
             wider = int(stage["channels"])
-            # Nothing but sums and a sigmoid at full size: half of all time would go there, for 0.2 dB.
+            # Nothing but sums and a sigmoid at full size: a layer there decodes as long as all others.
             last = number == len(config.stages) - 1
             activation = nn.Identity() if last else ACTIVATIONS[config.activation]
             self.stages.append(UpsampleStage(channels, wider, int(stage["stride"]), int(stage["kernel"]), activation))

@@ -15,7 +15,7 @@ from torch.optim import Adam, Optimizer
 
 from lightning_inr.errors import UserError
 from lightning_inr.metrics import psnr
-from lightning_inr.models.base import VideoRepresentation
+from lightning_inr.models.base import PLACE_ROLES, VideoRepresentation
 from lightning_inr.training.soap import Soap
 from lightning_inr.types import FrameBatch
 
@@ -24,7 +24,6 @@ OPTIMIZERS: Mapping[str, Callable[[Any], Optimizer]] = {
     "soap": Soap,  # Vyas et al. 2025: for small networks and fits of few thousand steps
     "adan": Adan,  # Xie et al. 2022: HNeRV-Boost's
 }
-PLACE_ROLES = ("latents", "embeddings", "grid")  # whose tensors are of places in time and space, not of a layer
 STEPS_BETWEEN_LOOKS = 8  # at the loss: enough for the curves, too seldom to cost anything
 
 

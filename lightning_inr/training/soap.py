@@ -9,7 +9,7 @@ from torch.optim import Adam
 
 LONGEST_SIDE = 160  # of a weight that gets a basis; longer sides cost more than they give
 STEPS_BETWEEN_BASES = 10
-MEMORY = 0.95  # decay of the averages of G Gᵀ and Gᵀ G
+PRODUCT_DECAY = 0.95  # decay of the averages of G Gᵀ and Gᵀ G
 
 
 class Soap(Adam):
@@ -20,11 +20,6 @@ class Soap(Adam):
 
     def __init__(self, params: Any, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.99)) -> None:
         super().__init__(params, lr=lr, betas=betas, fused=True)
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        for group in self.param_groups:
-            group.setdefault("layers", False)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> Any:
@@ -37,7 +32,7 @@ class Soap(Adam):
         for group in self.param_groups:
             for weight in group["params"] if group.get("layers") else ():
                 if weight.ndim > 1 and weight.grad is not None:
-                    self._move(weight, group)
+                    self._move(weight, weight.grad.flatten(1), group)
                     gradients.append((weight, weight.grad))
                     weight.grad = None  # which Adam then leaves alone
         super().step()
@@ -45,9 +40,8 @@ class Soap(Adam):
             weight.grad = gradient
         return loss
 
-    def _move(self, weight: Tensor, group: dict[str, Any]) -> None:
-        """Adam's step in the weight's own basis; the first gradient only sets the basis, as in the paper."""
-        gradient = weight.grad.flatten(1)  # type: ignore[union-attr]  # the caller has looked
+    def _move(self, weight: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+        """Adam's step in the weight's own basis, by its gradient (rows, columns); the first only sets the basis."""
         state = self.state[weight]
         if not state:
             state["step"] = torch.zeros((), device=weight.device)  # on the device: nothing waits for it
@@ -65,7 +59,7 @@ class Soap(Adam):
         weight.sub_(group["lr"] * _rotated_back(update, *bases).view_as(weight))
         state["count"] += 1
         for side, product in _products(gradient).items():
-            state[side].lerp_(product, 1 - MEMORY)
+            state[side].lerp_(product, 1 - PRODUCT_DECAY)
             if state["count"] % STEPS_BETWEEN_BASES == 0:  # one step of power iteration
                 state[f"basis_{side}"] = torch.linalg.qr(state[side] @ state[f"basis_{side}"]).Q
 
