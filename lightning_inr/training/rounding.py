@@ -25,6 +25,8 @@ class Rounding(Callback):
     What an encoder gives is stored first: embeddings are rounded and trained like all that is coded.
     """
 
+    rate_weight = 0.0  # of a bit a pixel, in the loss
+
     def __init__(self, codec: Codec, start: float) -> None:
         if not 0 <= start <= 1:
             raise UserError(f"start={start} of rounding: choose a share of the budget, 0 to 1")
