@@ -27,6 +27,7 @@ from lightning_inr.types import GridLayout
 # What changes slowly is worked out seldom; in between, the last of it serves.
 STEPS_BETWEEN_ROUNDINGS = 8
 STEPS_BETWEEN_RATES = 16  # a multiple of it
+TABLES = 2  # times as many steps for tables: they are large, and a step moves few of their slices
 STEPS_BETWEEN_ESTIMATES = 512  # of the file's size
 STEPS_BETWEEN_CORRECTIONS = 48  # of the rate's weight, where a size is asked for
 SETTLED = 0.15  # share of the budget after which the size of the file says something about its end
@@ -62,6 +63,7 @@ class EntropyConstrained(Rounding):
         self.grid = nn.Parameter(torch.empty(0, 2))  # log(size / first size), (offset - first offset) / first size
         self.optimizer: Adam | None = None
         self._rate: list[Tensor] = []  # gradient of the bits with respect to each weight
+        self._grid_rate: list[Tensor] = []  # and with respect to its grid
         self._slope = torch.empty(0)  # gradient of the distortion with respect to log(size), summed over steps
 
     def steps(self) -> Mapping[str, Step]:
@@ -88,12 +90,15 @@ class EntropyConstrained(Rounding):
         torch._foreach_mul_(seen, sizes)
         torch._foreach_add_(seen, offsets)
         rounded = dict(zip(rows, torch._foreach_sub(seen, weights), strict=True))
+        tables = not self.errors or step % (TABLES * STEPS_BETWEEN_ROUNDINGS) == 0
         self.errors = [
-            rounded[row]
-            if entry.layout is None
-            else rounding_error(self.weights[row], entry.layout, steps[row].size, 0)
+            rounded[row] if entry.layout is None else self._table_error(row, entry.layout, steps[row], tables)
             for row, entry in enumerate(self.entries)
         ]
+
+    def _table_error(self, row: int, layout: GridLayout, step: Step, anew: bool) -> Tensor:
+        """What rounding adds to a table's numbers."""
+        return rounding_error(self.weights[row], layout, step.size, 0) if anew else self.errors[row]
 
     def on_after_backward(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         super().on_after_backward(trainer, pl_module)
@@ -110,7 +115,7 @@ class EntropyConstrained(Rounding):
             self._slope += torch.stack([slope.sum() for slope in slopes]).cpu()
         if trainer.global_step % STEPS_BETWEEN_RATES == 0:
             group = trainer.optimizers[0].param_groups[0]
-            self._update(price, group["lr"] / group["base_lr"])
+            self._update(trainer.global_step, price, group["lr"] / group["base_lr"])
         between = STEPS_BETWEEN_ESTIMATES if self.bpp is None else STEPS_BETWEEN_CORRECTIONS
         if "bpp" not in pl_module.notes or trainer.global_step % between == 0:
             pl_module.notes["bpp"] = self.estimate(pl_module.net)
@@ -204,39 +209,43 @@ class EntropyConstrained(Rounding):
         self._slope = torch.zeros(len(origin))
 
     @torch.enable_grad()
-    def _update(self, price: float, schedule: float) -> None:
+    def _update(self, step: int, price: float, schedule: float) -> None:
         """Take the rate's gradients anew, and move the grids by those of rate and distortion."""
         assert self.optimizer is not None
-        self._rate = []
-        self.grid.grad = torch.zeros_like(self.grid)
+        tables = not self._rate or step % (TABLES * STEPS_BETWEEN_RATES) == 0
+        found = []
         for row, entry in enumerate(self.entries):
-            slopes = self._table_slopes(row, entry.layout) if entry.layout is not None else self._slopes(row)
-            self._rate.append(slopes)
-        self.grid.grad *= price
+            if entry.layout is None:
+                found.append(self._slopes(row))
+            elif tables:
+                found.append(self._table_slopes(row, entry.layout))
+            else:
+                found.append((self._rate[row], self._grid_rate[row]))
+        self._rate, self._grid_rate = [rate for rate, _ in found], [grid for _, grid in found]
+        self.grid.grad = price * torch.stack(self._grid_rate)
         self.grid.grad[:, 0] += self._slope * (STEPS_BETWEEN_ROUNDINGS / STEPS_BETWEEN_RATES)
         self._slope.zero_()
         for group in self.optimizer.param_groups:
             group["lr"] = schedule * self.step_learning_rate
         self.optimizer.step()
 
-    def _slopes(self, row: int) -> Tensor:
-        """Derivatives of a tensor's bits by its weights; those by its grid are added to `grid.grad`."""
+    def _slopes(self, row: int) -> tuple[Tensor, Tensor]:
+        """Derivatives of a tensor's bits by its weights, and by its grid."""
         value, first = self.weights[row].detach().requires_grad_(), self.origin[row]
-        growth, shift = self.grid[row]
-        size, offset = first.size * growth.exp(), first.offset + shift * first.size
-        self.bits_of((value - offset) / size + torch.rand_like(value) - 0.5).sum().backward()
-        assert value.grad is not None
-        return value.grad
+        grid = self.grid[row].detach().requires_grad_()
+        size, offset = first.size * grid[0].exp(), first.offset + grid[1] * first.size
+        bits = self.bits_of((value - offset) / size + torch.rand_like(value) - 0.5).sum()
+        of_value, of_grid = torch.autograd.grad(bits, [value, grid])
+        return of_value, of_grid
 
     @torch.no_grad()
-    def _table_slopes(self, row: int, layout: GridLayout) -> Tensor:
+    def _table_slopes(self, row: int, layout: GridLayout) -> tuple[Tensor, Tensor]:
         """The same of a table that is coded as coefficients, each under the density of its context."""
-        assert self.grid.grad is not None
         weight = self.weights[row]
         size = self.origin[row].size * math.exp(float(self.grid[row, 0]))
         values = to_coefficients(weight, layout) / size
         chosen = contexts(known(values.round().abs(), layout), all_places(layout, values.device))
         groups = chosen.permute(1, 2, 0).reshape(values.shape).int()
         slopes = laplace_slopes(values, groups, CONTEXTS)
-        self.grid.grad[row, 0] -= (slopes * values).sum()
-        return from_coefficients(slopes, layout).view_as(weight) / size
+        of_grid = torch.stack([-(slopes * values).sum(), slopes.new_zeros(())]).to(self.grid.device)
+        return from_coefficients(slopes, layout).view_as(weight) / size, of_grid

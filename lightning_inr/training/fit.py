@@ -77,11 +77,20 @@ class FitModule(L.LightningModule, ABC):
 
     def configure_optimizers(self) -> Optimizer:
         """One group a role."""
+        layouts = {parameter: self.net.grid_layout(name) for name, parameter in self.net.named_parameters()}
         groups: list[dict[str, Any]] = []
         for role, parameters in self.net.roles().items():
             rate = self.role_rates.get(role, self.learning_rate)
+            slices = [None if (layout := layouts[each]) is None else layout.groups for each in parameters]
             groups.append(
-                {"params": parameters, "lr": rate, "base_lr": rate, "role": role, "layers": role not in PLACE_ROLES}
+                {
+                    "params": parameters,
+                    "lr": rate,
+                    "base_lr": rate,
+                    "role": role,
+                    "layers": role not in PLACE_ROLES,
+                    "slices": slices,
+                }
             )
         return self.optimizer(groups)
 

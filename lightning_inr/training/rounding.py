@@ -36,6 +36,7 @@ class Rounding(Callback):
         self.weights: list[Tensor] = []
         self.errors: list[Tensor] = []  # what rounding adds to each weight
         self._full: list[Tensor] = []  # the weights themselves, while others stand in for them
+        self._rounded: list[Tensor] = []  # those others; kept, for fresh memory costs more than the sum
 
     @abstractmethod
     def round_weights(self, step: int) -> None:
@@ -68,8 +69,11 @@ class Rounding(Callback):
             self.begun = True
         self.round_weights(trainer.global_step)
         self._full = [weight.data for weight in self.weights]
-        seen = torch._foreach_add(self._full, self.errors)  # one call for all: they are many and small
-        for weight, value in zip(self.weights, seen, strict=True):
+        if not self._rounded:
+            self._rounded = [torch.empty_like(weight) for weight in self._full]
+        torch._foreach_copy_(self._rounded, self._full)
+        torch._foreach_add_(self._rounded, self.errors)
+        for weight, value in zip(self.weights, self._rounded, strict=True):
             weight.data = value
 
     def on_after_backward(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
