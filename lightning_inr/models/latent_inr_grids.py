@@ -34,7 +34,7 @@ STAGE_OPTIONS = {"stride", "channels", "kernel", "grid_channels", "frames_per_sl
 
 @dataclass(frozen=True)
 class LatentINRGridsConfig:
-    """The defaults are those of the main job at 320x180."""
+    """Small defaults; those of the main job are in conf/model/latent_inr_grids.yaml."""
 
     latent_dim: int = 16
     latent_cycles: float = 20.0  # of the sines that latents start as: the highest frequency, over the clip

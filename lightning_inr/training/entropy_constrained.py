@@ -97,7 +97,7 @@ class EntropyConstrained(Rounding):
         ]
 
     def _table_error(self, row: int, layout: GridLayout, step: Step, anew: bool) -> Tensor:
-        """What rounding adds to a table's numbers."""
+        """What rounding adds to a table's numbers; the last of it, unless `anew`."""
         return rounding_error(self.weights[row], layout, step.size, 0) if anew else self.errors[row]
 
     def on_after_backward(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

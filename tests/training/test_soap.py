@@ -91,3 +91,21 @@ def test_it_goes_on_from_its_state() -> None:
     train(after, second, 12)
     for one, other in zip(through.parameters(), after.parameters(), strict=True):
         torch.testing.assert_close(one, other)
+
+
+def fit_table(slices: tuple[int, ...] | None) -> Tensor:
+    """How far slices are off what all of them should be, after each was shown four times."""
+    table = nn.Parameter(torch.zeros(7, 4, 1))
+    group = {"params": [table], "lr": 1e-2, "layers": False, "slices": [slices]}
+    optimizer = Soap([group])
+    for step in range(28):
+        optimizer.zero_grad()
+        (table[step % 7] - 1).square().sum().backward()
+        optimizer.step()
+    return (table.detach() - 1).abs().mean((1, 2))
+
+
+def test_what_the_slices_of_a_shot_share_is_learned_at_every_step() -> None:
+    alone, together = fit_table(None), fit_table((6, 1))
+    assert together[:6].max() < 0.8 * alone[:6].min()
+    torch.testing.assert_close(together[6], alone[6])  # a shot of one slice has had its step
