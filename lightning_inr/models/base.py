@@ -23,8 +23,8 @@ ROLES = (
     "projector",
 )  # of tensors, in the order of the file
 HEADS = {"semantic_head": "semantic", "projector": "projector"}  # what a model may be given after it is built
-# Pixels painted in one go: bounds the memory of decoding at any resolution.
 PLACE_ROLES = ("latents", "embeddings", "grid")  # whose tensors' axes are time or space; those of weights are neither
+# Pixels painted in one go: bounds the memory of decoding at any resolution.
 PIXELS_AT_ONCE = 2**18
 FRAMES_PER_BAND = 8  # where a frame needs several bands, this many frames share the work of each
 

@@ -27,7 +27,9 @@ from lightning_inr.types import GridLayout
 # What changes slowly is worked out seldom; in between, the last of it serves.
 STEPS_BETWEEN_ROUNDINGS = 8
 STEPS_BETWEEN_RATES = 16  # a multiple of it
-TABLES = 2  # times as many steps for tables: they are large, and a step moves few of their slices
+# Tables are large, and a step moves few of their slices.
+STEPS_BETWEEN_TABLE_ROUNDINGS = 16  # a multiple of STEPS_BETWEEN_ROUNDINGS
+STEPS_BETWEEN_TABLE_RATES = 32  # a multiple of STEPS_BETWEEN_RATES
 STEPS_BETWEEN_ESTIMATES = 512  # of the file's size
 STEPS_BETWEEN_CORRECTIONS = 48  # of the rate's weight, where a size is asked for
 SETTLED = 0.15  # share of the budget after which the size of the file says something about its end
@@ -90,15 +92,16 @@ class EntropyConstrained(Rounding):
         torch._foreach_mul_(seen, sizes)
         torch._foreach_add_(seen, offsets)
         rounded = dict(zip(rows, torch._foreach_sub(seen, weights), strict=True))
-        tables = not self.errors or step % (TABLES * STEPS_BETWEEN_ROUNDINGS) == 0
-        self.errors = [
-            rounded[row] if entry.layout is None else self._table_error(row, entry.layout, steps[row], tables)
-            for row, entry in enumerate(self.entries)
-        ]
-
-    def _table_error(self, row: int, layout: GridLayout, step: Step, anew: bool) -> Tensor:
-        """What rounding adds to a table's numbers; the last of it, unless `anew`."""
-        return rounding_error(self.weights[row], layout, step.size, 0) if anew else self.errors[row]
+        tables = not self.errors or step % STEPS_BETWEEN_TABLE_ROUNDINGS == 0
+        errors = []
+        for row, entry in enumerate(self.entries):
+            if entry.layout is None:
+                errors.append(rounded[row])
+            elif tables:
+                errors.append(rounding_error(self.weights[row], entry.layout, steps[row].size, 0))
+            else:
+                errors.append(self.errors[row])
+        self.errors = errors
 
     def on_after_backward(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         super().on_after_backward(trainer, pl_module)
@@ -212,7 +215,7 @@ class EntropyConstrained(Rounding):
     def _update(self, step: int, price: float, schedule: float) -> None:
         """Take the rate's gradients anew, and move the grids by those of rate and distortion."""
         assert self.optimizer is not None
-        tables = not self._rate or step % (TABLES * STEPS_BETWEEN_RATES) == 0
+        tables = not self._rate or step % STEPS_BETWEEN_TABLE_RATES == 0
         found = []
         for row, entry in enumerate(self.entries):
             if entry.layout is None:

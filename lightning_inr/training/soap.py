@@ -4,7 +4,7 @@ Tables over time take a second step of Adam, by what the slices of a shot share:
 and what stays the same all through a shot would be learned by each slice anew.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ class Soap(Adam):
     """SOAP for the weights of groups with `layers=True`, fused Adam for all other parameters.
 
     A weight counts as a matrix (first axis, all others). `betas` are Adam's, in either part. A group's `slices` holds
-    for each of its parameters how many slices (of the first axis) each shot has, or None for no table over time.
+    for each parameter the number of slices (rows of the first axis) of each shot; None if it is no table over time.
     """
 
     def __init__(self, params: Any, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.99)) -> None:
@@ -46,20 +46,20 @@ class Soap(Adam):
         for group in self.param_groups:
             for table, slices in zip(group["params"], group.get("slices", ()), strict=False):
                 if slices is not None and max(slices) > 1 and table.grad is not None:
-                    self._move_together(table, slices, group)
+                    self._move_together(table, table.grad, list(slices), group)
         return loss
 
-    def _move_together(self, table: Tensor, slices: Sequence[int], group: dict[str, Any]) -> None:
+    def _move_together(self, table: Tensor, gradient: Tensor, slices: list[int], group: dict[str, Any]) -> None:
         """Adam's step of the mean of each shot's slices, taken by all of them; a shot of one slice has had its own."""
         state, (short, long) = self.state[table], group["betas"]
-        gradient = torch.stack([part.mean(0) for part in table.grad.split(list(slices))])  # type: ignore[union-attr]
+        means = torch.stack([part.mean(0) for part in gradient.split(slices)])
         if "mean_avg" not in state:
-            state["mean_avg"], state["mean_avg_sq"] = torch.zeros_like(gradient), torch.zeros_like(gradient)
-        state["mean_avg"].lerp_(gradient, 1 - short)
-        state["mean_avg_sq"].lerp_(gradient.square(), 1 - long)
+            state["mean_avg"], state["mean_avg_sq"] = torch.zeros_like(means), torch.zeros_like(means)
+        state["mean_avg"].lerp_(means, 1 - short)
+        state["mean_avg_sq"].lerp_(means.square(), 1 - long)
         scale = (state["mean_avg_sq"] / (1 - long ** state["step"])).sqrt_().add_(group["eps"])
         update = group["lr"] / (1 - short ** state["step"]) * state["mean_avg"] / scale
-        for part, move in zip(table.split(list(slices)), update, strict=True):
+        for part, move in zip(table.split(slices), update, strict=True):
             if len(part) > 1:
                 part.sub_(move)
 
