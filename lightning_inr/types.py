@@ -4,6 +4,10 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+LONGEST_SIDE = 2**16  # pixels
+MOST_FRAMES = 2**24
+SLOWEST, FASTEST = 0.01, 10_000.0  # frames a second
+
 
 class VideoShape(NamedTuple):
     """What a model must know of a video before it is built, and a file must say of itself."""
@@ -18,6 +22,18 @@ class VideoShape(NamedTuple):
     def seen(self) -> range:
         """The numbers of the frames that training sees; those between are held out."""
         return range(0, self.frames, self.stride)
+
+    @property
+    def fault(self) -> str | None:
+        """Which of its numbers no video has, and which ones it could have; None if it is sound."""
+        counts = {"frames": MOST_FRAMES, "height": LONGEST_SIDE, "width": LONGEST_SIDE, "stride": MOST_FRAMES}
+        for name, most in counts.items():
+            value = getattr(self, name)
+            if type(value) is not int or not 1 <= value <= most:
+                return f"{name} {value!r:.50}: a whole number from 1 to {most}"
+        if type(self.fps) not in (int, float) or not SLOWEST <= self.fps <= FASTEST:  # NaN neither
+            return f"fps {self.fps!r:.50}: a number from {SLOWEST:g} to {FASTEST:g}"
+        return None
 
     def spread(self, count: int) -> list[int]:
         """The numbers of `count` frames evenly spread over the video, the first and the last among them."""

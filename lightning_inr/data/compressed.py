@@ -1,130 +1,185 @@
-"""Any video FFmpeg reads: decord first, PyAV where it is missing."""
+"""Any video FFmpeg reads, through PyAV: frame `i` is the i-th one that decoding from the start gives."""
 
+import bisect
+import itertools
+import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
+import numpy as np
 import torch
+from av.container import InputContainer
+from av.video.stream import VideoStream
 from torch import Tensor
+from tqdm import tqdm
 
 from lightning_inr.data.source import VideoSource
 from lightning_inr.errors import UserError
+from lightning_inr.types import FASTEST, SLOWEST
+
+# What may be opened: no play lists and no concatenations, which would open other files or other hosts.
+FORMATS = (
+    "mov,matroska,avi,mpegts,mpeg,mpegvideo,m4v,asf,flv,ogg,mxf,nut,dv,rm,gif,apng,webp,ivf,obu,av1,h264,hevc,vvc,mjpeg,"
+    "vc1,h263,avif,wtv,swf,webm"
+)
+OPTIONS = {"protocol_whitelist": "file", "format_whitelist": FORMATS}
+# Of these the packets' times are the frames' times. Elsewhere packets lack times, hold no frame of their own, or hold
+# two, and only decoding shows which frames there are.
+INDEXED = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
+ONE_FRAME_A_PACKET = {"h264", "hevc", "av1", "vp9", "mjpeg", "prores", "ffv1", "dnxhd", "png"}
+MATRICES = {"file": None, "bt601": "ITU601", "bt709": "ITU709"}
+SKIPPED_AT_MOST = 8  # frames that are decoded for nothing before a seek costs less
+UNKNOWN_RATE = 25.0  # frames a second, of a file that has none
+# What a forked process has of its parent's: to close it would wait for threads that only the parent has.
+INHERITED: list[Any] = []
+
+
+class Index(NamedTuple):
+    """The frames of a file, in the order in which they are shown."""
+
+    frames: int
+    times: list[int]  # of each frame, in units of the stream; empty: not known beforehand
+    starts: list[int]  # numbers of frames at which decoding can start; 0 is the first
+    start_times: list[int]  # where to seek for each of them, in units of the stream
 
 
 class CompressedVideo(VideoSource):
-    """Any video FFmpeg reads: through decord, through PyAV where decord is missing or cannot open it.
+    """Frames of one file by number; reading in order decodes each frame once.
 
-    `matrix` overrides the file's colour matrix; decord always takes the file's own, so PyAV reads then.
+    Whatever is read after a seek is checked against the file's index; where that does not hold, decoding starts from
+    the beginning again. `matrix` overrides the file's colour matrix. Rotated as the file asks for.
     """
 
     def __init__(self, path: Path, matrix: str) -> None:
         self.path, self.name, self.matrix = path, path.stem, matrix
-        self.reader = (_open_decord(path) if matrix == "file" else None) or _PyAVReader(path, matrix)
-        self.fps = self.reader.fps
-        self.frames = self._readable()
-        _, self.height, self.width = self.read(0).shape
-        promised = max(self.reader.frames, _promised_frames(path))
-        if self.frames < promised:
-            message = f"{path} is damaged: {self.frames} of {promised} frames are readable and used"
+        self.index = _read_index(path)
+        self.frames = self.index.frames
+        self.next = 0  # the number of the frame that `decoded` gives next
+        self._open()
+        rates = (self.stream.average_rate, self.stream.guessed_rate, self.stream.base_rate)
+        self.fps = next((float(rate) for rate in rates if rate and SLOWEST <= rate <= FASTEST), UNKNOWN_RATE)
+        if self.frames < self.stream.frames:
+            message = f"{path} is damaged: {self.frames} of {self.stream.frames} frames are readable and used"
             warnings.warn(message, stacklevel=2)
+        self.size: tuple[int, int] | None = None  # of the first frame, before it is rotated
+        _, self.height, self.width = self.read(0).shape
 
     def read(self, index: int) -> Tensor:
-        """Frame `index` as RGB (3, height, width) uint8."""
-        return self.reader.read(index)
-
-    def _readable(self) -> int:
-        """How many frames can be had: of a cut file, the index lists more."""
-        least, most = 0, self.reader.frames  # everything below `least` is readable, nothing from `most` on
-        if _packets(self.path) >= most:
-            return most  # all is there; to decode the last frame may take as long as the whole video
-        middle = most - 1
-        while least < most:
-            least, most = (middle + 1, most) if self._can_read(middle) else (least, middle)
-            middle = (least + most) // 2
-        if least == 0:
-            raise UserError(f"dataset.path={self.path}: no readable frame in this video; give an undamaged file")
-        return least
-
-    def _can_read(self, index: int) -> bool:
+        """Frame `index` as RGB (3, height, width) uint8; UserError if the file does not hold to its index."""
+        if self._process != os.getpid():
+            INHERITED.append((self.container, self.decoded))
+            self._open()
         try:
-            self.read(index)
-        except Exception:  # decord raises its own, unrelated, exception types
-            return False
-        return True
+            start = bisect.bisect(self.index.starts, index) - 1
+            if index < self.next or self.index.starts[start] > self.next + SKIPPED_AT_MOST:
+                self._seek(start)
+            for frame in self.decoded:
+                number, self.next = self.next, self.next + 1
+                if self.index.times and frame.pts != self.index.times[number]:
+                    break
+                if number == index:
+                    return self._rgb(frame)
+            reason = "not where the file says"
+        except av.FFmpegError as error:
+            reason = f"damaged ({error.strerror})"
+        raise UserError(
+            f"dataset.path={self.path}: frame {index} is {reason}; write the video anew, as in "
+            f"ffmpeg -i {self.path.name} -c:v libx264 -crf 1 new.mp4"
+        )
+
+    def _open(self) -> None:
+        """Open the file, before its first frame."""
+        self.container, self.stream = _open(self.path)
+        self.decoded: Iterator[av.VideoFrame] = self.container.decode(self.stream)
+        self.next = 0
+        self._process = os.getpid()  # a forked one shares the place in the file, and has no threads to decode with
+
+    def _seek(self, start: int) -> None:
+        """Have `decoded` begin at that one of the index's starts, or at the first frame where this cannot be had."""
+        number = self.index.starts[start]
+        if number:
+            self.container.seek(self.index.start_times[start], stream=self.stream, backward=True)
+            decoded, wanted = self.container.decode(self.stream), self.index.times[number]
+            # Frames before the key frame may refer to frames that were not decoded.
+            first = next((frame for frame in decoded if frame.pts is None or frame.pts >= wanted), None)
+            if first is not None and first.pts == wanted:
+                self.decoded, self.next = itertools.chain([first], decoded), number
+                return
+        self.container.close()
+        self._open()
+
+    def _rgb(self, frame: av.VideoFrame) -> Tensor:
+        height, width = self.size = self.size or (frame.height, frame.width)
+        pixels = frame.to_ndarray(
+            format="rgb24", width=width, height=height, src_colorspace=MATRICES[self.matrix], interpolation="BICUBIC"
+        )
+        quarters = round(frame.rotation / 90) % 4
+        return torch.from_numpy(np.ascontiguousarray(np.rot90(pixels, quarters))).permute(2, 0, 1)
 
 
-def _packets(path: Path) -> int:
-    """How many frames' data the file really holds, without decoding any."""
+def _open(path: Path) -> tuple[InputContainer, VideoStream]:
+    """The container, and its best video stream, which decodes on all threads; UserError if there is none."""
     try:
-        with av.open(str(path)) as container:
-            packets = container.demux(container.streams.video[0])
-            return sum(packet.size > 0 and not packet.is_corrupt for packet in packets)
-    except (av.FFmpegError, IndexError):
-        return 0
+        container = av.open(f"file:{path.resolve()}", options=OPTIONS)
+        stream = container.streams.best("video")
+        if not isinstance(stream, VideoStream):
+            raise UserError(f"dataset.path={path}: it has no video stream; give another file")
+        stream.thread_type = "AUTO"
+        return container, stream
+    except (av.FFmpegError, IndexError, OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"dataset.path={path}: not a video FFmpeg can read ({reason}); give another file") from error
 
 
-def _promised_frames(path: Path) -> int:
-    """What the file's own header says, 0 if it does not."""
+def _read_index(path: Path) -> Index:
+    """From the packets where they say it all, else by decoding everything once; UserError if there is no frame."""
+    container, stream = _open(path)
+    with container:
+        index = None
+        if container.format.name in INDEXED and stream.codec_context.name in ONE_FRAME_A_PACKET:
+            index = _index_of_packets(container, stream)
+    if index is None:
+        container, stream = _open(path)
+        with container:
+            index = Index(_count(container, stream), [], [0], [0])
+    if not index.frames:
+        raise UserError(f"dataset.path={path}: no readable frame in this video; give an undamaged file")
+    return index
+
+
+def _index_of_packets(container: InputContainer, stream: VideoStream) -> Index | None:
+    """None where a packet has no time of its own, is cut, or is not to be shown."""
+    times, keys = [], []
     try:
-        with av.open(str(path)) as container:
-            return container.streams.video[0].frames
-    except (av.FFmpegError, IndexError):
-        return 0
-
-
-class _DecordReader:
-    def __init__(self, reader: Any) -> None:
-        self.reader = reader
-        self.frames, self.fps = len(reader), float(reader.get_avg_fps())
-
-    def read(self, index: int) -> Tensor:
-        return torch.from_numpy(self.reader[index].asnumpy()).permute(2, 0, 1)
-
-
-def _open_decord(path: Path) -> _DecordReader | None:
-    try:
-        import decord
-    except ImportError:
+        for packet in container.demux(stream):
+            if not packet.size:  # the end
+                continue
+            if packet.pts is None or packet.dts is None or packet.is_corrupt or packet.is_discard:
+                return None
+            times.append(packet.pts)
+            if packet.is_keyframe:
+                keys.append((packet.pts, packet.dts))
+    except av.FFmpegError:
         return None
-    decord.logging.set_level(decord.logging.QUIET)
-    try:
-        return _DecordReader(decord.VideoReader(str(path)))
-    except Exception:  # PyAV tries next, and names the fault if it cannot either
+    times.sort()
+    if not keys or len(set(times)) < len(times) or min(keys)[0] != times[0]:
         return None
+    keys.sort()
+    starts = [bisect.bisect_left(times, pts) for pts, _ in keys]
+    return Index(len(times), times, starts, [dts for _, dts in keys])
 
 
-class _PyAVReader:
-    """Random access by seeking to the key frame before; reading in order decodes each frame once."""
-
-    def __init__(self, path: Path, matrix: str) -> None:
-        self.matrix = matrix
-        try:
-            self.container = av.open(str(path))
-            self.stream = self.container.streams.video[0]
-            self.times = sorted(
-                packet.pts for packet in self.container.demux(self.stream) if packet.pts is not None and packet.size
-            )
-        except (av.FFmpegError, IndexError, OSError) as error:
-            reason = getattr(error, "strerror", None) or "it has no video stream"
-            raise UserError(
-                f"dataset.path={path}: not a video FFmpeg can read ({reason}); give another file"
-            ) from error
-        self.frames = len(self.times)
-        self.fps = float(self.stream.average_rate or self.stream.guessed_rate or 25)
-        self.next = -1
-        self.decoded: Iterator[Any] = iter(())
-
-    def read(self, index: int) -> Tensor:
-        if index != self.next:
-            self.container.seek(self.times[index], stream=self.stream, backward=True)
-            self.decoded = self.container.decode(self.stream)
-        for frame in self.decoded:
-            if frame.pts is not None and frame.pts >= self.times[index]:
-                self.next = index + 1
-                space = None if self.matrix == "file" else {"bt601": "ITU601", "bt709": "ITU709"}[self.matrix]
-                pixels = frame.to_ndarray(format="rgb24", src_colorspace=space)
-                return torch.from_numpy(pixels).permute(2, 0, 1)
-        self.next = -1
-        raise UserError(f"frame {index} cannot be decoded")
+def _count(container: InputContainer, stream: VideoStream) -> int:
+    """How many frames decoding gives, until the end or a fault."""
+    count = 0
+    try:
+        with tqdm(desc="index", unit="frame", leave=False, delay=1) as bar:
+            for _ in container.decode(stream):
+                count += 1
+                bar.update()
+    except av.FFmpegError:
+        pass
+    return count

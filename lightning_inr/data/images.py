@@ -7,13 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
 from lightning_inr.data.source import VideoSource
 from lightning_inr.errors import UserError
 
 IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+FPS = 25.0  # images have none of their own
+LYING = (5, 6, 7, 8)  # EXIF orientations that exchange height and width
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what Pillow raises for a damaged image
 
 
 class ImageFolder(VideoSource):
@@ -22,7 +25,7 @@ class ImageFolder(VideoSource):
     Grey becomes RGB, transparency is dropped onto black.
     """
 
-    def __init__(self, path: Path, fps: float = 25.0) -> None:
+    def __init__(self, path: Path, fps: float = FPS) -> None:
         self.name = path.stem
         found = [file for file in path.iterdir() if file.suffix.lower() in IMAGES and not file.name.startswith(".")]
         self.files = _in_order(found)
@@ -39,17 +42,18 @@ class ImageFolder(VideoSource):
         """Frame `index` as RGB (3, height, width) uint8."""
         try:
             with Image.open(self.files[index]) as image:
-                pixels = np.array(_opaque(image).convert("RGB"))
-        except OSError as error:
+                upright = ImageOps.exif_transpose(image)
+        except UNREADABLE as error:
             raise UserError(f"{self.files[index]}: {error}; replace this image") from error
-        return torch.from_numpy(pixels).permute(2, 0, 1)
+        return torch.from_numpy(np.array(_eight_bits(upright, self.files[index]))).permute(2, 0, 1)
 
     @staticmethod
     def _size(file: Path) -> tuple[int, int]:
         try:
             with Image.open(file) as image:
-                return image.size
-        except (UnidentifiedImageError, OSError) as error:
+                turned = image.format != "TIFF" and image.getexif().get(ExifTags.Base.Orientation) in LYING
+                return image.size[::-1] if turned else image.size  # Pillow turns a TIFF itself
+        except UNREADABLE as error:
             raise UserError(f"{file}: not an image ({error}); remove or replace it") from error
 
 
@@ -66,6 +70,16 @@ def _in_order(files: list[Path]) -> list[Path]:
             where = f"{file.name} is followed by {next_file.name}"
             raise UserError(f"{file.parent}: {fault} ({where}); complete the folder")
     return [file for _, file in numbered]
+
+
+def _eight_bits(image: Image.Image, file: Path) -> Image.Image:
+    """As RGB of 8 bits; UserError if its numbers have no common white."""
+    if image.mode.startswith("I;16"):
+        grey = (np.asarray(image).astype(np.uint32) + 128) // 257  # 65535 is white; Pillow would cut off at 255
+        image = Image.fromarray(grey.astype(np.uint8))
+    elif image.mode in ("I", "F"):
+        raise UserError(f"{file}: pixels of 32 bits, whose white is not known; write images of 8 or 16 bits")
+    return _opaque(image).convert("RGB")
 
 
 def _opaque(image: Image.Image) -> Image.Image:

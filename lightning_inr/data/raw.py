@@ -13,12 +13,13 @@ from torch import Tensor
 from lightning_inr.data.colour import rgb_from_planes
 from lightning_inr.data.source import VideoSource
 from lightning_inr.errors import UserError
+from lightning_inr.types import LONGEST_SIDE
 
 
 class RawVideo(VideoSource):
     """8-bit planar 4:2:0: headerless `.yuv` (size from the name, as in `Beauty_1920x1080_120fps.yuv`) or `.y4m`."""
 
-    def __init__(self, path: Path, matrix: str, fps: float | None = None) -> None:
+    def __init__(self, path: Path, matrix: str) -> None:
         self.path, self.name, self.matrix = path, path.stem, matrix
         if path.suffix.lower() == ".y4m":
             self.width, self.height, self.fps, self.start, self.marker = self._y4m_header(path)
@@ -28,7 +29,9 @@ class RawVideo(VideoSource):
                 raise UserError(f"{path}: raw video does not tell its size; put WIDTHxHEIGHT into its name")
             self.width, self.height = int(named[1]), int(named[2])
             rate = re.search(r"_(\d+)(?:fps)?(?:_|$)", path.stem)
-            self.fps, self.start, self.marker = fps or (float(rate[1]) if rate else 25.0), 0, 0
+            self.fps, self.start, self.marker = float(rate[1]) if rate else 25.0, 0, 0
+        if not (1 <= self.width <= LONGEST_SIDE and 1 <= self.height <= LONGEST_SIDE):
+            raise UserError(f"{path}: frames of {self.width}x{self.height}; sides are from 1 to {LONGEST_SIDE} pixels")
         # Planes of odd sizes are rounded up, as FFmpeg does.
         self.chroma = (-(-self.height // 2), -(-self.width // 2))
         self.frame_bytes = self.height * self.width + 2 * math.prod(self.chroma)
@@ -61,7 +64,7 @@ class RawVideo(VideoSource):
         with path.open("rb") as file:
             line, first = file.readline(4096), file.readline(4096)
         tokens = line.split()
-        if not tokens or tokens[0] != b"YUV4MPEG2" or not first.startswith(b"FRAME"):
+        if not tokens or tokens[0] != b"YUV4MPEG2" or not first.startswith(b"FRAME") or not first.endswith(b"\n"):
             raise UserError(f"{path}: not a YUV4MPEG2 file; convert it with FFmpeg")
         values = {token[:1].decode("latin1"): token[1:].decode("latin1") for token in tokens[1:]}
         if values.get("C", "420jpeg") not in ("420", "420jpeg", "420mpeg2", "420paldv"):
@@ -69,5 +72,5 @@ class RawVideo(VideoSource):
         try:
             rate = Fraction(values.get("F", "25:1").replace(":", "/"))
             return int(values["W"]), int(values["H"]), float(rate), len(line), len(first)
-        except (KeyError, ValueError, ZeroDivisionError) as error:
+        except (KeyError, ValueError, ZeroDivisionError, OverflowError) as error:
             raise UserError(f"{path}: damaged YUV4MPEG2 header {line[:60]!r}; convert it with FFmpeg") from error

@@ -78,7 +78,7 @@ def test_what_cannot_be_aligned_says_so() -> None:
 
 
 def test_a_blend_of_frames_comes_with_the_blend_of_what_was_seen(images: Path) -> None:
-    frames = Frames(ImageFolder(images, 25.0), range(6), between=0.999)
+    frames = Frames(ImageFolder(images), range(6), between=0.999)
     frames.teacher = torch.arange(6.0)[:, None].repeat(1, 3)
     batch = frames.__getitems__([1, 4])
     assert batch.teacher is not None
