@@ -1,4 +1,4 @@
-"""The ways a wish can fail through no fault of the code."""
+"""The ways a command can fail through no fault of the code."""
 
 
 class UserError(ValueError):
@@ -9,5 +9,5 @@ class BitstreamError(UserError):
     """A `.linr` file is damaged, foreign, or newer than this version."""
 
 
-class InterruptedFitError(UserError):
-    """The user stopped the work; what was begun can be gone on with."""
+class Terminated(SystemExit):
+    """SIGTERM came; as KeyboardInterrupt does for SIGINT, the message may say how the work goes on."""

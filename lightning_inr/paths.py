@@ -1,13 +1,17 @@
 """Where things lie on disk, and how a file is written so that it is never half there."""
 
+import fcntl
+import glob
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lightning_inr.errors import UserError
 
+HOST = socket.gethostname()
 FAILED = "failed.txt"  # what a job of a sweep leaves in its folder in place of a result: one line, the reason
 
 
@@ -37,9 +41,10 @@ def writing(target: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(target).expanduser()
     # The name keeps its ending: writers choose the format by it.
-    draft = target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")
+    draft = target.with_name(f".{target.stem}.{os.getpid()}@{HOST}{target.suffix}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(target)
         yield draft
         if draft.is_dir():
             _replace_folder(draft, target)
@@ -53,6 +58,27 @@ def writing(target: str | os.PathLike[str]) -> Iterator[Path]:
             _remove(draft)
 
 
+@contextmanager
+def alone_in(folder: Path, option: str) -> Iterator[None]:
+    """Hold `folder` while the context lasts; UserError naming `option` if another process holds it.
+
+    The system lets go of it when the process ends, however it ends.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        held = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise UserError(f"cannot write {folder}: {error.strerror}; choose another place") from error
+    try:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(f"{option}={folder}: another process works there; wait or choose another") from error
+        yield
+    finally:
+        os.close(held)
+
+
 def write_bytes(target: str | os.PathLike[str], data: bytes) -> None:
     """Write `data` to `target` in one step."""
     with writing(target) as draft:
@@ -62,6 +88,24 @@ def write_bytes(target: str | os.PathLike[str], data: bytes) -> None:
 def write_text(target: str | os.PathLike[str], text: str) -> None:
     """Write `text` to `target` in one step."""
     write_bytes(target, text.encode())
+
+
+def _remove_abandoned(target: Path) -> None:
+    """Remove drafts of `target` whose process, on this machine, was killed."""
+    for draft in target.parent.glob(f".{glob.escape(target.stem)}.*@{glob.escape(HOST)}{glob.escape(target.suffix)}"):
+        process = draft.name.removeprefix(f".{target.stem}.").partition("@")[0]
+        if process.isdecimal() and not _is_running(int(process)):
+            _remove(draft)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
 
 
 def _replace_folder(draft: Path, target: Path) -> None:

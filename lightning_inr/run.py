@@ -6,6 +6,7 @@ python -m lightning_inr.run [-m] [task=fit|decode|evaluate|info|…] [option=val
 import importlib
 import os
 import re
+import signal
 import sys
 import time
 import traceback
@@ -19,7 +20,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from lightning_inr.errors import InterruptedFitError, UserError
+from lightning_inr.errors import Terminated, UserError
 from lightning_inr.paths import FAILED, config_dir, write_text
 
 TRACEBACK = os.environ.get("HYDRA_FULL_ERROR") == "1"
@@ -30,6 +31,7 @@ def main() -> None:
     # Before torch is imported: its threads (GNU OpenMP) sleep while they wait for each other. On busy cores a thread
     # that spins instead takes the core from the one it waits for.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    signal.signal(signal.SIGTERM, _terminate)
     # Hydra would print its own errors over several lines; this hands them to us.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     with one_line_errors():
@@ -66,8 +68,6 @@ def job_of_a_sweep(cfg: DictConfig) -> None:
         if TRACEBACK or not _is_users(error):
             traceback.print_exc()
         print(f"error: {_line(error)}", file=sys.stderr)
-        if isinstance(error, InterruptedFitError):
-            sys.exit(130)  # the whole sweep, and not this job alone
         write_text(failed, _line(error) + "\n")
         return
     if os.path.exists(failed):  # of an earlier attempt
@@ -87,17 +87,26 @@ def new_folder() -> str:
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """What the user can mend ends in one line and exit code 1; HYDRA_FULL_ERROR=1 shows the traceback."""
+    """What the user can mend ends in one line and exit code 1; HYDRA_FULL_ERROR=1 shows the traceback.
+
+    SIGINT ends in one line and 130, SIGTERM in one line and 143.
+    """
     try:
         yield
-    except KeyboardInterrupt:  # a fit says for itself how it goes on
-        print("error: interrupted; nothing is left half-written", file=sys.stderr)
-        sys.exit(130)
+    except (KeyboardInterrupt, Terminated) as stop:
+        terminated = isinstance(stop, Terminated)
+        how = str(stop) or "nothing is left half-written"
+        print(f"error: {'terminated' if terminated else 'interrupted'}; {how}", file=sys.stderr)
+        sys.exit(128 + (signal.SIGTERM if terminated else signal.SIGINT))
     except Exception as error:
         if TRACEBACK or not _is_users(error):
             raise
         print(f"error: {_line(error)}", file=sys.stderr)
         sys.exit(1)
+
+
+def _terminate(*_: object) -> None:
+    raise Terminated
 
 
 def _is_users(error: BaseException) -> bool:

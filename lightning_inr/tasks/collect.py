@@ -28,7 +28,7 @@ from tqdm import tqdm
 from lightning_inr.data.captioned import Captioned, Listing, Segment
 from lightning_inr.data.file import open_video
 from lightning_inr.data.source import VideoSource
-from lightning_inr.errors import InterruptedFitError, UserError
+from lightning_inr.errors import Terminated, UserError
 from lightning_inr.paths import FAILED, write_bytes, write_text
 from lightning_inr.retrieval.collection import Record, write_manifest
 from lightning_inr.retrieval.gallery import check_same_space, read_model
@@ -208,8 +208,8 @@ class Worker:
         """Fit it and say so in one of the two; only what would stop every other video is raised."""
         try:
             done.append(self.fit(video, record))
-        except InterruptedFitError as error:
-            raise InterruptedFitError("interrupted; the same command goes on with this video") from error
+        except (KeyboardInterrupt, Terminated) as stop:
+            raise type(stop)("the same command goes on with this video") from stop
         except Exception as error:  # a video of unknown origin may break any reader in any way
             if _disk_is_full(error):
                 raise

@@ -4,6 +4,8 @@ import json
 import math
 import multiprocessing
 import os
+import signal
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -67,17 +69,50 @@ def measure_apart(wish: Wish) -> dict[str, Any]:
 
 @contextmanager
 def measuring_process() -> Iterator[Callable[[Wish], dict[str, Any]]]:
-    """Yield `measure` as another process does it, which fits nothing; it starts with the first wish."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+    """Yield `measure` as another process does it, which fits nothing; it starts with the first wish.
+
+    It ends with this process, however that ends, and takes no notice of Ctrl-C itself.
+    """
+    spawning = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawning, initializer=_end_with_parent) as pool:
 
         def measure_there(wish: Wish) -> dict[str, Any]:
             try:
-                return pool.submit(measure, wish).result()
+                with _no_interrupts_in_children():
+                    figures = pool.submit(measure, wish)
+                return figures.result()
             except BrokenProcessPool as error:
                 message = f"bitstream={wish.bitstream}: the measuring process died; is there enough memory?"
                 raise UserError(message) from error
 
-        yield measure_there
+        try:
+            yield measure_there
+        except BaseException:
+            for process in multiprocessing.active_children():  # or the pool would wait for its figures
+                process.kill()
+            raise
+
+
+def _end_with_parent() -> None:
+    """Have this process end when its parent does: the pool's own pipe stays open after a kill."""
+
+    def wait() -> None:
+        parent = multiprocessing.parent_process()
+        assert parent is not None
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+@contextmanager
+def _no_interrupts_in_children() -> Iterator[None]:
+    """Processes that start here ignore SIGINT: Ctrl-C sends it to all processes of a terminal at once."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def measure(wish: Wish) -> dict[str, Any]:

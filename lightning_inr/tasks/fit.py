@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lightning_inr.data.source import VideoSource
 from lightning_inr.errors import UserError
-from lightning_inr.paths import write_bytes, write_text
+from lightning_inr.paths import alone_in, write_bytes, write_text
 from lightning_inr.report.pictures import draw_training
 from lightning_inr.tasks.evaluate import Wish, measure_apart
 from lightning_inr.tasks.fitting import fit_video, forget, load_teachers, prepare
@@ -30,7 +30,12 @@ NOT_THE_FIT = (
 
 def run(cfg: DictConfig) -> dict[str, Any]:
     """Leave the run folder of the README behind; a run folder that was begun is gone on with."""
-    folder = Path(cfg.run_dir)
+    with alone_in(Path(cfg.run_dir), "run_dir"):
+        return fit_into(Path(cfg.run_dir), cfg)
+
+
+def fit_into(folder: Path, cfg: DictConfig) -> dict[str, Any]:
+    """The same, in a folder that no other process works in."""
     if finished := finished_result(folder, cfg):
         print(f"{folder} holds a finished fit of this configuration\n{table(finished)}")
         return finished

@@ -25,7 +25,7 @@ from lightning_inr.data.module import FrameDataModule
 from lightning_inr.data.shots import find_shots
 from lightning_inr.data.source import VideoSource
 from lightning_inr.devices import choose_device, fast_bfloat16
-from lightning_inr.errors import InterruptedFitError, UserError
+from lightning_inr.errors import Terminated, UserError
 from lightning_inr.metrics import PEAK, mean_squares, psnr
 from lightning_inr.models import blueprint, build
 from lightning_inr.models.base import VideoRepresentation
@@ -35,6 +35,7 @@ from lightning_inr.teachers.clip import Clip
 from lightning_inr.teachers.video_llm import VideoLLM
 from lightning_inr.training.alignment import AlignmentModule
 from lightning_inr.training.callbacks import CHECKPOINT, Budget, History, Moment, all_of, one_of, resume_checkpoint
+from lightning_inr.training.checkpoints import WholeCheckpoints
 from lightning_inr.training.collapse import CollapseGuard
 from lightning_inr.training.convergence import why_unconverged
 from lightning_inr.training.fit import FitModule
@@ -220,6 +221,7 @@ def _trainer(cfg: DictConfig, folder: Path, device: torch.device, loggers: Seque
         logger=list(loggers),
         callbacks=[*callbacks, resume_checkpoint(str(folder))],
         default_root_dir=str(folder),
+        plugins=[WholeCheckpoints()],
         **cfg.trainer,
     )
 
@@ -230,7 +232,8 @@ def _fit(trainer: L.Trainer, module: FitModule, data: FrameDataModule, folder: P
     try:
         trainer.fit(module, data, ckpt_path=begun if begun.exists() else None, weights_only=True)
     except SystemExit as stop:  # so Lightning ends on Ctrl-C
-        raise InterruptedFitError(f"interrupted; the same command with run_dir={folder} goes on from there") from stop
+        kind = Terminated if isinstance(stop, Terminated) else KeyboardInterrupt
+        raise kind(f"the same command with run_dir={folder} goes on from there") from stop
     except OSError as error:
         raise UserError(f"cannot write in {folder}: {error.strerror or error}; free some space and go on") from error
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lightning_inr.data.captioned import Captioned
-from lightning_inr.errors import InterruptedFitError, UserError
+from lightning_inr.errors import UserError
 from lightning_inr.retrieval.collection import read_manifest
 from lightning_inr.tasks import collect as task
 from lightning_inr.tasks.collect import Shared, take_shard
@@ -82,11 +82,13 @@ def test_an_interruption_keeps_what_is_done(cli: Cli, collection: Path, monkeypa
 
     def until_the_second(prepared: Any, cfg: Any, folder: Path) -> Any:
         if folder.name == "video3":
-            raise InterruptedFitError("interrupted")
+            raise KeyboardInterrupt
         return fitted(prepared, cfg, folder)
 
     monkeypatch.setattr(task, "fit_video", until_the_second)
-    assert cli(*COLLECT).code != 0
+    outcome = cli(*COLLECT)
+    assert outcome.code == 130
+    assert "interrupted; the same command goes on with this video" in outcome.error
     assert [record.id for record in read_manifest(collection)] == ["video0", "video1", "video2"]
 
 

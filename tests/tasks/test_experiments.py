@@ -12,7 +12,6 @@ import torch
 
 from lightning_inr.codec import Codec
 from lightning_inr.data.writer import Encoding, encode_video
-from lightning_inr.errors import InterruptedFitError
 from lightning_inr.tasks.reference import decode_stream
 from lightning_inr.types import VideoShape
 from tests.conftest import SMALL_OVERRIDES, Outcome, moving_square, small_model, write_images, write_result, write_yuv
@@ -44,7 +43,7 @@ def test_an_interruption_ends_the_whole_sweep(cli: Cli, monkeypatch: pytest.Monk
 
     def interrupted(cfg: object) -> None:
         begun.append(cfg)
-        raise InterruptedFitError("interrupted; the same command goes on")
+        raise KeyboardInterrupt("the same command goes on")
 
     monkeypatch.setattr("lightning_inr.tasks.info.run", interrupted)
     outcome = cli("-m", "task=info", "bitstream=a.linr,b.linr", "run_dir=sweep")

@@ -119,19 +119,36 @@ def test_a_sweep_gives_each_job_its_folder(cli: Cli, images: Path) -> None:
     assert len({result["params"] for result in results}) == 2
 
 
-def test_a_killed_fit_goes_on(images: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "run"
+def plain() -> dict[str, str]:
+    """The environment as it was before a command line ran in this process."""
+    return {name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR"}
+
+
+def begin_fit(images: Path, folder: Path) -> tuple[list[str], "subprocess.Popen[str]"]:
+    """The command of a fit of 16 s, and its process, two seconds after its first checkpoint."""
     options = [each for each in SMALL_OVERRIDES if not each.startswith("max")]
     command = [
         sys.executable, "-m", "lightning_inr.run", "dataset=file", f"dataset.path={images}", f"run_dir={folder}",
         "max_seconds=16", *options,
     ]  # fmt: skip
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-    checkpoint = folder / "last.ckpt"
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True, env=plain()
+    )
     deadline = time.monotonic() + 120
-    while not checkpoint.exists() and time.monotonic() < deadline:
+    while not (folder / "last.ckpt").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
     time.sleep(2)
+    return command, process
+
+
+def test_a_killed_fit_goes_on(images: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    checkpoint = folder / "last.ckpt"
+    command, process = begin_fit(images, folder)
+    beside = subprocess.run(command, capture_output=True, text=True, timeout=60, env=plain())
+    assert (beside.returncode, beside.stderr.splitlines()[-1]) == (
+        1, f"error: run_dir={folder}: another process works there; wait or choose another"
+    )  # fmt: skip
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert checkpoint.exists()
@@ -144,3 +161,25 @@ def test_a_killed_fit_goes_on(images: Path, tmp_path: Path) -> None:
     assert 16 <= result["fit_seconds"] < 18
     assert result["psnr"] > 15
     assert not checkpoint.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_fit_in_one_line(images: Path, tmp_path: Path, number: signal.Signals) -> None:
+    folder = tmp_path / "run"
+    _, process = begin_fit(images, folder)
+    os.killpg(process.pid, number)
+    _, said = process.communicate(timeout=30)
+    name = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}[number]
+    assert process.returncode == 128 + number
+    assert said.splitlines()[-1] == f"error: {name}; the same command with run_dir={folder} goes on from there"
+    assert "Traceback" not in said
+    assert {path.name for path in folder.iterdir()} == {"config.yaml", "last.ckpt"}
+
+
+def test_a_checkpoint_that_cannot_be_read_is_named(cli: Cli, images: Path) -> None:
+    Path("run").mkdir()
+    Path("run/last.ckpt").write_bytes(b"PK\x03\x04 cut")
+    outcome = cli("dataset=file", f"dataset.path={images}", "run_dir=run", *SMALL_OVERRIDES)
+    assert outcome.code == 1
+    assert "run/last.ckpt: no checkpoint of a fit" in outcome.error
+    assert "remove it, and the fit begins anew" in outcome.error

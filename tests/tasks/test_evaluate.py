@@ -1,0 +1,57 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from lightning_inr.codec import Codec
+from tests.conftest import small_model
+
+# Measures a file that is not there, and says when: the other process is there then.
+MEASURING = """
+from lightning_inr.tasks.evaluate import Wish, measuring_process
+if __name__ == "__main__":
+    with measuring_process() as measure:
+        try:
+            measure(Wish("none.linr", {}, "cpu"))
+        except FileNotFoundError:
+            print("there", flush=True)
+        import time
+        time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_the_measuring_process_ends_with_its_parent(tmp_path: Path, number: signal.Signals) -> None:
+    (tmp_path / "measuring.py").write_text(MEASURING)
+    environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
+    parent = subprocess.Popen(
+        [sys.executable, "measuring.py"], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True,
+        stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    assert parent.stdout is not None
+    assert parent.stdout.readline() == "there\n"
+    children = psutil.Process(parent.pid).children(recursive=True)
+    assert children
+    parent.send_signal(number)
+    parent.wait(timeout=5)
+    gone, alive = psutil.wait_procs(children, timeout=5)
+    assert not alive
+
+
+def test_measuring_takes_no_notice_of_an_interrupt(tmp_path: Path) -> None:
+    from lightning_inr.tasks.evaluate import Wish, measuring_process
+
+    (tmp_path / "video.linr").write_bytes(Codec().encode(small_model()))
+    with measuring_process() as measure:
+        with pytest.raises(FileNotFoundError):
+            measure(Wish("none.linr", {}, "cpu"))
+        for child in psutil.Process().children():
+            child.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+        with pytest.raises(FileNotFoundError):
+            measure(Wish("none.linr", {}, "cpu"))

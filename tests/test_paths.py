@@ -1,0 +1,51 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lightning_inr.errors import UserError
+from lightning_inr.paths import HOST, alone_in, write_text, writing
+
+
+def test_what_fails_leaves_the_old_file(tmp_path: Path) -> None:
+    target = tmp_path / "a.txt"
+    write_text(target, "old")
+    with pytest.raises(ZeroDivisionError), writing(target) as draft:
+        draft.write_text("new, cut")
+        raise ZeroDivisionError
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+    assert target.read_text() == "old"
+
+
+def test_drafts_of_processes_that_were_killed_go(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    abandoned = tmp_path / f".a.{ended.pid}@{HOST}.txt"
+    others = [tmp_path / f".a.1@{HOST}.txt", tmp_path / f".a.{ended.pid}@elsewhere.txt", tmp_path / ".a.b.txt"]
+    for path in (abandoned, *others):
+        path.write_text("draft")
+    write_text(tmp_path / "a.txt", "whole")
+    assert not abandoned.exists()
+    assert all(path.exists() for path in others)
+
+
+def test_one_process_has_a_folder_for_itself(tmp_path: Path) -> None:
+    code = (
+        "import sys, pathlib\nfrom lightning_inr.errors import UserError\nfrom lightning_inr.paths import alone_in\n"
+        "try:\n    with alone_in(pathlib.Path(sys.argv[1]), 'run_dir'): print('alone')\n"
+        "except UserError as error: print(error)\n"
+    )
+
+    def beside() -> str:
+        return subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True).stdout
+
+    with alone_in(tmp_path, "run_dir"):
+        assert f"run_dir={tmp_path}: another process works there" in beside()
+    assert beside() == "alone\n"
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_made() -> None:
+    with pytest.raises(UserError, match="cannot write /proc/run"), alone_in(Path("/proc/run"), "run_dir"):
+        pass
