@@ -1,5 +1,7 @@
 """Which processor the work runs on."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 
 from lightning_inr.errors import UserError
@@ -19,3 +21,8 @@ def fast_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def full_precision(device: torch.device) -> AbstractContextManager[object]:
+    """No autocast inside; "meta", where nothing is computed, has none."""
+    return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)

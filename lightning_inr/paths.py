@@ -12,6 +12,7 @@ from pathlib import Path
 from lightning_inr.errors import UserError
 
 HOST = socket.gethostname()
+LONGEST_STEM = 40  # characters of a draft's name that are the target's
 FAILED = "failed.txt"  # what a job of a sweep leaves in its folder in place of a result: one line, the reason
 
 
@@ -33,15 +34,27 @@ def existing(path: str | os.PathLike[str], option: str) -> Path:
     raise UserError(f"{option}={path}: no such file or folder; check the path (relative to {Path.cwd()})")
 
 
+def read_bytes(path: str | os.PathLike[str], option: str) -> bytes:
+    """What is in the file; UserError naming `option` if there is none, or it is no file: a pipe would never end."""
+    found = existing(path, option)
+    if not found.is_file():
+        raise UserError(f"{option}={path}: not a file; name one")
+    try:
+        return found.read_bytes()
+    except OSError as error:
+        raise UserError(f"{option}={path}: {error.strerror}; name a readable file") from error
+
+
 @contextmanager
 def writing(target: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a path beside `target` to write to; it takes the target's place only if all went well.
 
     Works for a file and for a folder. UserError if there is no room or no permission.
     """
-    target = Path(target).expanduser()
-    # The name keeps its ending: writers choose the format by it.
-    draft = target.with_name(f".{target.stem}.{os.getpid()}@{HOST}{target.suffix}")
+    target = Path(target).expanduser().absolute()
+    if not target.name:
+        raise UserError(f"cannot write {target}: name a file or a folder in it")
+    draft = target.with_name(_draft_name(target, f"{os.getpid()}@{HOST}"))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(target)
@@ -92,10 +105,16 @@ def write_text(target: str | os.PathLike[str], text: str) -> None:
 
 def _remove_abandoned(target: Path) -> None:
     """Remove drafts of `target` whose process, on this machine, was killed."""
-    for draft in target.parent.glob(f".{glob.escape(target.stem)}.*@{glob.escape(HOST)}{glob.escape(target.suffix)}"):
-        process = draft.name.removeprefix(f".{target.stem}.").partition("@")[0]
+    before, after = (glob.escape(part) for part in _draft_name(target, "\0").split("\0"))
+    for draft in target.parent.glob(f"{before}*@{glob.escape(HOST)}{after}"):
+        process = draft.name.partition("@")[0].rpartition(".")[2]
         if process.isdecimal() and not _is_running(int(process)):
             _remove(draft)
+
+
+def _draft_name(target: Path, whose: str) -> str:
+    # The ending stays: writers choose the format by it. Names have 255 bytes at most.
+    return f".{target.stem[:LONGEST_STEM]}.{whose}{target.suffix}"
 
 
 def _is_running(process: int) -> bool:

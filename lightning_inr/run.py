@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import hydra
@@ -20,9 +20,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from lightning_inr.errors import Terminated, UserError
+from lightning_inr.errors import Terminated, UserError, printable
 from lightning_inr.paths import FAILED, config_dir, write_text
 
+PATH_OPTIONS = {
+    "dataset.path", "dataset.root", "dataset.sequence", "bitstream", "out", "run_dir", "collection", "image", "like",
+    "projector", "features", "runs", "query", "question", "teacher.weights", "video_llm.model", "video_llm.weights",
+}  # fmt: skip
 TRACEBACK = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 
@@ -32,6 +36,7 @@ def main() -> None:
     # that spins instead takes the core from the one it waits for.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     signal.signal(signal.SIGTERM, _terminate)
+    sys.argv[1:] = quote_paths(sys.argv[1:])
     # Hydra would print its own errors over several lines; this hands them to us.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     with one_line_errors():
@@ -47,6 +52,28 @@ def door(cfg: DictConfig) -> None:
     with one_line_errors():
         cfg.run_dir = cfg.run_dir or new_folder()
         start(cfg)
+
+
+def quote_paths(arguments: Sequence[str]) -> list[str]:
+    """The arguments with paths as Hydra's grammar takes them; a list of a sweep stays one, unless a file has its name.
+
+    Without this, a name with a space, a comma, a bracket or a letter beyond ASCII is no value but a syntax error.
+    """
+    sweep = any(each in ("-m", "--multirun") for each in arguments)
+    return [_quoted(each, sweep) for each in arguments]
+
+
+def _quoted(argument: str, sweep: bool) -> str:
+    name, equals, value = argument.partition("=")
+    plain = re.fullmatch(r"[\w./\\:+%@?-]*", value, re.ASCII)
+    grammar = value.startswith(("'", '"', "${")) or (name == "runs" and value.startswith("["))
+    if not equals or name not in PATH_OPTIONS or plain or grammar:
+        return argument
+    if sweep and "," in value and not os.path.exists(os.path.expanduser(value)):
+        return argument
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", value)  # backslashes before a quote count double
+    trailing = escaped[len(escaped.rstrip("\\")) :]
+    return f"{name}='{escaped}{trailing}'"
 
 
 def job_of_a_sweep(cfg: DictConfig) -> None:
@@ -76,7 +103,11 @@ def job_of_a_sweep(cfg: DictConfig) -> None:
 
 def start(cfg: DictConfig) -> None:
     """Call the task; only now, so that a wrong wish is answered before torch is imported."""
-    importlib.import_module(f"lightning_inr.tasks.{cfg.task}").run(cfg)
+    task = importlib.import_module(f"lightning_inr.tasks.{cfg.task}")
+    from lightning_inr.codec.limits import read_limits
+
+    with read_limits(cfg.limits):
+        task.run(cfg)
 
 
 def new_folder() -> str:
@@ -123,7 +154,7 @@ def _line(error: BaseException) -> str:
     if isinstance(error, InstantiationException) and error.__cause__ is not None:
         error = error.__cause__
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return "; ".join(lines[:2])
+    return printable("; ".join(lines[:2]))
 
 
 if __name__ == "__main__":

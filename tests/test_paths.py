@@ -11,9 +11,14 @@ from lightning_inr.paths import HOST, alone_in, write_text, writing
 def test_what_fails_leaves_the_old_file(tmp_path: Path) -> None:
     target = tmp_path / "a.txt"
     write_text(target, "old")
-    with pytest.raises(ZeroDivisionError), writing(target) as draft:
-        draft.write_text("new, cut")
-        raise ZeroDivisionError
+
+    def fail() -> None:
+        with writing(target) as draft:
+            draft.write_text("new, cut")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
     assert target.read_text() == "old"
 

@@ -2,7 +2,12 @@
 
 from lightning_inr.codec.codec import Codec, decode, describe
 from lightning_inr.codec.coefficients import rounding_error
+from lightning_inr.codec.cost import check_cost
 from lightning_inr.codec.header import Entry
+from lightning_inr.codec.limits import Limits, current_limits, raised
 from lightning_inr.codec.quantize import Step, fake_quantize
 
-__all__ = ["Codec", "Entry", "Step", "decode", "describe", "fake_quantize", "rounding_error"]
+__all__ = [
+    "Codec", "Entry", "Limits", "Step", "check_cost", "current_limits", "decode", "describe", "fake_quantize", "raised",
+    "rounding_error",
+]  # fmt: skip

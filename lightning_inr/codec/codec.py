@@ -19,9 +19,10 @@ from lightning_inr.codec.coefficients import (
     runs_of,
 )
 from lightning_inr.codec.container import Container, pack, unpack
+from lightning_inr.codec.cost import frame_cost
 from lightning_inr.codec.entropy import CODERS, Reader, Symbols, Table, count_codes, table_of
 from lightning_inr.codec.header import FLOATS, Entry, checked_blueprint
-from lightning_inr.codec.prediction import PREDICTIONS, cheapest
+from lightning_inr.codec.prediction import MOST_DIAGONALS, PREDICTIONS, cheapest, diagonals
 from lightning_inr.codec.quantize import MOST_BITS, Quantized, Step, dequantize, quantize, quantize_by
 from lightning_inr.errors import BitstreamError
 from lightning_inr.models import MODELS
@@ -59,7 +60,7 @@ class Codec:
         Tensors named in `steps` are quantised on those learned grids, the others as the codec says.
         """
         state = model.state_dict()
-        pieces = [_quantized(entry, state[entry.name], (steps or {}).get(entry.name)) for entry in self.plan(model)]
+        pieces = _quantize_all(self.plan(model), state, steps or {})
         entries = [entry for entry, _ in pieces]
         sections = {
             role: _write_section([piece for piece in pieces if piece[0].role == role]) for role in model.coded_groups()
@@ -103,12 +104,9 @@ def decode(
 
     Of `roles` alone if they are named: all other tensors stay without values, and on the device "meta".
     """
-    container = unpack(data)
-    model, entries = checked_blueprint(container.header, len(data))
+    container, model, entries = _open(data)
     state: dict[str, Tensor] = {}
     for role in dict.fromkeys(entry.role for entry in entries if roles is None or entry.role in roles):
-        if role not in container.sections:
-            raise BitstreamError(f"damaged .linr: section {role} is missing; fetch the file again")
         try:
             state |= _read_section(container.sections[role], [entry for entry in entries if entry.role == role])
         except (ValueError, zlib.error, AssertionError) as error:
@@ -122,9 +120,9 @@ def decode(
 
 def describe(data: bytes) -> dict[str, Any]:
     """What `info` prints: the header, and bytes and parameters a role, without decoding a tensor."""
-    container = unpack(data)
-    model, entries = checked_blueprint(container.header, len(data))
+    container, model, entries = _open(data)
     video = container.header["video"]
+    cost = frame_cost(model)
     pixels = video["frames"] * video["height"] * video["width"]
     roles = {
         role: {
@@ -142,6 +140,7 @@ def describe(data: bytes) -> dict[str, Any]:
         "bpp": 8 * len(data) / pixels,
         "params": sum(entry.numel for entry in entries),
         "passes": model.passes,
+        "frame": cost._asdict(),
         "space": model.embedding_space._asdict() if model.embedding_space else None,
         "token_space": model.token_space._asdict() | {"showing": model.token_space.showing._asdict()}
         if model.token_space
@@ -152,12 +151,30 @@ def describe(data: bytes) -> dict[str, Any]:
     }
 
 
+def _open(data: bytes) -> tuple[Container, VideoRepresentation, list[Entry]]:
+    """What `data` holds, nothing of it decoded, all of it checked that a header can be checked for."""
+    container = unpack(data)
+    lengths = {role: len(section) for role, section in container.sections.items()}
+    return container, *checked_blueprint(container.header, lengths)
+
+
 # A section: length of the side information (u32) | side information, deflated | entropy-coded words.
 # Side information: per tensor either its floats, or its lowest and highest levels and coded counts, or the parameters
 # of its coefficients (codec.coefficients).
 
 
-def _quantized(entry: Entry, tensor: Tensor, step: Step | None) -> tuple[Entry, Piece]:
+def _quantize_all(
+    plan: list[Entry], state: Mapping[str, Tensor], steps: Mapping[str, Step]
+) -> list[tuple[Entry, Piece]]:
+    """All tensors of a file; together they may take no longer to restore than a reader allows."""
+    pieces: list[tuple[Entry, Piece]] = []
+    for entry in plan:
+        left = MOST_DIAGONALS - diagonals(done.shape for done, _ in pieces if done.prediction == "around")
+        pieces.append(_quantized(entry, state[entry.name], steps.get(entry.name), left))
+    return pieces
+
+
+def _quantized(entry: Entry, tensor: Tensor, step: Step | None, diagonals_left: int) -> tuple[Entry, Piece]:
     if entry.levels is None:
         return entry, tensor
     if entry.layout is not None:
@@ -166,7 +183,7 @@ def _quantized(entry: Entry, tensor: Tensor, step: Step | None) -> tuple[Entry, 
     entry = entry._replace(levels=quantized.levels, axis=None if step else entry.axis)
     if entry.role not in PLACE_ROLES or entry.axis is not None:
         return entry, quantized
-    prediction, symbols = cheapest(quantized.symbols.reshape(entry.shape), quantized.levels)
+    prediction, symbols = cheapest(quantized.symbols.reshape(entry.shape), quantized.levels, diagonals_left)
     return entry._replace(prediction=prediction), quantized._replace(symbols=symbols.ravel())
 
 
@@ -198,8 +215,16 @@ def _read_section(section: bytes, entries: list[Entry]) -> dict[str, Tensor]:
     if len(coders) > 1:
         raise ValueError("more than one entropy coder")
     words = np.frombuffer(section[4 + length :], dtype="<u4").astype(np.uint32)
+    if not coders and len(words):
+        raise ValueError("words that no tensor asks for")
     reader = CODERS[coders.pop()].open(words) if coders else None
-    return {entry.name: _read_tensor(entry, side, reader) for entry in entries}
+    tensors = {entry.name: _read_tensor(entry, side, reader) for entry in entries}
+    if reader is not None and not reader.exhausted():
+        raise ValueError("more words than its tensors ask for")
+    for name, tensor in tensors.items():
+        if not tensor.sum().isfinite() and not tensor.isfinite().all():  # a sum of finite numbers may overflow
+            raise ValueError(f"{name} holds numbers that are not finite")
+    return tensors
 
 
 def _read_tensor(entry: Entry, side: "_Side", reader: Reader | None) -> Tensor:
@@ -233,7 +258,7 @@ def _inflate(packed: bytes, expected: int) -> bytes:
     """`packed` inflated, which must give `expected` bytes; never takes more memory than that."""
     inflate = zlib.decompressobj()
     data = inflate.decompress(packed, expected + 1)
-    if len(data) != expected or not inflate.eof:
+    if len(data) != expected or not inflate.eof or inflate.unused_data:
         raise ValueError(f"its side information is not of {expected} bytes")
     return data
 

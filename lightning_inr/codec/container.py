@@ -10,6 +10,8 @@ import struct
 import zlib
 from typing import Any, NamedTuple
 
+import msgspec
+
 from lightning_inr.errors import BitstreamError
 
 MAGIC = b"LINR"
@@ -26,6 +28,14 @@ class Container(NamedTuple):
     sections: dict[str, bytes]
 
 
+class Section(NamedTuple):
+    """A line of the header's table of sections."""
+
+    role: str
+    length: int  # bytes
+    crc: int
+
+
 def pack(container: Container) -> bytes:
     """The file's bytes; the same container always gives the same bytes."""
     table = [[role, len(data), zlib.crc32(data)] for role, data in container.sections.items()]
@@ -40,10 +50,11 @@ def unpack(data: bytes, roles: set[str] | None = None) -> Container:
     """Header and the sections of `roles` (all by default); BitstreamError if anything is not as it should be."""
     header, start = _read_header(data)
     try:
-        table = [(str(role), int(length), int(crc)) for role, length, crc in header.pop("sections")]
-    except (KeyError, TypeError, ValueError) as error:
-        raise BitstreamError(f"damaged .linr header: no list of sections ({error!r}); fetch the file again") from error
-    if any(length < 0 for _, length, _ in table) or start + sum(length for _, length, _ in table) != len(data):
+        table = msgspec.convert(header.pop("sections", None), list[Section])
+    except (msgspec.ValidationError, OverflowError) as error:
+        raise BitstreamError(f"damaged .linr header: no list of sections ({error}); fetch the file again") from error
+    sound = all(each.length >= 0 for each in table) and len({each.role for each in table}) == len(table)
+    if not sound or start + sum(each.length for each in table) != len(data):
         raise BitstreamError(f"damaged .linr: {len(data)} bytes are not what its header says; fetch the file again")
     sections: dict[str, bytes] = {}
     for role, length, crc in table:
@@ -51,7 +62,7 @@ def unpack(data: bytes, roles: set[str] | None = None) -> Container:
         start += length
         if roles is not None and role not in roles:
             continue
-        if role in sections or zlib.crc32(section) != crc:
+        if zlib.crc32(section) != crc:
             raise BitstreamError(f"damaged .linr: section {role} does not match its checksum; fetch the file again")
         sections[role] = section
     return Container(header, sections)
@@ -72,9 +83,8 @@ def _read_header(data: bytes) -> tuple[dict[str, Any], int]:
         raise BitstreamError("damaged .linr: the header does not match its checksum; fetch the file again")
     try:
         inflate = zlib.decompressobj()
-        text = inflate.decompress(packed, LARGEST_HEADER)
-        header = json.loads(text)
-    except (zlib.error, ValueError, RecursionError) as error:
+        header = msgspec.json.decode(inflate.decompress(packed, LARGEST_HEADER))
+    except (zlib.error, ValueError, RecursionError) as error:  # NaN and Infinity are no JSON
         raise BitstreamError(f"damaged .linr header: {error}; fetch the file again") from error
     if not inflate.eof or inflate.unused_data or not isinstance(header, dict):
         raise BitstreamError(f"damaged .linr header: not one JSON object within {LARGEST_HEADER} bytes")

@@ -27,6 +27,8 @@ class Reader(Protocol):
 
     def take(self, count: int, table: Table) -> Symbols: ...
 
+    def exhausted(self) -> bool: ...
+
 
 class Coder(Protocol):
     """One way to turn runs of symbols, each run with its own table, into 32-bit words."""
@@ -91,6 +93,10 @@ class RangeReader:
         """The next `count` symbols."""
         return self.decoder.decode(_categorical(table), count)
 
+    def exhausted(self) -> bool:
+        """Whether this may have been all."""
+        return bool(self.decoder.maybe_exhausted())
+
 
 def _categorical(table: Table) -> constriction.stream.model.Categorical:
     return constriction.stream.model.Categorical(table / np.float64(TOTAL), perfect=False)
@@ -123,6 +129,16 @@ class HuffmanReader:
         """The next `count` symbols."""
         tree = constriction.symbol.huffman.DecoderHuffmanTree(table.astype(np.float64))
         return np.array([self.decoder.decode_symbol(tree) for _ in range(count)], dtype=np.int32)
+
+    def exhausted(self) -> bool:
+        """Whether this may have been all: no whole word is left."""
+        one_bit = constriction.symbol.huffman.DecoderHuffmanTree(np.ones(2))
+        try:
+            for _ in range(33):
+                self.decoder.decode_symbol(one_bit)
+        except (ValueError, AssertionError):
+            return True
+        return False
 
 
 CODERS: dict[str, Coder] = {"range": RangeCoder(), "huffman": HuffmanCoder()}

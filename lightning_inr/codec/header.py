@@ -1,24 +1,35 @@
 """What the header of a file claims, checked before it is believed: the model's shape and the table of its tensors."""
 
 import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 
+from lightning_inr.codec.cost import check_cost
 from lightning_inr.codec.entropy import CODERS
-from lightning_inr.codec.prediction import applies
+from lightning_inr.codec.limits import check_limit
+from lightning_inr.codec.prediction import MOST_DIAGONALS, applies, diagonals
 from lightning_inr.codec.quantize import MOST_BITS
 from lightning_inr.errors import BitstreamError
 from lightning_inr.models import blueprint
 from lightning_inr.models.base import VideoRepresentation
-from lightning_inr.types import EmbeddingSpace, GridLayout, Showing, TokenSpace, VideoShape
+from lightning_inr.types import (
+    FASTEST,
+    LONGEST_SIDE,
+    MOST_FRAMES,
+    SLOWEST,
+    EmbeddingSpace,
+    GridLayout,
+    TokenSpace,
+    VideoShape,
+)  # fmt: skip
 
 FLOATS: dict[int, np.dtype[Any]] = {16: np.dtype("<f2"), 32: np.dtype("<f4")}
-LONGEST_SIDE = 2**16  # pixels
-MOST_FRAMES = 2**24
 WIDEST_SPACE = 2**14  # numbers a vector or a token of a teacher's
 MOST_TOKENS = 2**20  # of a video
-# A tensor of one repeated value costs next to nothing, so a file may hold more parameters than bits;
+# A tensor of one repeated value costs next to nothing, so a section may hold more parameters than bits;
 # but not without end, or a small file could claim terabytes.
 PARAMETERS_PER_BYTE = 1024
 
@@ -52,88 +63,102 @@ class Entry(NamedTuple):
         return 1 if self.axis is None else self.shape[self.axis]
 
 
-def checked_blueprint(header: dict[str, Any], size: int) -> tuple[VideoRepresentation, list[Entry]]:
-    """The model without memory for its tensors, and the table of them; BitstreamError if `size` bytes cannot be it."""
+class Video(msgspec.Struct, forbid_unknown_fields=True):
+    """The shape of the video as the header has it."""
+
+    frames: int
+    height: int
+    width: int
+    fps: float
+    stride: int = 1
+
+
+class Header(msgspec.Struct, forbid_unknown_fields=True):
+    """All keys of a header but that of its sections; every type is strict."""
+
+    model: str
+    video: Video
+    config: dict[str, Any]  # whose values the model checks
+    tensors: list[Entry]
+    space: EmbeddingSpace | None = None  # None too in files older than teachers
+    token_space: TokenSpace | None = None
+
+
+def checked_blueprint(values: dict[str, Any], sections: Mapping[str, int]) -> tuple[VideoRepresentation, list[Entry]]:
+    """The model without memory for its tensors, and the table of them.
+
+    `sections`: bytes a role. BitstreamError if these cannot be it, or ask for more than the limits in force.
+    """
     try:
-        video = VideoShape(**header["video"])
-        _check_video(video)
-        model = blueprint(header["model"], video, _space(header), _token_space(header, video), **header["config"])
-        entries = [_entry(*line) for line in header["tensors"]]
-        _check_entries(entries, model, size)
+        header = msgspec.convert(values, Header)
+        video = VideoShape(**msgspec.structs.asdict(header.video))
+        _check_spaces(header, video)
+        model = blueprint(header.model, video, header.space, header.token_space, **header.config)
+        _check_entries(header.tensors, model, sections)
+        check_cost(model)
     except BitstreamError:
         raise
     # A header is foreign data: whatever it makes the constructors stumble over is the header's fault.
     except (KeyError, TypeError, ValueError, OverflowError, RuntimeError, AttributeError, IndexError) as error:
-        line = str(error).splitlines()[0] if str(error) else repr(error)
-        raise BitstreamError(f"this .linr cannot be built here: {line}; fetch the file again or update") from error
-    return model, entries
+        line = str(error).partition("\n")[0] or repr(error)
+        raise BitstreamError(f"this .linr cannot be built here: {line:.200}; fetch the file again or update") from error
+    return model, header.tensors
 
 
-def _space(header: dict[str, Any]) -> EmbeddingSpace | None:
-    """Whose language `semantic` speaks; None where nobody taught it, as in files older than teachers."""
-    if header.get("space") is None:
-        return None
-    space = EmbeddingSpace(*header["space"])
-    if not (isinstance(space.teacher, str) and isinstance(space.fingerprint, str)):
-        raise BitstreamError("damaged .linr: its teacher has no name; fetch the file again")
-    if not (isinstance(space.width, int) and 1 <= space.width <= WIDEST_SPACE):
-        raise BitstreamError(f"damaged .linr: it claims a teacher of width {space.width}")
-    return space
+def _check_spaces(header: Header, video: VideoShape) -> None:
+    if video.fault:
+        raise BitstreamError(f"damaged .linr: its video has {video.fault}")
+    if header.space is not None:
+        if not 1 <= header.space.width <= WIDEST_SPACE:
+            raise BitstreamError(f"damaged .linr: it claims a teacher of width {header.space.width}")
+        check_limit("numbers", video.frames * header.space.width, "the vectors of all frames")
+    if header.token_space is not None:
+        _check_tokens(header.token_space, video)
 
 
-def _token_space(header: dict[str, Any], video: VideoShape) -> TokenSpace | None:
-    """Which video language model its projector speaks to; None where it has none."""
-    if header.get("token_space") is None:
-        return None
-    space = TokenSpace(*header["token_space"])
-    space = space._replace(showing=Showing(*space.showing))
+def _check_tokens(space: TokenSpace, video: VideoShape) -> None:
     showing = space.showing
     counts = (space.tokens, space.width, showing.frames, showing.height, showing.width)
-    sound = all(isinstance(count, int) and count > 0 for count in counts)
-    sound &= isinstance(space.groups, int) and space.groups >= 0
-    if not (sound and isinstance(space.model, str) and isinstance(space.fingerprint, str)):
+    if min(counts) < 1 or space.groups < 0:
         raise BitstreamError("damaged .linr: its tokens are not described; fetch the file again")
-    timed = isinstance(showing.seconds, int | float) and 0 < showing.seconds < math.inf
     most = max(video.frames, 2)  # a model that reads frames in pairs is shown a single one twice
+    timed = 1 / FASTEST <= showing.seconds <= MOST_FRAMES / SLOWEST
     if not timed or showing.frames > most or max(showing.height, showing.width) > LONGEST_SIDE:
         raise BitstreamError(f"damaged .linr: it claims to show {tuple(showing)} of {video.frames} frames")
     if space.width > WIDEST_SPACE or space.tokens > MOST_TOKENS:
         raise BitstreamError(f"damaged .linr: it claims {space.tokens} tokens of width {space.width}")
-    return space
 
 
-def _check_video(video: VideoShape) -> None:
-    counts = (video.frames, video.height, video.width, video.stride)
-    sound = all(isinstance(count, int) and count > 0 for count in counts) and 0 < float(video.fps) < math.inf
-    if not sound or video.frames > MOST_FRAMES or max(video.height, video.width) > LONGEST_SIDE:
-        raise BitstreamError(f"damaged .linr: it claims a video of {tuple(video)}")
-
-
-def _entry(
-    name: str, role: str, shape: list[int], levels: Any, bits: Any, axis: Any, coder: Any, prediction: Any = None,
-    layout: Any = None,
-) -> Entry:  # fmt: skip
-    if layout is not None:
-        groups, *sides = layout
-        layout = GridLayout(tuple(groups), *sides)
-    return Entry(name, role, tuple(shape), levels, bits, axis, coder, prediction, layout)
-
-
-def _check_entries(entries: list[Entry], model: VideoRepresentation, size: int) -> None:
+def _check_entries(entries: list[Entry], model: VideoRepresentation, sections: Mapping[str, int]) -> None:
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     groups = {name: role for role, names in model.coded_groups().items() for name in names}
     if {entry.name: entry.shape for entry in entries} != expected or len(entries) != len(expected):
         raise BitstreamError("damaged .linr: its tensors are not those of its model; fetch the file again")
     for entry in entries:
         floats = entry.coder is entry.levels is None and entry.bits in FLOATS
-        counted = isinstance(entry.levels, int) and 2 <= entry.levels <= 2**MOST_BITS
+        counted = entry.levels is not None and 2 <= entry.levels <= 2**MOST_BITS
         symbols = entry.coder in CODERS and entry.bits is None and counted
-        axis = entry.axis is None or (isinstance(entry.axis, int) and 0 <= entry.axis < len(entry.shape))
+        axis = entry.axis is None or 0 <= entry.axis < len(entry.shape)
         foretold = counted and entry.axis is None and applies(str(entry.prediction), entry.shape)
         axis &= entry.prediction is None or foretold
         axis &= entry.layout is None or entry.layout == model.grid_layout(entry.name)
         if not ((floats or symbols) and axis and groups[entry.name] == entry.role):
-            raise BitstreamError(f"damaged .linr: tensor {entry.name} is described as {tuple(entry)}")
-    claimed = sum(entry.numel for entry in entries)
-    if claimed > size * PARAMETERS_PER_BYTE:
-        raise BitstreamError(f"damaged .linr: {size} bytes claim to hold {claimed} parameters; fetch the file again")
+            raise BitstreamError(f"damaged .linr: tensor {entry.name} is described as {tuple(entry)!s:.200}")
+    check_limit("parameters", sum(entry.numel for entry in entries), "this .linr")
+    if diagonals(entry.shape for entry in entries if entry.prediction == "around") > MOST_DIAGONALS:
+        raise BitstreamError("damaged .linr: its predictions would take too long to undo; fetch the file again")
+    _check_sections(entries, sections)
+
+
+def _check_sections(entries: list[Entry], sections: Mapping[str, int]) -> None:
+    """One a role, each large enough for what it is said to hold."""
+    claimed: dict[str, int] = {}
+    for entry in entries:
+        claimed[entry.role] = claimed.get(entry.role, 0) + entry.numel
+    if set(claimed) != set(sections):
+        raise BitstreamError("damaged .linr: its sections are not those of its tensors; fetch the file again")
+    for role, numbers in claimed.items():
+        if numbers > sections[role] * PARAMETERS_PER_BYTE:
+            raise BitstreamError(
+                f"damaged .linr: {sections[role]} bytes claim to hold {numbers} parameters; fetch the file again"
+            )

@@ -4,7 +4,7 @@ Frames follow one another, and so do their latents and embeddings; a grid's poin
 taken modulo the number of levels, so there are no more symbols than before. Whole numbers only: exact everywhere.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 Symbols = NDArray[np.int32]
 
 
-MOST_DIAGONALS = 2**17  # that "around" may have to be restored along: a bound on the time a hostile file takes
+MOST_DIAGONALS = 2**14  # of all tables of a file that "around" restores: a bound on the time a hostile file takes
 WORTHWHILE = 0.99  # of the entropy: noise may look a little predictable by chance
 
 
@@ -59,17 +59,25 @@ PREDICTIONS: Mapping[str, Prediction] = {
 }
 
 
+def diagonals(shapes: Iterable[tuple[int, ...]]) -> int:
+    """Along which "around" restores tables of these shapes, one after the other."""
+    return sum(sum(shape[:2]) for shape in shapes)
+
+
 def applies(name: str, shape: tuple[int, ...]) -> bool:
     """Whether symbols of this shape may be told by that prediction."""
-    return name in PREDICTIONS and len(shape) > 1 and (name != "around" or sum(shape[:2]) <= MOST_DIAGONALS)
+    return name in PREDICTIONS and len(shape) > 1
 
 
-def cheapest(symbols: Symbols, levels: int) -> tuple[str | None, Symbols]:
-    """The prediction whose differences have the least entropy, and them; None and `symbols` if none helps."""
+def cheapest(symbols: Symbols, levels: int, diagonals_left: int) -> tuple[str | None, Symbols]:
+    """The prediction whose differences have the least entropy, and them; None and `symbols` if none helps.
+
+    "around" is none where it takes more than `diagonals_left`.
+    """
     best: tuple[str | None, Symbols] = (None, symbols)
     least = _entropy(symbols)
     for name, prediction in PREDICTIONS.items():
-        if not applies(name, symbols.shape):
+        if not applies(name, symbols.shape) or (name == "around" and diagonals([symbols.shape]) > diagonals_left):
             continue
         differences = prediction.take(symbols, levels)
         if (entropy := _entropy(differences)) < WORTHWHILE * least:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 MOST_BITS = 12  # of a symbol; 16 and 32 mean plain floats of that size
+NUMBERS_AT_ONCE = 2**20
 
 
 class Step(NamedTuple):
@@ -56,10 +57,15 @@ def quantize_by(tensor: Tensor, step: Step) -> Quantized:
 
 def dequantize(quantized: Quantized, shape: tuple[int, ...], axis: int | None) -> Tensor:
     """The tensor of `shape` that `quantize` or `quantize_by` stands for, float32."""
-    unit = quantized.symbols.reshape(len(quantized.low), -1) / float(quantized.levels - 1)
+    symbols = quantized.symbols.reshape(len(quantized.low), -1)
     low, high = quantized.low.astype(np.float64)[:, None], quantized.high.astype(np.float64)[:, None]
-    # In this form both extremes come out exactly, whatever their sizes.
-    values = torch.from_numpy((low * (1 - unit) + high * unit).astype(np.float32))
+    exact = np.empty(symbols.shape, np.float32)
+    for start in range(0, symbols.shape[1], NUMBERS_AT_ONCE):  # float64 for all of a large tensor would be much
+        part = slice(start, start + NUMBERS_AT_ONCE)
+        unit = symbols[:, part] / float(quantized.levels - 1)
+        # In this form both extremes come out exactly, whatever their sizes.
+        exact[:, part] = low * (1 - unit) + high * unit
+    values = torch.from_numpy(exact)
     if axis is None:
         return values.reshape(shape)
     moved = (shape[axis], *shape[:axis], *shape[axis + 1 :])

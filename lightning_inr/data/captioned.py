@@ -1,7 +1,7 @@
 """Videos and what is said of them: the form that COIN, HowTo100M, MSR-VTT, ActivityNet and shapes have in common."""
 
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,10 +43,23 @@ class Listing(NamedTuple):
 
 def find_videos(folder: Path) -> dict[str, Path]:
     """Every video under `folder`, however deep, also behind links, by its name without the ending."""
-    every = (Path(parent, name) for parent, _, names in os.walk(folder, followlinks=True) for name in names)
+    every = list(_files_below(folder, set()))
     files = sorted(path for path in every if path.suffix.lower() in VIDEOS and path.name[0] != ".")
     best = sorted(files, key=lambda path: VIDEOS.index(path.suffix.lower()), reverse=True)
     return {path.stem: path for path in best}
+
+
+def _files_below(folder: Path, entered: set[tuple[int, int]]) -> Iterator[Path]:
+    """All files below, each folder entered once, though links may lead there again."""
+    state = folder.stat()
+    if (state.st_dev, state.st_ino) in entered:
+        return
+    entered.add((state.st_dev, state.st_ino))
+    for entry in sorted(folder.iterdir()) if os.access(folder, os.R_OK | os.X_OK) else ():
+        if entry.is_dir():
+            yield from _files_below(entry, entered)
+        else:
+            yield entry
 
 
 def check_split(split: str, splits: Collection[str]) -> None:

@@ -28,9 +28,18 @@ class Encoding(NamedTuple):
 TO_LOOK_AT = Encoding("libx264", {"crf": "12", "preset": "veryfast"})
 
 
-def check_target(out: str | Path) -> Path:
+def check_target(out: str | Path | None) -> Path:
     """`out` as a Path if frames can be written there; UserError otherwise, before any work is done."""
+    if not out:
+        raise UserError(f"out={out}: name a video ({', '.join(sorted(VIDEOS))}) or a folder for PNGs")
     target = Path(out).expanduser()
+    try:
+        return _checked(target, out)
+    except OSError as error:
+        raise UserError(f"out={out}: {error.strerror}; choose another name") from error
+
+
+def _checked(target: Path, out: str | Path) -> Path:
     if target.suffix.lower() in VIDEOS:
         if target.is_dir():
             raise UserError(f"out={out}: a folder with the name of a video is there; choose another name")

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from lightning_inr.devices import fast_bfloat16
-from lightning_inr.errors import UserError
+from lightning_inr.devices import fast_bfloat16, full_precision
+from lightning_inr.errors import BitstreamError, UserError
 from lightning_inr.nn.projector import Projector, projector_for
 from lightning_inr.types import EmbeddingSpace, FrameBatch, GridLayout, TokenSpace, VideoShape, Window
 
@@ -125,7 +125,7 @@ class VideoRepresentation(nn.Module, ABC):
         """(B, D) -> (B, S), in float32 whatever the autocast."""
         if self.embedding_space is None:
             raise UserError("no teacher has aligned this model; fit it with module=alignment teacher=clip")
-        with torch.autocast(pooled.device.type, enabled=False):
+        with full_precision(pooled.device):
             return pooled.float() if self.semantic_head is None else self.semantic_head(pooled.float())
 
     def attach(self, space: TokenSpace) -> None:
@@ -141,7 +141,7 @@ class VideoRepresentation(nn.Module, ABC):
         """What a video language model reads of this video, (K, d) float32; UserError if it has no projector."""
         if self.token_space is None or self.projector is None:
             raise UserError("it has no projector to a video language model; add one with task=align video_llm=…")
-        with torch.autocast(self.device.type, enabled=False):
+        with full_precision(self.device):
             return self.projector(self.pooled(self.shown(self.token_space.showing.frames)).float())
 
     @property
@@ -203,6 +203,7 @@ class VideoRepresentation(nn.Module, ABC):
         positions = torch.tensor(list(index), dtype=torch.float32)
         for chosen in positions.split(batch if len(bands) == 1 else FRAMES_PER_BAND):
             painted, parts = [], list(zip(chosen.to(self.device).split(batch), chosen.split(batch), strict=True))
+            sums = []  # not finite where a number is not: looked at once, when the frames are fetched anyway
             with torch.autocast(self.device.type, torch.bfloat16, enabled=fast_bfloat16(self.device)):
                 for window in bands:
                     if shared is None or len(bands) > 1:
@@ -210,9 +211,14 @@ class VideoRepresentation(nn.Module, ABC):
                     band = []
                     for part, on_host in parts:
                         self.prepare_batch(shared, on_host.tolist())
-                        band.append(_to_bytes(self(part, size, window, shared)))
+                        frames = self(part, size, window, shared)
+                        band.append(_to_bytes(frames))
+                        sums.append(frames.sum())
                     painted.append(torch.cat(band))
-            yield from (painted[0] if len(bands) == 1 else torch.cat(painted, dim=2)).cpu()
+            finished = (painted[0] if len(bands) == 1 else torch.cat(painted, dim=2)).cpu()
+            if not torch.stack(sums).isfinite().all():
+                raise BitstreamError(f"damaged .linr: frames from {chosen[0]:g} on hold numbers that are not finite")
+            yield from finished
 
 
 def _to_bytes(frames: Tensor) -> Tensor:

@@ -10,10 +10,10 @@ ratios of `channels`.
 
 from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lightning_inr.devices import full_precision
 from lightning_inr.models.options import check_number
 from lightning_inr.models.spatial import SpatialConfig, SpatialRepresentation
 from lightning_inr.nn.adaptive_stages import AdaptiveStages, halving
@@ -54,13 +54,13 @@ class CNeRV(SpatialRepresentation):
 
     def space(self) -> Tensor:
         """(1, channels, rows, columns): what the first convolution makes of the place."""
-        with torch.autocast(self.device.type, enabled=False):
+        with full_precision(self.device):
             return self.place(self.places()).unflatten(0, (1, self.rows, self.columns)).permute(0, 3, 1, 2)
 
     def unfold(self, space: Tensor, index: Tensor) -> Tensor:
         """What the first convolution makes of the place, and positions (B,) -> logits (B, 3, *padded)."""
         time = frequency_code(self.time(index), self.config.base, self.config.octaves)
         # float32, for the little there is of it: the first norm magnifies what bfloat16 would lose here.
-        with torch.autocast(self.device.type, enabled=False):
+        with full_precision(self.device):
             x = F.gelu(self.stem(F.gelu(space + self.moment(time)[:, :, None, None])))
         return self.head(self.blocks(x, self.code(time)))

@@ -8,11 +8,12 @@ none can turn negative; here they are linear and start near one and zero. The pa
 branches at every size; here they are ratios of `channels`, or a small model would be nothing but branches.
 """
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
+from lightning_inr.devices import full_precision
 from lightning_inr.models.options import check_number, check_range
 from lightning_inr.models.spatial import SpatialConfig, SpatialRepresentation
 from lightning_inr.nn.adaptive_stages import AdaptiveStages, halving
@@ -67,9 +68,9 @@ class ENeRV(SpatialRepresentation):
         x = x.unflatten(1, (self.rows, self.columns)).permute(0, 3, 1, 2)  # channels last
         return self.head(self.blocks(x, self.code(time)))
 
-    def _exact(self) -> torch.autocast:
+    def _exact(self) -> AbstractContextManager[object]:
         # The first norm takes away what the tokens have in common: little would be left in bfloat16.
-        return torch.autocast(self.device.type, enabled=False)
+        return full_precision(self.device)
 
 
 def _two_layers(inputs: int, hidden: int, outputs: int) -> nn.Sequential:

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lightning_inr.devices import full_precision
 from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.models.options import check_choice, check_range
 from lightning_inr.nn.encodings import build_encoding, positions
@@ -182,7 +183,7 @@ class LatentINR(VideoRepresentation):
     def modulation(self, z: Tensor) -> dict[int, Tensor]:
         """z (B, D) -> layer -> σ(P Qᵀ) (B, out, in), in float32 whatever the autocast (Eq. 2)."""
         sigma = MODULATIONS[self.config.modulation].sigma
-        with torch.autocast(z.device.type, enabled=False):
+        with full_precision(z.device):
             factors = {int(layer): network(z) for layer, network in self.hypernetworks.items()}
             return {layer: sigma(p @ q.mT) for layer, (p, q) in factors.items()}
 

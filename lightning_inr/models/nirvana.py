@@ -26,6 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lightning_inr.devices import full_precision
 from lightning_inr.models.options import check_number, check_range, check_strides
 from lightning_inr.models.raster import RasterRepresentation
 from lightning_inr.nn.upsample import depth_to_space, paint
@@ -162,7 +163,7 @@ class NIRVANA(RasterRepresentation):
         x = (torch.arange(self.columns, device=device) + 0.5) / self.columns
         values = torch.stack(torch.meshgrid(y, x, indexing="ij"), dim=-1).flatten(0, 1) * 2 - 1
         # float32 whatever the autocast: patches are few, and 30 times what bfloat16 rounds off is much.
-        with torch.autocast(device.type, enabled=False):
+        with full_precision(device):
             for chain in self.siren:
                 weight, bias = chain(group)
                 values = torch.sin(FREQUENCY * F.linear(values, weight[:, :, 0, 0], bias))

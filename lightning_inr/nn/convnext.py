@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lightning_inr.devices import full_precision
 from lightning_inr.nn.start import start_layer
 
 
@@ -37,7 +38,7 @@ class ConvNeXtBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, h, w) -> the same."""
         # float32: a CPU's backward pass of a depthwise convolution is half as long again in bfloat16.
-        with torch.autocast(x.device.type, enabled=False):
+        with full_precision(x.device):
             y = self.depthwise(x.float())
         y = F.gelu(self.widen(self.norm(y)))
         if self.scale is None:

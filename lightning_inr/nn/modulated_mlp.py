@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Sequence
 
-import torch
 from torch import Tensor, nn
 
+from lightning_inr.devices import full_precision
 from lightning_inr.nn.hypernetwork import Hypernetwork
 from lightning_inr.nn.modulation import MODULATIONS, ModulatedLinear
 from lightning_inr.nn.start import start_layer
@@ -48,7 +48,7 @@ class ModulatedMLP(nn.Module):
 
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
         """Cells (B, P, inputs) and latents (B, D) -> (B, P, width)."""
-        with torch.autocast(z.device.type, enabled=False):
+        with full_precision(z.device):
             factors = {layer: network(z) for layer, network in self.hypernetworks.items()}
             modulation = {layer: SIGMOID.sigma(p @ q.mT) for layer, (p, q) in factors.items()}
         for number, layer in enumerate(self.layers):

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lightning_inr.devices import full_precision
+
 IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)  # of an affine map, row by row
 
 
@@ -33,7 +35,7 @@ class Motion(nn.Module):
         Of x and of y: the field's displacements at the cells; in the last two rows and columns the affine map, as
         coefficients of 1, x and y. Both are linear in functions of the row times functions of the column: `places`.
         """
-        with torch.autocast(z.device.type, enabled=False):
+        with full_precision(z.device):
             identity = torch.tensor(IDENTITY, device=z.device)
             of_x, of_y, of_one = (identity + self.scale * self.affine(z.float())).view(-1, 2, 3).unbind(2)
             affine = torch.stack([of_one, of_x, of_y, torch.zeros_like(of_one)], dim=2).unflatten(2, (2, 2))
@@ -48,7 +50,7 @@ class Motion(nn.Module):
         Displacements are bilinear between the cells' centres, constant beyond. Two small matrix products: an affine
         grid and an interpolation take ten times as long on a CPU.
         """
-        with torch.autocast(motion.device.type, enabled=False):
+        with full_precision(motion.device):
             down = self._functions(motion.shape[2] - 2, height, motion.device)
             along = self._functions(motion.shape[3] - 2, width, motion.device)
             return (down @ motion @ along.T).permute(0, 2, 3, 1)

@@ -9,6 +9,7 @@ from lightning_inr.paths import FAILED
 
 RATE_KNOBS = ("rank", "crf", "rate_weight", "params", "codec.bits")  # settings that move a run along its curve
 NOT_SETTINGS = ("task", "experiment", "run_dir", "device", "gpus", "logger", "model", "dataset", "keep_checkpoints")
+NEEDED = ("model", "video", "bpp", "psnr")  # of a result that has a place in tables and curves
 WHICH_VIDEO = ("dataset.sequence", "dataset.path", "dataset.root")
 
 
@@ -45,9 +46,14 @@ def collect(folders: Iterable[Path]) -> tuple[list[Run], list[Missing]]:
         result, failed = folder / "result.json", folder / FAILED
         if result.exists():
             try:
-                runs.append(Run(folder, json.loads(result.read_text())))
-            except ValueError as error:
-                missing.append(Missing(folder, f"result.json is damaged: {error}"))
+                values = json.loads(result.read_text())
+                lacking = [name for name in NEEDED if name not in values]
+            except (ValueError, TypeError, OSError) as error:
+                lacking, values = [str(error)], {}
+            if lacking:
+                missing.append(Missing(folder, f"result.json is damaged or of another task: {lacking[0]}"))
+            else:
+                runs.append(Run(folder, values))
         else:
             missing.append(Missing(folder, failed.read_text().strip() if failed.exists() else "not finished"))
     return runs, missing

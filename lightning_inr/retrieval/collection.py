@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -13,6 +13,7 @@ from lightning_inr.data.file import open_video
 from lightning_inr.data.source import VideoSource
 from lightning_inr.errors import UserError
 from lightning_inr.paths import existing, writing
+from lightning_inr.types import VideoShape
 
 MANIFEST = "collection.parquet"
 SCHEMA = pa.schema(
@@ -71,6 +72,14 @@ class Record(NamedTuple):
         segments = [Segment(each["start"], each["end"], each["label"]) for each in values["segments"]]
         return cls(**{**values, "segments": segments})
 
+    def check(self) -> None:
+        """ValueError for what no collection has: a file outside its folder, a video without frames or frame rate."""
+        path = PurePath(self.path)
+        if path.is_absolute() or ".." in path.parts or path.suffix != ".linr":
+            raise ValueError(f"the file of {self.id} is {self.path}, which is none of the folder's")
+        if fault := VideoShape(self.frames, self.height, self.width, self.fps).fault:
+            raise ValueError(f"{self.id} has {fault}")
+
     def values(self) -> dict[str, Any]:
         """A row's values, JSON among them."""
         return {**self._asdict(), "segments": [each._asdict() for each in self.segments]}
@@ -89,10 +98,13 @@ def read_manifest(folder: str | Path) -> list[Record]:
     if not path.exists():
         raise UserError(f"collection={folder}: no {MANIFEST} there; name the folder that task=collect has left")
     try:
-        return [Record.read(row) for row in pq.read_table(path, schema=SCHEMA).to_pylist()]
-    except (pa.ArrowException, KeyError, TypeError, OSError) as error:
+        records = [Record.read(row) for row in pq.read_table(path, schema=SCHEMA).to_pylist()]
+        for record in records:
+            record.check()
+    except (pa.ArrowException, KeyError, TypeError, ValueError, OSError) as error:
         line = str(error).splitlines()[0]
         raise UserError(f"{path} is damaged: {line}; run the same task=collect again to write it anew") from error
+    return records
 
 
 def open_original(record: Record) -> VideoSource:

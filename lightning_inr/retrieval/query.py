@@ -2,7 +2,8 @@
 
 import json
 import warnings
-from collections.abc import Sequence
+import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from lightning_inr.errors import UserError
 from lightning_inr.paths import write_text
 from lightning_inr.retrieval.collection import Record, read_manifest
-from lightning_inr.retrieval.gallery import check_same_space, read_gallery
+from lightning_inr.retrieval.gallery import UNALIGNED, check_same_space, read_gallery
 from lightning_inr.retrieval.index import VectorIndex
 from lightning_inr.types import EmbeddingSpace
 
@@ -40,7 +41,7 @@ class OpenCollection(NamedTuple):
     vectors: VectorIndex
     video: NDArray[np.int64]  # (N,), of each row of the index the place of its video among the records
     frame: NDArray[np.int64]  # (N,), and the frame's number
-    unaligned: list[str]  # ids of videos that cannot be found, because no teacher has aligned them
+    left_out: Mapping[str, str]  # id of a video that cannot be found -> why
 
 
 class Hit(NamedTuple):
@@ -60,19 +61,23 @@ def open_collection(folder: str | Path, kind: str = "exact") -> OpenCollection:
     folder = Path(folder)
     records = read_manifest(folder)
     kept = folder / FOLDER / kind
-    space, indexed, index = _load(kept, {record.path: _stamp(folder, record) for record in records}, len(records))
+    stamps = {record.path: _stamp(folder, record) for record in records}
+    space, indexed, index = _load(kept, stamps, len(records))
     known = {each.path for each in indexed}
     new = [record for record in records if record.path not in known]
+    left_out: dict[str, str] = {}
     if new:
         gallery = read_gallery(folder, new, space)
+        left_out |= gallery.left_out
         index = index or _empty(gallery.vectors, kind)
         index.add(gallery.vectors)
         lengths = np.bincount(gallery.video, minlength=len(new))
-        stamps = [_stamp(folder, record) for record in new]
-        indexed = indexed + [
-            Indexed(record.path, *stamp, int(length))
-            for record, stamp, length in zip(new, stamps, lengths, strict=True)
+        readable = [
+            (record, int(length))
+            for record, length in zip(new, lengths, strict=True)
+            if left_out.get(record.id) in (None, UNALIGNED)  # others are tried again next time
         ]
+        indexed = indexed + [Indexed(record.path, *stamps[record.path], length) for record, length in readable]
         space = gallery.space
         _keep(kept, space, indexed, index)
     assert space is not None
@@ -80,8 +85,8 @@ def open_collection(folder: str | Path, kind: str = "exact") -> OpenCollection:
     places = {record.path: place for place, record in enumerate(records)}
     video = np.repeat([places[each.path] for each in indexed], [each.frames for each in indexed])
     frame = np.concatenate([np.arange(each.frames) for each in indexed])
-    unaligned = [records[places[each.path]].id for each in indexed if not each.frames]
-    return OpenCollection(folder, records, space, index, video, frame, unaligned)
+    left_out |= {records[places[each.path]].id: UNALIGNED for each in indexed if not each.frames}
+    return OpenCollection(folder, records, space, index, video, frame, left_out)
 
 
 def search(collection: OpenCollection, query: NDArray[np.float32], k: int, per: str = "video") -> list[Hit]:
@@ -111,9 +116,8 @@ def _hit(collection: OpenCollection, row: int, score: float) -> Hit:
 def _stamp(folder: Path, record: Record) -> tuple[int, int]:
     try:
         state = (folder / record.path).stat()
-    except OSError as error:
-        message = f"{folder / record.path}: {error.strerror}; put it back, or run the same task=collect again"
-        raise UserError(message) from error
+    except OSError:  # reading it will say so
+        return 0, 0
     return state.st_size, state.st_mtime_ns
 
 
@@ -133,8 +137,10 @@ def _load(
         if any(stamps.get(each.path) != (each.size, each.time) for each in indexed):
             return None, [], None
         file = kept / "vectors.faiss"
-        complete = len(indexed) == videos
-        index = VectorIndex.load(file, memory_map=complete and file.stat().st_size >= LARGE)
+        large = len(indexed) == videos and file.stat().st_size >= LARGE
+        if not large and zlib.crc32(file.read_bytes()) != state["crc"]:
+            return None, [], None  # FAISS does not see damage inside, or only when it searches
+        index = VectorIndex.load(file, memory_map=large)
         if len(index) != sum(each.frames for each in indexed):
             return None, [], None
         return EmbeddingSpace(*state["space"]), indexed, index
@@ -145,7 +151,8 @@ def _load(
 def _keep(kept: Path, space: EmbeddingSpace, indexed: Sequence[Indexed], index: VectorIndex) -> None:
     try:
         index.save(kept / "vectors.faiss")
-        write_text(kept / "files.json", json.dumps({"space": space, "files": indexed}))
+        crc = zlib.crc32((kept / "vectors.faiss").read_bytes())
+        write_text(kept / "files.json", json.dumps({"space": space, "files": indexed, "crc": crc}))
     except UserError as error:
         warnings.warn(f"the index is not kept for the next search: {error}", stacklevel=3)
 

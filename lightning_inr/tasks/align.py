@@ -23,7 +23,7 @@ from lightning_inr.data.features import default_cache, teacher_features, video_t
 from lightning_inr.devices import choose_device
 from lightning_inr.errors import UserError
 from lightning_inr.nn.projector import layout, projector_for
-from lightning_inr.paths import existing, write_bytes
+from lightning_inr.paths import read_bytes, write_bytes
 from lightning_inr.retrieval.collection import open_original, read_manifest
 from lightning_inr.retrieval.gallery import check_same_space, read_model
 from lightning_inr.tasks.evaluate import check_same_video
@@ -71,7 +71,7 @@ def _check_writable(out: Path) -> None:
 
 def align_file(cfg: DictConfig, fitting: Fitting) -> dict[str, Any]:
     """Give one file a projector of its own; what else is in it stays as it is, byte for byte."""
-    data = existing(cfg.bitstream, "bitstream").read_bytes()
+    data = read_bytes(cfg.bitstream, "bitstream")
     model = decode(data, choose_device(cfg.device))
     source = instantiate(cfg.dataset).seen_at(model.video.stride)
     check_same_video(cfg.bitstream, source, model.video)

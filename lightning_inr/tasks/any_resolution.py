@@ -20,7 +20,7 @@ from lightning_inr.devices import choose_device
 from lightning_inr.errors import UserError
 from lightning_inr.metrics import PEAK, mean_squares, psnr
 from lightning_inr.models.base import VideoRepresentation
-from lightning_inr.paths import existing, write_text
+from lightning_inr.paths import read_bytes, write_text
 from lightning_inr.report.pictures import draw_crops, draw_resolutions
 from lightning_inr.tasks import fit
 from lightning_inr.tasks.evaluate import frames_per_second
@@ -56,8 +56,8 @@ def run(cfg: DictConfig) -> None:
     folder = Path(cfg.run_dir)
     if cfg.bitstream is None:
         fit.run(cfg)
-    path = existing(cfg.bitstream or folder / "video.linr", "bitstream")
-    model = decode(path.read_bytes(), choose_device(cfg.device))
+    path = Path(cfg.bitstream or folder / "video.linr")
+    model = decode(read_bytes(path, "bitstream"), choose_device(cfg.device))
     dataset: Any = OmegaConf.to_container(cfg.dataset, resolve=True)
     numbers = range(0, model.video.frames, -(-model.video.frames // cfg.frames))
     largest: VideoSource = instantiate(dataset | {"height": None, "width": None})

@@ -221,7 +221,7 @@ class Worker:
         options = {"path": str(video.path.resolve()), **self.part}
         source = open_video(**options).seen_at(self.cfg.stride)
         L.seed_everything(self.cfg.seed, verbose=False)  # for each: its numbers do not hang on those before it
-        scratch = self.folder / "records" / video.id
+        scratch = self.folder / "records" / f"{video.id}.fit"  # no id ends in what makes it a record or a lock
         fitted = fit_video(prepare(self.cfg, source, scratch, self.teachers), self.cfg, scratch)
         unconverged = fitted.figures.get("unconverged")
         if unconverged is not None:

@@ -10,13 +10,13 @@ from lightning_inr.codec import decode
 from lightning_inr.data.writer import check_target, write_frames
 from lightning_inr.devices import choose_device
 from lightning_inr.errors import UserError
-from lightning_inr.paths import existing
+from lightning_inr.paths import read_bytes
 
 
 def run(cfg: DictConfig) -> None:
     """Decode the frames asked for, and only those."""
-    bitstream, target = existing(cfg.bitstream, "bitstream"), check_target(cfg.out)
-    model = decode(bitstream.read_bytes(), choose_device(cfg.device))
+    target = check_target(cfg.out)
+    model = decode(read_bytes(cfg.bitstream, "bitstream"), choose_device(cfg.device))
     frames = parse_frames(cfg.frames, model.video.frames)
     size = parse_size(cfg.size)
     slowdown = parse_slowdown(cfg.slowdown)

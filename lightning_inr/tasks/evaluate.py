@@ -25,14 +25,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lightning_inr.chat.scores import compare_tokens
-from lightning_inr.codec import decode, describe
+from lightning_inr.codec import Limits, current_limits, decode, describe, raised
 from lightning_inr.data.source import VideoSource
 from lightning_inr.data.writer import write_frames
 from lightning_inr.devices import choose_device
 from lightning_inr.errors import UserError
 from lightning_inr.metrics import PEAK, FrameQuality, compare, psnr, summarise
 from lightning_inr.models.base import VideoRepresentation
-from lightning_inr.paths import existing
+from lightning_inr.paths import read_bytes
 from lightning_inr.report.pictures import Compared, draw_comparison
 from lightning_inr.tasks.held_out import measure_held_out
 from lightning_inr.types import VideoShape
@@ -52,13 +52,13 @@ class Wish(NamedTuple):
     teacher: NDArray[np.float32] | None = None  # (frames, S), what CLIP sees in every frame, held out or not
     tokens: NDArray[np.float32] | None = None  # (K, d), what a video language model makes of the video
     vmaf: bool = False  # whether VMAF is measured
+    limits: Limits = Limits()  # of the file; those of a command do not hold in another process
 
 
 def run(cfg: DictConfig) -> None:
     """Print the figures as JSON."""
-    bitstream = existing(cfg.bitstream, "bitstream")
     dataset: Any = OmegaConf.to_container(cfg.dataset, resolve=True)
-    print(json.dumps(measure_apart(Wish(str(bitstream), dataset, cfg.device, vmaf=cfg.vmaf)), indent=2))
+    print(json.dumps(measure_apart(Wish(str(cfg.bitstream), dataset, cfg.device, vmaf=cfg.vmaf)), indent=2))
 
 
 def measure_apart(wish: Wish) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def measuring_process() -> Iterator[Callable[[Wish], dict[str, Any]]]:
         def measure_there(wish: Wish) -> dict[str, Any]:
             try:
                 with _no_interrupts_in_children():
-                    figures = pool.submit(measure, wish)
+                    figures = pool.submit(measure, wish._replace(limits=current_limits()))
                 return figures.result()
             except BrokenProcessPool as error:
                 message = f"bitstream={wish.bitstream}: the measuring process died; is there enough memory?"
@@ -118,18 +118,18 @@ def _no_interrupts_in_children() -> Iterator[None]:
 def measure(wish: Wish) -> dict[str, Any]:
     """Decode the file, compare every frame with its source; figures named as in result.json."""
     device = choose_device(wish.device)
-    # Before a source is opened: its read-ahead threads would run beside the decoding that is timed.
     start = time.perf_counter()
-    data = Path(wish.bitstream).read_bytes()
-    model = decode(data, device)
+    data = read_bytes(wish.bitstream, "bitstream")
+    with raised(wish.limits):
+        model = decode(data, device)
     load_seconds = time.perf_counter() - start
     video = model.video
-    speed = {}
-    if wish.timed:
-        speed["decode_fps"] = frames_per_second(lambda: model.render(range(video.frames)), video.frames)
     whole: VideoSource = instantiate(wish.dataset)
     source = whole.seen_at(video.stride)
     check_same_video(wish.bitstream, source, video)
+    speed = {}
+    if wish.timed:
+        speed["decode_fps"] = frames_per_second(lambda: model.render(range(video.frames)), video.frames)
     watched = Watched(model, source)
     if wish.pictures:
         write_frames(watched, Path(wish.pictures) / "decoded.mp4", video.fps)

@@ -16,7 +16,7 @@ from lightning_inr.paths import alone_in, write_bytes, write_text
 from lightning_inr.report.pictures import draw_training
 from lightning_inr.tasks.evaluate import Wish, measure_apart
 from lightning_inr.tasks.fitting import fit_video, forget, load_teachers, prepare
-from lightning_inr.tasks.record import provenance
+from lightning_inr.tasks.record import load_config, provenance
 from lightning_inr.training.callbacks import Moment
 from lightning_inr.training.loggers import log_result
 
@@ -24,7 +24,7 @@ from lightning_inr.training.loggers import log_result
 NOT_THE_FIT = (
     "task", "run_dir", "device", "gpus", "logger", "trainer", "keep_checkpoints", "features", "bar",
     "callbacks.history", "callbacks.previews", "callbacks.threads", "collection", "shard", "attempts", "retrieval",
-    "answers", "questions", "bitstream", "dtype", "vmaf", "teacher.device", "video_llm.device",
+    "answers", "questions", "bitstream", "dtype", "vmaf", "limits", "teacher.device", "video_llm.device",
 )  # fmt: skip
 
 
@@ -115,15 +115,22 @@ def finished_result(folder: Path, cfg: DictConfig) -> dict[str, Any] | None:
     """The result of this very fit, if `folder` holds it; UserError if it holds another fit's beginning or end."""
     result = folder / "result.json"
     check_same_fit(folder, cfg)
-    return json.loads(result.read_text()) if result.exists() else None
+    if not result.exists():
+        return None
+    try:
+        finished = json.loads(result.read_text())
+        table(finished)
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{result} is damaged ({error!r}); remove it, and the fit goes on or begins anew") from error
+    return finished
 
 
 def check_same_fit(folder: Path, cfg: DictConfig, besides: tuple[str, ...] = ()) -> None:
     """UserError if `folder` holds what was begun with other settings; those that begin with `besides` may differ."""
-    config = folder / "config.yaml"
-    if not config.exists():
+    options = load_config(folder / "config.yaml")
+    if options is None:
         return
-    before = _flat(OmegaConf.to_container(OmegaConf.load(config)))
+    before = _flat(options)
     now = _flat(OmegaConf.to_container(OmegaConf.create(OmegaConf.to_yaml(cfg, resolve=True))))
     names = [key for key in {**before, **now} if not key.startswith((*NOT_THE_FIT, *besides))]
     changed = [key for key in names if before.get(key) != now.get(key)]

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from lightning_inr.chat.fit import Fitting, fit_file
 from lightning_inr.chat.projector import SharedProjector, check_same_form, check_same_model, load_shared
-from lightning_inr.codec import Codec, Step
+from lightning_inr.codec import Codec, Step, check_cost
 from lightning_inr.data.features import default_cache, teacher_features, video_tokens
 from lightning_inr.data.module import FrameDataModule
 from lightning_inr.data.shots import find_shots
@@ -108,7 +108,7 @@ def prepare(
     video = source.shape._replace(stride=cfg.stride)
     options: Any = OmegaConf.to_container(cfg.model, resolve=True)
     name = options.pop("name")
-    blueprint(name, video, **options)  # reading takes longer than refusing a wrong rank
+    check_cost(blueprint(name, video, **options))  # reading takes longer than refusing a wrong rank
     trainer = _trainer(cfg, folder, choose_device(cfg.device), loggers)
     data = FrameDataModule(source, cfg.stride, **cfg.data)
     if options.get("shots", ()) is None:

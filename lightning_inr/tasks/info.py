@@ -5,9 +5,9 @@ import json
 from omegaconf import DictConfig
 
 from lightning_inr.codec import describe
-from lightning_inr.paths import existing
+from lightning_inr.paths import read_bytes
 
 
 def run(cfg: DictConfig) -> None:
     """Print what the file says of itself."""
-    print(json.dumps(describe(existing(cfg.bitstream, "bitstream").read_bytes()), indent=2))
+    print(json.dumps(describe(read_bytes(cfg.bitstream, "bitstream")), indent=2))

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from lightning_inr.codec import decode
 from lightning_inr.errors import UserError
-from lightning_inr.paths import existing, write_text
+from lightning_inr.paths import existing, read_bytes, write_text
 from lightning_inr.report.latents import Latents, draw_latents, measure_walk
 
 MOST = 2000  # frames of a video that are looked at, evenly spaced
@@ -31,7 +31,7 @@ def run(cfg: DictConfig) -> None:
 @torch.no_grad()
 def read_latents(path: Path) -> Latents:
     """The latents (seen frames, D) in a file; UserError where it has none, or too few to draw."""
-    model = decode(path.read_bytes())
+    model = decode(read_bytes(path, "bitstreams"))
     seen = model.video.seen
     chosen = seen[:: -(-len(seen) // MOST)]
     latents: Latents = model.latent(torch.tensor(chosen)).numpy().astype(np.float32)

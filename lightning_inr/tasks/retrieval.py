@@ -17,7 +17,7 @@ from tqdm import tqdm
 from lightning_inr.codec import decode
 from lightning_inr.data.features import default_cache, teacher_features
 from lightning_inr.errors import UserError
-from lightning_inr.paths import write_text, writing
+from lightning_inr.paths import read_bytes, write_text, writing
 from lightning_inr.report.board import log_recall
 from lightning_inr.report.hits import Shown, draw_neighbours
 from lightning_inr.report.recall import Row, draw_recall, recall_table
@@ -27,7 +27,7 @@ from lightning_inr.retrieval.protocols import PROTOCOLS, Asked, Described, Optio
 from lightning_inr.retrieval.scores import recall
 from lightning_inr.tasks.collect import collect
 from lightning_inr.tasks.record import provenance
-from lightning_inr.tasks.search import find_teacher
+from lightning_inr.tasks.search import find_teacher, print_left_out
 from lightning_inr.teachers.clip import Clip
 
 OURS = "our latents"
@@ -48,8 +48,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     clip = find_teacher(cfg, collection)
     gallery = every(cfg.retrieval.frame_stride, read_gallery(collection, records))
     check_same_space(clip.space, gallery.space, "the teacher", f"collection {collection}")
-    if gallery.unaligned:
-        print(f"left out: {len(gallery.unaligned)} files that no teacher has aligned: {', '.join(gallery.unaligned)}")
+    print_left_out(gallery.left_out)
     options = Options(**{name: cfg.retrieval[name] for name in Options._fields})
     asked = {
         name: ask_all(cfg.retrieval.protocols, records, gallery._replace(vectors=vectors), clip, options)
@@ -91,7 +90,7 @@ def galleries(
         return teacher_features(source.read, range(record.frames), clip, cache).numpy()
 
     def decoded_frames(record: Record) -> NDArray[np.float32]:
-        model = decode((collection / record.path).read_bytes(), clip.device)
+        model = decode(read_bytes(collection / record.path, "bitstream"), clip.device)
         return clip.embed_frames(model.render(range(record.frames))).numpy()
 
     seen: dict[str, NDArray[np.float32]] = {}
@@ -155,7 +154,7 @@ def neighbours(
 
 
 def _painted(collection: Path, record: Record, frame: int) -> Any:
-    return next(decode((collection / record.path).read_bytes()).render([frame]))
+    return next(decode(read_bytes(collection / record.path, "bitstream")).render([frame]))
 
 
 def _write_queries(asked: Mapping[str, Sequence[Asked]], target: Path) -> None:

@@ -1,22 +1,23 @@
 """Find moments of a collection by words, by an image, or by a frame of another file."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from hydra.utils import instantiate
 from numpy.typing import NDArray
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from PIL import Image, UnidentifiedImageError
 
 from lightning_inr.codec import decode
-from lightning_inr.errors import UserError
-from lightning_inr.paths import existing, write_text
+from lightning_inr.errors import UserError, printable
+from lightning_inr.paths import existing, read_bytes, write_text
 from lightning_inr.report.hits import Shown, draw_hits
 from lightning_inr.retrieval.gallery import read_model, unit
 from lightning_inr.retrieval.query import Hit, OpenCollection, check_teacher, open_collection, search
+from lightning_inr.tasks.record import load_config
 from lightning_inr.teachers.clip import Clip, load_clip
 
 
@@ -26,8 +27,7 @@ def run(cfg: DictConfig) -> list[Hit]:
     if len(ways) != 1:
         raise UserError(f"{' '.join(ways) or 'query'}: give one of query=…, image=… and like=…")
     collection = open_collection(cfg.collection, cfg.index)
-    if collection.unaligned:
-        print(f"left out: {len(collection.unaligned)} files no teacher has aligned: {_some(collection.unaligned)}")
+    print_left_out(collection.left_out)
     hits = search(collection, query_vector(cfg, collection), cfg.k, cfg.per)
     asked = str(cfg[ways[0]])
     folder = Path(cfg.out)
@@ -35,7 +35,7 @@ def run(cfg: DictConfig) -> list[Hit]:
     found = [{"id": hit.record.id, "frame": hit.frame, "seconds": hit.seconds, "score": hit.score} for hit in hits]
     write_text(folder / "hits.json", json.dumps({ways[0]: asked, "hits": found}, indent=2) + "\n")
     for hit in hits:
-        print(f"{hit.score:7.4f}  {hit.seconds:8.2f} s  {hit.record.path}")
+        print(f"{hit.score:7.4f}  {hit.seconds:8.2f} s  {printable(hit.record.path)}")
     print(f"look at {folder / 'hits.png'}")
     return hits
 
@@ -69,12 +69,11 @@ def find_teacher(cfg: DictConfig, folder: Path) -> Clip:
     if cfg.teacher is not None:
         clip: Clip = instantiate(cfg.teacher)
         return clip
-    config = folder / "config.yaml"
-    noted: Any = OmegaConf.select(OmegaConf.load(config), "teacher") if config.exists() else None
-    if noted is None:
+    noted = (load_config(folder / "config.yaml") or {}).get("teacher")
+    if not isinstance(noted, dict) or not isinstance(noted.get("weights"), str):
         raise UserError(f"collection={folder} does not say who its teacher was; add teacher=clip")
     # Two plain values are taken, and not what the file would have us call.
-    return load_clip(noted.get("model"), str(noted.get("weights")), cfg.device)
+    return load_clip(noted.get("model"), noted["weights"], cfg.device)
 
 
 def read_image(path: str) -> torch.Tensor:
@@ -87,7 +86,7 @@ def read_image(path: str) -> torch.Tensor:
 
 
 def _frame(collection: OpenCollection, hit: Hit) -> torch.Tensor:
-    model = decode((collection.folder / hit.record.path).read_bytes())
+    model = decode(read_bytes(collection.folder / hit.record.path, "bitstream"))
     return next(model.render([hit.frame]))
 
 
@@ -95,5 +94,9 @@ def _title(hit: Hit) -> str:
     return f"{hit.record.id}, {hit.seconds:.2f} s\n{hit.score:.3f}"
 
 
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
+def print_left_out(left_out: Mapping[str, str]) -> None:
+    """A line for each reason, naming some of the videos that it holds for."""
+    for reason in dict.fromkeys(left_out.values()):
+        names = [name for name, why in left_out.items() if why == reason]
+        some = ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
+        print(printable(f"left out: {len(names)} of the videos ({some}): {reason}"))

@@ -17,6 +17,11 @@ from lightning_inr.teachers.video_llm import VideoLLM
 from lightning_inr.types import TokenSpace, VideoShape
 
 TALKING = (*MEANING, "projector")  # the roles that tokens are made of: no pixel can be painted from them
+# Hub ids that may be fetched because a file names them, those of conf/video_llm.
+KNOWN = {
+    "llava-hf/LLaVA-NeXT-Video-7B-hf", "llava-hf/llava-onevision-qwen2-0.5b-ov-hf", "Qwen/Qwen2.5-VL-7B-Instruct",
+    "LanguageBind/Video-LLaVA-7B-hf", "lkhl/VideoLLaMA3-2B-Image-HF",
+}  # fmt: skip
 UNTRAINED = "random weights: this tests plumbing, not understanding"
 
 
@@ -59,6 +64,11 @@ def find_listener(cfg: DictConfig, paths: Sequence[Path], sees: bool) -> Listene
     if cfg.video_llm is not None:
         return Listener(instantiate(cfg.video_llm, sees=sees), shared)
     space = shared.writes if shared else _first_space(paths)
+    if space.model not in KNOWN and not Path(space.model).exists():
+        raise UserError(
+            f"the file names the model {space.model}, which is neither a folder here nor one that this program knows; "
+            f"if you trust it, add video_llm=llava_onevision video_llm.model={space.model}"
+        )
     try:  # one plain value is taken, and not what the file would have us call
         return Listener(load_video_llm(space.model, sees=sees, dtype=cfg.dtype, device=cfg.device), shared)
     except UserError as error:

@@ -10,6 +10,7 @@ from lightning_inr.chat.scores import exact_match, token_kl, top1_agreement
 from lightning_inr.codec import decode
 from lightning_inr.data.questions import Question
 from lightning_inr.models.base import VideoRepresentation
+from lightning_inr.paths import read_bytes
 from lightning_inr.retrieval.gallery import read_model
 from lightning_inr.tasks.evaluate import check_same_video
 from lightning_inr.tasks.films import Film
@@ -53,7 +54,7 @@ def tell(film: Film, following: Film | None, listener: Listener, device: torch.d
     check_same_video(str(film.path), source, speaker.video)
     frames = [source.read(number) for number in speaker.shown]
     true = listener.llm.features(frames, speaker.space)
-    painted = list(decode(film.path.read_bytes(), device).render(speaker.shown))
+    painted = list(decode(read_bytes(film.path, "bitstream"), device).render(speaker.shown))
     tokens = {
         TRUE: true,
         OURS: speaker.tokens,

@@ -1,7 +1,6 @@
 """Checkpoints that are whole or not there, whatever stops the writing."""
 
-import os
-from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,14 +17,12 @@ class WholeCheckpoints(TorchCheckpointIO):
     kill or a full disk cuts.
     """
 
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any | None = None
-    ) -> None:
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
         """Replace the checkpoint at `path`; UserError if there is no room, and the old one stays."""
         with writing(path) as draft:
             torch.save(checkpoint, draft)
 
-    def load_checkpoint(self, path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Mapping[str, Any]:
+    def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """What `save_checkpoint` wrote; UserError if it cannot be read."""
         try:
             return super().load_checkpoint(path, *args, **kwargs)

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lightning_inr.devices import full_precision
 from lightning_inr.errors import UserError
 from lightning_inr.losses import token_loss
 from lightning_inr.models.base import VideoRepresentation
@@ -59,7 +60,7 @@ class TokenAlignmentModule(AlignmentModule):
         if self.reader is None:
             return self.net.tokens()
         meaning = self.net.semantic(self.net.shown(self.frames))
-        with torch.autocast(meaning.device.type, enabled=False):  # as the file will be read, and as `tokens` does
+        with full_precision(meaning.device):  # as the file will be read, and as `tokens` does
             return self.reader(F.normalize(meaning, dim=-1))
 
     def terms(self, views: Mapping[str, Tensor], batch: FrameBatch) -> dict[str, Tensor]:

@@ -26,10 +26,11 @@ def test_what_is_smooth_is_told_by_its_neighbours_and_noise_is_not() -> None:
     rng = np.random.default_rng(0)
     y, x = np.mgrid[0:60, 0:80]
     plane = (100 + 60 * np.sin(y / 9) * np.cos(x / 11) + rng.normal(0, 0.3, y.shape)).round().astype(np.int32)
-    assert cheapest(plane[:, :, None], 256)[0] == "around"
+    assert cheapest(plane[:, :, None], 256, 1000)[0] == "around"
     walk = np.cumsum(rng.integers(-1, 2, (50, 40)), axis=0, dtype=np.int32) + 128
-    assert cheapest(walk, 256)[0] == "before"
-    assert cheapest(rng.integers(0, 256, (50, 40), dtype=np.int32), 256)[0] is None
+    assert cheapest(plane[:, :, None], 256, 10)[0] == "before"
+    assert cheapest(walk, 256, 1000)[0] == "before"
+    assert cheapest(rng.integers(0, 256, (50, 40), dtype=np.int32), 256, 1000)[0] is None
 
 
 def test_what_would_take_long_to_restore_is_not_predicted_so() -> None:

@@ -39,7 +39,7 @@ def test_the_measuring_process_ends_with_its_parent(tmp_path: Path, number: sign
     assert children
     parent.send_signal(number)
     parent.wait(timeout=5)
-    gone, alive = psutil.wait_procs(children, timeout=5)
+    _, alive = psutil.wait_procs(children, timeout=5)
     assert not alive
 
 

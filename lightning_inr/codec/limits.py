@@ -1,0 +1,53 @@
+"""What a file may ask for before it is believed: each limit has a name by which a user who trusts a file raises it."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
+from typing import NamedTuple
+
+from lightning_inr.errors import BitstreamError, UserError
+
+
+class Limits(NamedTuple):
+    """The most that one file may ask for."""
+
+    parameters: int = 2**26  # of all tensors: 256 MiB
+    pixels: int = 2**26  # of a frame as it is painted, before it is cut: 8192 x 8192
+    multiply_adds: int = 2 * 10**12  # of a frame
+    numbers: int = 2**29  # in memory at once, of a frame's largest tensor, or of the vectors of all frames: 2 GiB
+
+
+_limits: ContextVar[Limits] = ContextVar("limits", default=Limits())  # noqa: B039  # a tuple
+
+
+def current_limits() -> Limits:
+    """Those that hold here."""
+    return _limits.get()
+
+
+@contextmanager
+def raised(limits: Limits) -> Iterator[None]:
+    """Have `limits` hold inside, in this thread."""
+    token = _limits.set(limits)
+    try:
+        yield
+    finally:
+        _limits.reset(token)
+
+
+def read_limits(options: Mapping[str, object]) -> AbstractContextManager[None]:
+    """`raised` by the options of a configuration; UserError for a value that is no whole number from 1."""
+    for name, value in options.items():
+        if not isinstance(value, int) or value < 1:
+            raise UserError(f"limits.{name}={value}: choose a whole number from 1")
+    return raised(Limits(**dict(options)))  # type: ignore[arg-type]
+
+
+def check_limit(name: str, asked: int, what: str) -> None:
+    """BitstreamError if `asked`, of `what`, is more than the limit `name`."""
+    limit = getattr(current_limits(), name)
+    if asked > limit:
+        raise BitstreamError(
+            f"{what}: {asked:,} {name.replace('_', '-')}, more than limits.{name}={limit}; "
+            f"if you trust the file and have the time and memory, add limits.{name}={asked}"
+        )
