@@ -7,8 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from lightning_inr.codec import Codec
+from lightning_inr.codec.container import Container, pack, unpack
+from lightning_inr.run import quote_paths
 from lightning_inr.types import VideoShape
 from tests.conftest import SMALL_OVERRIDES, Outcome, small_model
 
@@ -86,6 +89,74 @@ def test_an_interruption_is_one_line(cli: Cli, monkeypatch: pytest.MonkeyPatch, 
     outcome = cli(*sweep, "task=info", "bitstream=a.linr")
     assert outcome.code == 130
     assert "interrupted; nothing is left half-written" in outcome.error
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a b.mp4", "a=b,c[1]{x}#~.mp4", "ünïcode.mp4", "it's.mp4", "back\\slash'q.mp4", "[x].mp4", 'd"q .mp4',
+        "日本.mp4", "a(b).mp4", "a&b;c.mp4", "\\' x",
+    ],
+)  # fmt: skip
+def test_a_path_needs_no_quotes(name: str) -> None:
+    parser = OverridesParser.create()
+    for option in ("dataset.path", "out", "collection"):
+        (override,) = parser.parse_overrides(quote_paths([f"{option}={name}"]))
+        assert override.value() == name
+
+
+def test_a_list_of_a_sweep_stays_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    parser = OverridesParser.create()
+    (override,) = parser.parse_overrides(quote_paths(["-m", "dataset.path=a b.mp4,c.mp4"])[1:])
+    assert override.is_sweep_override()
+    Path("a b.mp4,c.mp4").touch()
+    (override,) = parser.parse_overrides(quote_paths(["-m", "dataset.path=a b.mp4,c.mp4"])[1:])
+    assert override.value() == "a b.mp4,c.mp4"
+    assert quote_paths(["rank=2,3", "runs=[a,b]", "bpp=0.2"]) == ["rank=2,3", "runs=[a,b]", "bpp=0.2"]
+
+
+@pytest.mark.parametrize("out", ["", "null", "/", f"{'x' * 300}.mp4", "x.txt"])
+def test_a_place_that_cannot_be_written(cli: Cli, out: str) -> None:
+    Path("video.linr").write_bytes(Codec().encode(small_model()))
+    outcome = cli("task=decode", "bitstream=video.linr", f"out={out}")
+    assert outcome.code == 1
+    assert outcome.error.count("\n") == 0
+    assert [path.name for path in Path.cwd().iterdir()] == ["video.linr"]
+
+
+def test_frames_go_into_the_working_folder(cli: Cli) -> None:
+    Path("video.linr").write_bytes(Codec().encode(small_model()))
+    assert cli("task=decode", "bitstream=video.linr", "out=.").code == 0
+    assert len(list(Path.cwd().glob("*.png"))) == 5
+
+
+def test_a_pipe_is_no_file(cli: Cli) -> None:
+    os.mkfifo("video.linr")
+    outcome = cli("task=info", "bitstream=video.linr")
+    assert outcome.code == 1
+    assert "bitstream=video.linr: not a file" in outcome.error
+
+
+def test_a_limit_is_raised_by_name(cli: Cli) -> None:
+    Path("video.linr").write_bytes(Codec().encode(small_model()))
+    outcome = cli("task=info", "bitstream=video.linr", "limits.parameters=10")
+    assert outcome.code == 1
+    remedy = outcome.error.rpartition("add ")[2].strip()
+    assert remedy.startswith("limits.parameters=")
+    assert cli("task=info", "bitstream=video.linr", remedy).code == 0
+    assert "limits.pixels=0: choose a whole number" in cli("task=info", "bitstream=a", "limits.pixels=0").error
+
+
+def test_what_a_file_says_is_no_command_to_the_terminal(cli: Cli) -> None:
+    container = unpack(Codec().encode(small_model()))
+    Path("video.linr").write_bytes(
+        pack(Container(container.header | {"model": "\x1b[2J" + "A" * 10**5}, container.sections))
+    )
+    outcome = cli("task=info", "bitstream=video.linr")
+    assert outcome.code == 1
+    assert "\x1b" not in outcome.error
+    assert len(outcome.error) < 600
 
 
 def test_a_text_file_named_mp4(cli: Cli) -> None:

@@ -43,7 +43,7 @@ def check_cost(model: VideoRepresentation) -> None:
     if painted > max(MOST_PADDING * frame, LITTLE):
         raise BitstreamError(f"a frame of {frame} pixels is cut from {painted}; choose smaller strides")
     check_limit("pixels", painted, "a frame")
-    limits, most = current_limits(), _most(model)
+    limits, most = current_limits(), upper_bound(model)
     if most.multiply_adds <= limits.multiply_adds and most.numbers <= limits.numbers:
         return
     cost = frame_cost(model)
@@ -51,7 +51,7 @@ def check_cost(model: VideoRepresentation) -> None:
     check_limit("numbers", cost.numbers, "a frame")
 
 
-def _most(model: VideoRepresentation) -> FrameCost:
+def upper_bound(model: VideoRepresentation) -> FrameCost:
     """More than a frame can cost, in a thousandth of the time: as if every weight counted for every pixel."""
     painted, state = math.prod(model.padded), model.state_dict()
     layers = [state[name] for role, names in model.coded_groups().items() if role not in PLACE_ROLES for name in names]

@@ -1,6 +1,7 @@
 """Any video FFmpeg reads, through PyAV: frame `i` is the i-th one that decoding from the start gives."""
 
 import bisect
+import gc
 import itertools
 import os
 import warnings
@@ -33,8 +34,10 @@ ONE_FRAME_A_PACKET = {"h264", "hevc", "av1", "vp9", "mjpeg", "prores", "ffv1", "
 MATRICES = {"file": None, "bt601": "ITU601", "bt709": "ITU709"}
 SKIPPED_AT_MOST = 8  # frames that are decoded for nothing before a seek costs less
 UNKNOWN_RATE = 25.0  # frames a second, of a file that has none
-# What a forked process has of its parent's: to close it would wait for threads that only the parent has.
+# A forked process (a worker of a DataLoader) must close no reader of its parent's: it would wait for threads that only
+# the parent has. Those in use are kept here, and its collector leaves alone those that are garbage already.
 INHERITED: list[Any] = []
+os.register_at_fork(after_in_child=gc.freeze)
 
 
 class Index(NamedTuple):

@@ -10,11 +10,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lightning_inr.codec import Codec, decode, describe
+from lightning_inr.codec import Codec, Limits, check_cost, decode, describe, raised
 from lightning_inr.codec.container import MAGIC, VERSION, Container, pack, unpack
+from lightning_inr.codec.cost import frame_cost, upper_bound
 from lightning_inr.errors import BitstreamError
+from lightning_inr.models import blueprint
 from lightning_inr.types import Showing, TokenSpace, VideoShape
-from tests.conftest import small_model
+from tests.conftest import SMALL, small_model
 
 DATA = Codec(default_bits=6).encode(small_model())
 
@@ -62,6 +64,76 @@ def test_a_newer_version_is_named() -> None:
 def tokens(**changes: Any) -> list[Any]:
     """What a header says of the tokens of a video language model."""
     return list(TokenSpace("tiny", "01", 4, 2, 6, Showing(2, 8, 8, 0.1))._replace(**changes))
+
+
+def without(section: str) -> bytes:
+    """DATA without one of its sections, checksums right."""
+    container = unpack(DATA)
+    kept = {role: each for role, each in container.sections.items() if role != section}
+    return pack(Container(container.header, kept))
+
+
+def with_sections(**changes: bytes) -> bytes:
+    """DATA with other sections, checksums right."""
+    container = unpack(DATA)
+    return pack(Container(container.header, container.sections | changes))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        without("base"),
+        with_sections(junk=b"\0" * 10**6),
+        with_sections(base=unpack(DATA).sections["base"] + b"\0" * 4096),
+    ],
+    ids=["a section less", "a section more", "words that nothing reads"],
+)
+def test_bytes_that_nothing_reads_are_refused(data: bytes) -> None:
+    with pytest.raises(BitstreamError):
+        decode(data)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_not_finite_are_refused(value: float) -> None:
+    net = small_model()
+    with torch.no_grad():
+        next(each for each in net.parameters() if each.ndim == 1)[0] = value
+    with pytest.raises(BitstreamError, match="not finite"):
+        decode(Codec(default_bits=16).encode(net))
+
+
+def test_frames_that_are_not_finite_are_no_frames() -> None:
+    net = small_model()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.fill_(1e30)
+    with pytest.raises(BitstreamError, match="frames from 0 on hold numbers that are not finite"):
+        list(net.render([0.0, 1.0]))
+
+
+def test_a_limit_is_named_and_can_be_raised() -> None:
+    parameters = describe(DATA)["params"]
+    with raised(Limits(parameters=parameters - 1)):
+        with pytest.raises(BitstreamError, match=f"more than limits.parameters={parameters - 1}; .*{parameters}"):
+            decode(DATA)
+        with raised(Limits(parameters=parameters)):
+            decode(DATA)
+
+
+@pytest.mark.parametrize("name", list(SMALL))
+def test_what_a_frame_costs_is_bounded_before_it_is_counted(name: str) -> None:
+    net = blueprint(name, VideoShape(5, 22, 30, 25.0), **SMALL[name]).eval()
+    cost, most = frame_cost(net), upper_bound(net)
+    assert 0 < cost.multiply_adds <= most.multiply_adds
+    assert 660 <= cost.pixels == most.pixels
+    assert cost.numbers <= most.numbers
+    with (
+        raised(Limits(multiply_adds=cost.multiply_adds - 1)),
+        pytest.raises(BitstreamError, match=r"multiply-adds, more than limits\.multiply_adds"),
+    ):
+        check_cost(net)
+    with raised(Limits(multiply_adds=cost.multiply_adds, numbers=cost.numbers)):
+        check_cost(net)
 
 
 def hostile_headers() -> dict[str, bytes]:

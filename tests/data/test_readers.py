@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lightning_inr.data.file import open_source
 from lightning_inr.data.source import VideoSource
+from lightning_inr.data.writer import ordinary_priority
 from lightning_inr.errors import UserError
 
 FRAMES = 40
@@ -75,7 +76,7 @@ def write(path: Path, how: Written) -> None:
     generator = np.random.default_rng(0)
     texture = np.repeat(np.repeat(generator.integers(0, 255, (16, 32, 3), np.uint8), 8, axis=0), 8, axis=1)
     options = {"movflags": "faststart"} if how.ending in ("mp4", "mov") else {}
-    with av.open(str(path), "w", options=options) as container:
+    with ordinary_priority(), av.open(str(path), "w", options=options) as container:
         try:
             stream = container.add_stream(how.codec, rate=25)
         except ValueError as error:  # an unknown encoder

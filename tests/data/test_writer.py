@@ -1,3 +1,4 @@
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from lightning_inr.data.file import open_source
-from lightning_inr.data.writer import check_target, write_frames
+from lightning_inr.data.writer import Encoding, check_target, encode_video, write_frames
 from lightning_inr.errors import UserError
 from tests.conftest import moving_square
 
@@ -23,6 +24,12 @@ def test_a_video_comes_back(tmp_path: Path, size: tuple[int, int]) -> None:
     for index in range(5):
         seen = source.read(index)[:, : size[0], : size[1]].float()
         assert (seen - video[index].float()).abs().mean() < 8
+
+
+def test_an_encoder_leaves_the_process_its_priority(tmp_path: Path) -> None:
+    before = os.sched_getscheduler(0)
+    encode_video(moving_square(3), tmp_path / "out.mp4", 25, Encoding("libsvtav1", {"preset": "12"}))
+    assert os.sched_getscheduler(0) == before
 
 
 def test_pngs_are_exact_and_numbered(tmp_path: Path) -> None:

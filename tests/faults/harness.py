@@ -28,7 +28,9 @@ COLLECT = [
 ]  # fmt: skip
 LEFT = {
     "fit": {"config.yaml", "video.linr", "result.json", "decoded.mp4", "comparison.png", "training.png"},
-    "collect": {"collection.parquet", "config.yaml", "failed.txt", "missing.txt", "records", "video0.linr", "video1.linr"},
+    "collect": {
+        "collection.parquet", "config.yaml", "failed.txt", "missing.txt", "records", "video0.linr", "video1.linr",
+    },
 }  # fmt: skip
 
 

@@ -27,8 +27,8 @@ CODECS = (
     Codec(bits={"latents": 32, "base": 32}, default_bits=4, coder="huffman"),
 )
 NUMBERS = (
-    0, 1, -1, 2, 3, 7, 255, 2**16, 2**24, 2**31, 2**63, 2**70, 0.5, -0.0, 1e-300, 1e300, 8.0, True, False, None, "", "8",
-    [], {}, [1], "x" * 300, "\x1b[2J", "../up", "é",
+    0, 1, -1, 2, 3, 7, 255, 2**16, 2**24, 2**31, 2**63, 2**70, 0.5, -0.0, 1e-300, 1e300, 8.0, True, False, None, "",
+    "8", [], {}, [1], "x" * 300, "\x1b[2J", "../up", "é",
 )  # fmt: skip
 BAD_TEXTS = ("NaN", "Infinity", "-Infinity", "1e999", "[" * 2000, '"\\ud800"')
 
@@ -89,7 +89,9 @@ def text(data: bytes, chance: random.Random) -> bytes:
     _, version, length, _ = struct.unpack_from("<4sHII", data)
     written = zlib.decompress(data[14 : 14 + length]).decode()
     place = chance.randrange(len(written))
-    written = written[:place] + chance.choice((*BAD_TEXTS, "9" * 400, "", ",", "}")) + written[place + chance.randrange(3) :]
+    written = (
+        written[:place] + chance.choice((*BAD_TEXTS, "9" * 400, "", ",", "}")) + written[place + chance.randrange(3) :]
+    )
     packed = zlib.compress(written.encode("utf-8", "surrogatepass"), 1)
     start = MAGIC + struct.pack("<HI", version, len(packed))
     return start + struct.pack("<I", zlib.crc32(start + packed)) + packed + data[14 + length :]
@@ -181,7 +183,9 @@ def _side_changed(data: bytes, chance: random.Random) -> bytes:
     for _ in range(chance.randint(1, 4)):
         if side:
             place = chance.randrange(len(side))
-            new = chance.choice((b"\0\0\xc0\x7f", b"\0\0\x80\x7f", b"\xff\xff\x7f\x7f", b"\0\x7c", b"\xff\xff", b"\0\0\0\0"))
+            new = chance.choice(
+                (b"\0\0\xc0\x7f", b"\0\0\x80\x7f", b"\xff\xff\x7f\x7f", b"\0\x7c", b"\xff\xff", b"\0\0\0\0")
+            )
             side[place : place + len(new)] = new[: len(side) - place]
     packed = zlib.compress(bytes(side), 9)
     return len(packed).to_bytes(4, "little") + packed + data[4 + length :]

@@ -9,16 +9,18 @@ import psutil
 import pytest
 
 from lightning_inr.codec import Codec
+from lightning_inr.errors import UserError
 from tests.conftest import small_model
 
 # Measures a file that is not there, and says when: the other process is there then.
 MEASURING = """
+from lightning_inr.errors import UserError
 from lightning_inr.tasks.evaluate import Wish, measuring_process
 if __name__ == "__main__":
     with measuring_process() as measure:
         try:
             measure(Wish("none.linr", {}, "cpu"))
-        except FileNotFoundError:
+        except UserError:
             print("there", flush=True)
         import time
         time.sleep(60)
@@ -48,10 +50,10 @@ def test_measuring_takes_no_notice_of_an_interrupt(tmp_path: Path) -> None:
 
     (tmp_path / "video.linr").write_bytes(Codec().encode(small_model()))
     with measuring_process() as measure:
-        with pytest.raises(FileNotFoundError):
+        with pytest.raises(UserError, match="no such file"):
             measure(Wish("none.linr", {}, "cpu"))
         for child in psutil.Process().children():
             child.send_signal(signal.SIGINT)
         time.sleep(0.2)
-        with pytest.raises(FileNotFoundError):
+        with pytest.raises(UserError, match="no such file"):
             measure(Wish("none.linr", {}, "cpu"))
