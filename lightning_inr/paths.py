@@ -51,7 +51,7 @@ def writing(target: str | os.PathLike[str]) -> Iterator[Path]:
 
     Works for a file and for a folder. UserError if there is no room or no permission.
     """
-    target = Path(target).expanduser().absolute()
+    named, target = target, Path(target).expanduser().absolute()
     if not target.name:
         raise UserError(f"cannot write {target}: name a file or a folder in it")
     draft = target.with_name(_draft_name(target, f"{os.getpid()}@{HOST}"))
@@ -65,7 +65,7 @@ def writing(target: str | os.PathLike[str]) -> Iterator[Path]:
             draft.replace(target)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise UserError(f"cannot write {target}: {reason}; free some space or choose another place") from error
+        raise UserError(f"cannot write {named}: {reason}; free some space or choose another place") from error
     finally:
         with suppress(OSError):  # what stopped the writing may stop this, too
             _remove(draft)

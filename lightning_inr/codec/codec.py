@@ -192,7 +192,9 @@ def _write_section(pieces: list[tuple[Entry, Piece]]) -> bytes:
     runs: list[tuple[Symbols, Table]] = []
     for entry, piece in pieces:
         if isinstance(piece, Tensor):
-            side.append(piece.detach().cpu().numpy().astype(FLOATS[entry.bits or 0]).tobytes())
+            kind = FLOATS[entry.bits or 0]
+            largest = float(np.finfo(kind).max)  # beyond it is infinity, which no file may hold
+            side.append(piece.detach().cpu().clamp(-largest, largest).numpy().astype(kind).tobytes())
         elif isinstance(piece, Coefficients):
             assert entry.layout is not None
             parameters = parameters_of(piece, entry.layout)

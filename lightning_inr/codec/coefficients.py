@@ -18,6 +18,7 @@ from lightning_inr.codec.entropy import TOTAL, Reader, Symbols, Table
 from lightning_inr.codec.transform import from_coefficients, to_coefficients
 from lightning_inr.types import GridLayout
 
+LARGEST = 65504.0  # of half precision
 MOST_STEPS = 2**11 - 1  # the largest magnitude of a symbol
 PARAMETERS = np.dtype([("high", "<f2"), ("most", "<u2"), ("alive", "u1", CONTEXTS), ("decay", "u1", CONTEXTS)])
 
@@ -54,7 +55,7 @@ def quantize_table(table: Tensor, layout: GridLayout, size: float | None, levels
     if not most:
         return Coefficients(np.zeros(values.shape, np.int32), 0.0, 0)
     # Rounded to half precision: a decoded table then has the same `high`, and encodes to the same symbols.
-    high = float(np.float16(largest if size is None else most * step))
+    high = float(np.float16(min(largest if size is None else most * step, LARGEST)))
     if not high or not np.isfinite(high):
         return Coefficients(np.zeros(values.shape, np.int32), 0.0, 0)
     symbols = np.rint(values * (most / high)).clip(-most, most).astype(np.int32)

@@ -132,7 +132,7 @@ def weights(data: bytes, chance: random.Random) -> bytes:
         model = build(name, VIDEO._replace(frames=chance.choice((1, 2, 5, 40))), **options)
     except ValueError:
         model = build(name, VIDEO, **SMALL[name])
-    except (TypeError, RuntimeError, MemoryError):
+    except (TypeError, RuntimeError, MemoryError, OverflowError):
         return header(data, chance)  # what a caller of `build` may give is no matter of files
     if sum(parameter.numel() for parameter in model.parameters()) > 10**6:
         return header(data, chance)

@@ -81,7 +81,7 @@ def test_an_interruption_keeps_what_is_done(cli: Cli, collection: Path, monkeypa
     fitted = task.fit_video
 
     def until_the_second(prepared: Any, cfg: Any, folder: Path) -> Any:
-        if folder.name == "video3":
+        if folder.name == "video3.fit":
             raise KeyboardInterrupt
         return fitted(prepared, cfg, folder)
 

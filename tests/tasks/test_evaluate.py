@@ -34,13 +34,14 @@ def test_the_measuring_process_ends_with_its_parent(tmp_path: Path, number: sign
     parent = subprocess.Popen(
         [sys.executable, "measuring.py"], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True,
         stderr=subprocess.DEVNULL, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which a shell's & has it ignore
     )  # fmt: skip
     assert parent.stdout is not None
     assert parent.stdout.readline() == "there\n"
     children = psutil.Process(parent.pid).children(recursive=True)
     assert children
     parent.send_signal(number)
-    parent.wait(timeout=5)
+    parent.wait(timeout=30)
     _, alive = psutil.wait_procs(children, timeout=5)
     assert not alive
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lightning_inr.paths import alone_in
 from tests.conftest import SMALL_OVERRIDES, Outcome, write_images
 
 Cli = Callable[..., Outcome]
@@ -124,6 +125,11 @@ def plain() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR"}
 
 
+def hear_interrupts() -> None:
+    """SIGINT as a terminal's programs have it; a shell has those that it starts with & ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def begin_fit(images: Path, folder: Path) -> tuple[list[str], "subprocess.Popen[str]"]:
     """The command of a fit of 16 s, and its process, two seconds after its first checkpoint."""
     options = [each for each in SMALL_OVERRIDES if not each.startswith("max")]
@@ -132,7 +138,13 @@ def begin_fit(images: Path, folder: Path) -> tuple[list[str], "subprocess.Popen[
         "max_seconds=16", *options,
     ]  # fmt: skip
     process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True, env=plain()
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=plain(),
+        preexec_fn=hear_interrupts,
     )
     deadline = time.monotonic() + 120
     while not (folder / "last.ckpt").exists() and time.monotonic() < deadline:
@@ -145,10 +157,6 @@ def test_a_killed_fit_goes_on(images: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     checkpoint = folder / "last.ckpt"
     command, process = begin_fit(images, folder)
-    beside = subprocess.run(command, capture_output=True, text=True, timeout=60, env=plain())
-    assert (beside.returncode, beside.stderr.splitlines()[-1]) == (
-        1, f"error: run_dir={folder}: another process works there; wait or choose another"
-    )  # fmt: skip
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert checkpoint.exists()
@@ -174,6 +182,14 @@ def test_a_signal_ends_a_fit_in_one_line(images: Path, tmp_path: Path, number: s
     assert said.splitlines()[-1] == f"error: {name}; the same command with run_dir={folder} goes on from there"
     assert "Traceback" not in said
     assert {path.name for path in folder.iterdir()} == {"config.yaml", "last.ckpt"}
+
+
+def test_a_run_folder_is_for_one_process(cli: Cli, images: Path) -> None:
+    with alone_in(Path("run"), "run_dir"):
+        outcome = cli("dataset=file", f"dataset.path={images}", "run_dir=run", *SMALL_OVERRIDES)
+    assert outcome.code == 1
+    assert "run_dir=run: another process works there; wait or choose another" in outcome.error
+    assert not list(Path("run").iterdir())
 
 
 def test_a_checkpoint_that_cannot_be_read_is_named(cli: Cli, images: Path) -> None:

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from lightning_inr.codec import Codec, decode
+from lightning_inr.retrieval.collection import read_manifest, write_manifest
 from lightning_inr.retrieval.query import open_collection, search
 from lightning_inr.tasks import collect as task
 from tests.conftest import ALIGNED, Outcome, small_model, write_teacher
@@ -88,7 +89,7 @@ def test_a_file_that_nobody_aligned_is_left_out_and_named(cli: Cli, collection: 
     (collection / "video1.linr").write_bytes(Codec().encode(small_model()))
     outcome = cli(*SEARCH, "query=a ball", "k=9")
     assert outcome.code == 0, outcome.err
-    assert "left out: 1 files no teacher has aligned: video1" in outcome.out
+    assert "left out: 1 of the videos (video1): no teacher has aligned it" in outcome.out
     assert "video1" not in {hit["id"] for hit in hits()}
     assert "no teacher has aligned it" in cli(*SEARCH, "like=collection/video1.linr").error
 
@@ -129,10 +130,56 @@ def test_another_script_is_warned_of(cli: Cli, collection: Path) -> None:
     assert "warning: query='赤いボール'" in outcome.out
 
 
-def test_a_damaged_file_or_manifest_is_named(cli: Cli, collection: Path) -> None:
-    (collection / "video2.linr").write_bytes((collection / "video2.linr").read_bytes()[:-9])
-    assert "video2.linr" in cli(*SEARCH, "query=a ball").error
-    (collection / "video2.linr").unlink()
-    assert "put it back" in cli(*SEARCH, "query=a ball").error
+def test_a_damaged_file_is_left_out_and_named(cli: Cli, collection: Path) -> None:
+    whole = (collection / "video2.linr").read_bytes()
+    (collection / "video2.linr").write_bytes(whole[:-9])
+    (collection / "video0.linr").unlink()
+    (collection / "video0.linr").mkdir()
+    for _ in range(2):  # with the index that is kept, too
+        outcome = cli(*SEARCH, "query=a ball", "k=9")
+        assert outcome.code == 0, outcome.err
+        assert "(video2): collection/video2.linr: damaged .linr" in outcome.out
+        assert "(video0): bitstream=collection/video0.linr: not a file" in outcome.out
+        assert {hit["id"] for hit in hits()} == {"video1", "video3"}
+    (collection / "video2.linr").write_bytes(whole)
+    assert "video2" not in cli(*SEARCH, "query=a ball", "k=1").out.partition("\n")[0]
+    assert len(open_collection(collection).left_out) == 1
+
+
+def test_a_damaged_index_is_built_again(cli: Cli, collection: Path) -> None:
+    before = cli(*SEARCH, "query=a ball").out
+    file = collection / "index" / "exact" / "vectors.faiss"
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 255
+    file.write_bytes(data)
+    assert cli(*SEARCH, "query=a ball").out == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"path": "/etc/passwd.linr"}, "which is none of the folder's"),
+        ({"path": "../video1.linr"}, "which is none of the folder's"),
+        ({"path": "/dev/zero"}, "which is none of the folder's"),
+        ({"fps": 0.0}, "video1 has fps 0.0"),
+        ({"fps": None}, "video1 has fps None"),
+        ({"frames": 0}, "video1 has frames 0"),
+    ],
+)
+def test_a_manifest_that_lies_is_named(cli: Cli, collection: Path, changes: dict[str, object], said: str) -> None:
+    records = [record._replace(**changes) if record.id == "video1" else record for record in read_manifest(collection)]
+    write_manifest(collection, records)
+    error = cli(*SEARCH, "query=a ball").error
+    assert "collection.parquet is damaged" in error
+    assert said in error
+
+
+@pytest.mark.parametrize("text", ["teacher: [", "- 1", "teacher: 3", "teacher: {weights: 7}"])
+def test_a_damaged_configuration_is_named(cli: Cli, collection: Path, text: str) -> None:
+    (collection / "config.yaml").write_text(text)
+    assert "collection" in cli(*SEARCH, "query=a ball").error
+
+
+def test_a_damaged_manifest_is_named(cli: Cli, collection: Path) -> None:
     (collection / "collection.parquet").write_bytes(b"PAR1 no table PAR1")
     assert "collection.parquet is damaged" in cli(*SEARCH, "query=a ball").error
