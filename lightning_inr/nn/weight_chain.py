@@ -18,6 +18,7 @@ class WeightChain(nn.Module):
         super().__init__()
         self.shape, self.spread = (outputs, inputs, kernel, kernel), spread
         self.span = span or links
+        self.longest = min(self.span, links)  # of all spans there are
         spans = -(-links // self.span)
         size = outputs * (inputs * kernel**2 + 1)
         self.full = nn.Parameter(torch.empty(spans, size))
@@ -44,8 +45,8 @@ class WeightChain(nn.Module):
         assert self.differences is not None
         before, last = span * (self.span - 1), len(self.differences) - 1
         # All that a span can have are read and those too many count zero: how many are wanted only the device knows.
-        places = torch.arange(self.span - 1, device=span.device)
-        if last + 1 == self.span - 1:
+        places = torch.arange(self.longest - 1, device=span.device)
+        if last + 1 == self.longest - 1:
             all_of_span = self.differences.detach()
         else:
             all_of_span = self.differences.detach().index_select(0, (before + places).clamp_max(last))

@@ -46,7 +46,9 @@ class Fate(NamedTuple):
 def run(options: Sequence[str], folder: Path, kind: str = "count", number: int = 0) -> "subprocess.Popen[str]":
     """The command in `folder`, in a session of its own."""
     environment = {name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR"}
-    environment |= {"PYTHONPATH": str(Path.cwd()), "OMP_NUM_THREADS": "1"}
+    temporary = folder.with_name(f"{folder.name}-temporary")
+    temporary.mkdir(exist_ok=True)
+    environment |= {"PYTHONPATH": str(Path.cwd()), "OMP_NUM_THREADS": "1", "TMPDIR": str(temporary)}
     return subprocess.Popen(
         [sys.executable, str(SHIM), kind, str(number), *options], cwd=folder, env=environment, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,

@@ -12,31 +12,33 @@ import sys
 import tempfile
 from typing import Any
 
-KIND, NUMBER = sys.argv[1], int(sys.argv[2])
-HERE = os.path.realpath(tempfile.gettempdir() if KIND == "full_temp" else os.getcwd())
-seen = 0
 
-
-def watch(event: str, arguments: tuple[Any, ...]) -> None:
+class Watch:
     """An audit hook: Python calls it before it acts."""
-    global seen
-    if event not in ("open", "os.rename", "os.remove"):
-        return
-    path = arguments[0]
-    writing = event != "open" or (arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR)
-    if not writing or not isinstance(path, str | bytes | os.PathLike):
-        return
-    where = os.path.realpath(os.fsdecode(path))
-    if not where.startswith(HERE + os.sep) or where.endswith((".pyc", ".lock")):
-        return
-    seen += 1
-    if KIND == "kill" and seen == NUMBER:
-        os.kill(os.getpid(), signal.SIGKILL)
-    if KIND.startswith("full") and seen >= NUMBER and event == "open":
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), where)
+
+    def __init__(self, kind: str, number: int) -> None:
+        self.kind, self.number = kind, number
+        self.folder = os.path.realpath(tempfile.gettempdir() if kind == "full_temp" else os.getcwd())
+        self.seen = 0
+
+    def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event not in ("open", "os.rename", "os.remove") or not isinstance(arguments[0], str | bytes | os.PathLike):
+            return
+        opened = event == "open"
+        if opened and not (arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR):
+            return
+        where = os.path.realpath(os.fsdecode(arguments[0]))
+        if not where.startswith(self.folder + os.sep) or where.endswith(".pyc"):
+            return
+        self.seen += 1
+        if self.kind == "kill" and self.seen == self.number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.kind.startswith("full") and self.seen >= self.number and opened:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), where)
 
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # the measuring process imports this file too
+    watch = Watch(sys.argv[1], int(sys.argv[2]))
     sys.argv[1:] = sys.argv[3:]
     sys.addaudithook(watch)
     from lightning_inr.run import main
@@ -44,5 +46,5 @@ if __name__ == "__main__":
     try:
         main()
     finally:
-        if KIND == "count":
-            print(f"moments: {seen}", flush=True)
+        if watch.kind == "count":
+            print(f"moments: {watch.seen}", flush=True)

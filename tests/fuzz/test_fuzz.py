@@ -7,7 +7,7 @@ from tests.fuzz.worker import run_cases, try_file
 
 SEEDS = sorted((Path(__file__).parent / "seeds").glob("*.linr"))
 # Large but honest: they decode, or ask for a limit to be raised.
-HONEST = {"bomb_attn64k.linr", "bomb_frames16M.linr", "bomb_frames16M_aligned.linr"}
+HONEST = {"bomb_attn64k.linr", "bomb_frames16M.linr", "bomb_frames16M_aligned.linr", "case_nirvana_19543.linr"}
 
 
 @pytest.mark.parametrize("path", SEEDS, ids=lambda path: path.stem)
