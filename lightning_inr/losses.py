@@ -10,6 +10,8 @@ from torchmetrics.functional.image import (
     structural_similarity_index_measure,
 )
 
+from lightning_inr.errors import UserError
+
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -24,14 +26,16 @@ def l1(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 def ssim(prediction: Tensor, target: Tensor) -> Tensor:
-    """1 - SSIM (Wang et al. 2004); sides of at least 11 pixels."""
+    """1 - SSIM (Wang et al. 2004); UserError for sides below 11 pixels."""
+    _check_sides(target, 11, "module.loss=mse")
     value = structural_similarity_index_measure(prediction, target, data_range=1.0)
     assert isinstance(value, Tensor)  # no images are asked for
     return 1 - value
 
 
 def ms_ssim(prediction: Tensor, target: Tensor) -> Tensor:
-    """1 - MS-SSIM (Wang et al. 2003); sides of at least 161 pixels."""
+    """1 - MS-SSIM (Wang et al. 2003); UserError for sides below 161 pixels."""
+    _check_sides(target, 161, "module.loss=l1_ssim")
     return 1 - multiscale_structural_similarity_index_measure(prediction, target, data_range=1.0)
 
 
@@ -69,6 +73,12 @@ def token_loss(tokens: Tensor, target: Tensor, cosine_weight: float) -> Tensor:
     and one weight is to suit them all.
     """
     return relative_mse(tokens, target) + cosine_weight * (1 - F.cosine_similarity(tokens, target, dim=-1).mean())
+
+
+def _check_sides(frames: Tensor, least: int, remedy: str) -> None:
+    height, width = frames.shape[-2:]
+    if min(height, width) < least:
+        raise UserError(f"frames of {width}x{height}: this loss needs sides from {least} pixels; choose {remedy}")
 
 
 LOSSES: Mapping[str, Loss] = {

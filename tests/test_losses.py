@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from lightning_inr.errors import UserError
 from lightning_inr.losses import LOSSES, relative_mse, token_loss
 
 
@@ -35,3 +36,10 @@ def test_tokens_of_any_scale_are_measured_alike(scale: float) -> None:
     assert float(token_loss(target, target, 0.5)) == pytest.approx(0, abs=1e-6)
     turned = float(token_loss(-target, target, 0.5) - relative_mse(-target, target))
     assert turned == pytest.approx(0.5 * 2, rel=1e-4)
+
+
+@pytest.mark.parametrize(("loss", "side"), [("ssim", 10), ("l1_ssim", 10), ("ms_ssim", 160), ("boost", 96)])
+def test_frames_that_are_too_small_are_named(loss: str, side: int) -> None:
+    frames = torch.rand(1, 3, side, 200)
+    with pytest.raises(UserError, match=f"frames of 200x{side}: this loss needs sides from .*; choose module.loss="):
+        LOSSES[loss](frames, frames)

@@ -87,6 +87,8 @@ def measuring_process() -> Iterator[Callable[[Wish], dict[str, Any]]]:
 
         try:
             yield measure_there
+        except Exception:
+            raise  # nothing is being measured
         except BaseException:
             for process in multiprocessing.active_children():  # or the pool would wait for its figures
                 process.kill()

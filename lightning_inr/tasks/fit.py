@@ -37,6 +37,8 @@ def run(cfg: DictConfig) -> dict[str, Any]:
 def fit_into(folder: Path, cfg: DictConfig) -> dict[str, Any]:
     """The same, in a folder that no other process works in."""
     if finished := finished_result(folder, cfg):
+        if not cfg.keep_checkpoints:
+            forget(folder)  # which a kill may have left
         print(f"{folder} holds a finished fit of this configuration\n{table(finished)}")
         return finished
     source: VideoSource = instantiate(cfg.dataset)

@@ -34,6 +34,7 @@ def main() -> None:
 def run_all(root: Path, count: int, jobs: int) -> list[Fate]:
     """All faults, `jobs` side by side, each in a folder of its own."""
     waiting: list[Callable[[], Fate]] = []
+    chance = random.Random(1)
     for command, options in COMMANDS.items():
         dry = root / f"dry-{command}"
         prepare(dry)
@@ -42,7 +43,7 @@ def run_all(root: Path, count: int, jobs: int) -> list[Fate]:
         for number in chosen(count, most, seed=0):
             waiting.append(lambda c=command, o=options, n=number: killed(c, o, root / f"{c}-kill-{n}", n))
             waiting.append(lambda c=command, o=options, n=number: full(c, o, root / f"{c}-full-{n}", n))
-        for place, seconds in enumerate(sorted(random.Random(1).uniform(1, 25) for _ in range(count))):
+        for place, seconds in enumerate(sorted(chance.uniform(1, 25) for _ in range(count))):
             waiting.append(lambda c=command, o=options, s=seconds, p=place: killed(c, o, root / f"{c}-at-{p}", s))
         waiting.append(lambda c=command, o=options: full(c, o, root / f"{c}-temp", 1, "full_temp"))
     with ThreadPoolExecutor(jobs) as pool:
