@@ -87,6 +87,8 @@ def alone_in(folder: Path, option: str) -> Iterator[None]:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UserError(f"{option}={folder}: another process works there; wait or choose another") from error
+        except OSError:  # a file system without locks
+            pass
         yield
     finally:
         os.close(held)

@@ -11,10 +11,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from lightning_inr.codec import Limits
 from lightning_inr.models import MODELS, blueprint
 from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.models.size import count_coded, sized
 from lightning_inr.paths import config_dir
+from lightning_inr.tasks.talking import KNOWN
 from lightning_inr.types import VideoShape
 
 CONF = Path(config_dir())
@@ -156,3 +158,12 @@ def test_the_encoding_can_be_swapped() -> None:
         "kind": "fourier",
         "octaves": 10,
     }
+
+
+def test_limits_are_those_of_the_codec() -> None:
+    assert compose().limits == Limits()._asdict()
+
+
+def test_models_that_may_be_fetched_are_those_that_have_a_file() -> None:
+    options = [OmegaConf.select(compose(f"video_llm={name}"), "video_llm.model") for name in GROUPS["video_llm"]]
+    assert {name for name in options if name and not name.startswith("runs/")} == KNOWN

@@ -17,7 +17,8 @@ class Limits(NamedTuple):
     numbers: int = 2**29  # in memory at once, of a frame's largest tensor, or of the vectors of all frames: 2 GiB
 
 
-_limits: ContextVar[Limits] = ContextVar("limits", default=Limits())  # noqa: B039  # a tuple
+DEFAULT = Limits()
+_limits: ContextVar[Limits] = ContextVar("limits", default=DEFAULT)
 
 
 def current_limits() -> Limits:
@@ -26,7 +27,7 @@ def current_limits() -> Limits:
 
 
 @contextmanager
-def raised(limits: Limits) -> Iterator[None]:
+def use_limits(limits: Limits) -> Iterator[None]:
     """Have `limits` hold inside, in this thread."""
     token = _limits.set(limits)
     try:
@@ -36,11 +37,13 @@ def raised(limits: Limits) -> Iterator[None]:
 
 
 def read_limits(options: Mapping[str, object]) -> AbstractContextManager[None]:
-    """`raised` by the options of a configuration; UserError for a value that is no whole number from 1."""
+    """`use_limits` for the options of a configuration; UserError for a value that is no whole number from 1."""
+    limits: dict[str, int] = {}
     for name, value in options.items():
-        if not isinstance(value, int) or value < 1:
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise UserError(f"limits.{name}={value}: choose a whole number from 1")
-    return raised(Limits(**dict(options)))  # type: ignore[arg-type]
+        limits[name] = value
+    return use_limits(Limits(**limits))
 
 
 def check_limit(name: str, asked: int, what: str) -> None:

@@ -43,7 +43,7 @@ class Listing(NamedTuple):
 
 def find_videos(folder: Path) -> dict[str, Path]:
     """Every video under `folder`, however deep, also behind links, by its name without the ending."""
-    every = list(_files_below(folder, set()))
+    every = _files_below(folder, set())
     files = sorted(path for path in every if path.suffix.lower() in VIDEOS and path.name[0] != ".")
     best = sorted(files, key=lambda path: VIDEOS.index(path.suffix.lower()), reverse=True)
     return {path.stem: path for path in best}

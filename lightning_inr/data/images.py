@@ -15,7 +15,7 @@ from lightning_inr.errors import UserError
 
 IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 FPS = 25.0  # images have none of their own
-LYING = (5, 6, 7, 8)  # EXIF orientations that exchange height and width
+SWAPPED_SIDES = (5, 6, 7, 8)  # EXIF orientations that exchange height and width
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what Pillow raises for a damaged image
 
 
@@ -51,7 +51,7 @@ class ImageFolder(VideoSource):
     def _size(file: Path) -> tuple[int, int]:
         try:
             with Image.open(file) as image:
-                turned = image.format != "TIFF" and image.getexif().get(ExifTags.Base.Orientation) in LYING
+                turned = image.format != "TIFF" and image.getexif().get(ExifTags.Base.Orientation) in SWAPPED_SIDES
                 return image.size[::-1] if turned else image.size  # Pillow turns a TIFF itself
         except UNREADABLE as error:
             raise UserError(f"{file}: not an image ({error}); remove or replace it") from error

@@ -25,7 +25,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lightning_inr.chat.scores import compare_tokens
-from lightning_inr.codec import Limits, current_limits, decode, describe, raised
+from lightning_inr.codec import Limits, current_limits, decode, describe, use_limits
 from lightning_inr.data.source import VideoSource
 from lightning_inr.data.writer import write_frames
 from lightning_inr.devices import choose_device
@@ -87,9 +87,7 @@ def measuring_process() -> Iterator[Callable[[Wish], dict[str, Any]]]:
 
         try:
             yield measure_there
-        except Exception:
-            raise  # nothing is being measured
-        except BaseException:
+        except (KeyboardInterrupt, SystemExit):
             for process in multiprocessing.active_children():  # or the pool would wait for its figures
                 process.kill()
             raise
@@ -122,7 +120,7 @@ def measure(wish: Wish) -> dict[str, Any]:
     device = choose_device(wish.device)
     start = time.perf_counter()
     data = read_bytes(wish.bitstream, "bitstream")
-    with raised(wish.limits):
+    with use_limits(wish.limits):
         model = decode(data, device)
     load_seconds = time.perf_counter() - start
     video = model.video

@@ -12,7 +12,7 @@ from lightning_inr.chat.projector import SharedProjector, load_shared, read_toke
 from lightning_inr.errors import UserError
 from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.retrieval.gallery import MEANING, read_model
-from lightning_inr.teachers.catalogue import load_video_llm
+from lightning_inr.teachers.catalogue import CHECKPOINTS, load_video_llm
 from lightning_inr.teachers.video_llm import VideoLLM
 from lightning_inr.types import TokenSpace, VideoShape
 
@@ -64,7 +64,8 @@ def find_listener(cfg: DictConfig, paths: Sequence[Path], sees: bool) -> Listene
     if cfg.video_llm is not None:
         return Listener(instantiate(cfg.video_llm, sees=sees), shared)
     space = shared.writes if shared else _first_space(paths)
-    if space.model not in KNOWN and not Path(space.model).exists():
+    is_checkpoint = space.model.endswith(CHECKPOINTS)  # never fetched: `load_video_llm` says what to do
+    if not is_checkpoint and space.model not in KNOWN and not Path(space.model).exists():
         raise UserError(
             f"the file names the model {space.model}, which is neither a folder here nor one that this program knows; "
             f"if you trust it, add video_llm=llava_onevision video_llm.model={space.model}"

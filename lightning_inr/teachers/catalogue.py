@@ -5,6 +5,7 @@ from pathlib import Path
 from lightning_inr.errors import UserError
 from lightning_inr.teachers.video_llm import VideoLLM
 
+CHECKPOINTS = (".pth", ".safetensors")  # endings of those of Video-LLaMA
 WHOLE = "video_llama"  # the family that is put together here
 
 
@@ -25,7 +26,7 @@ def load_video_llm(
     `device_map` spreads them by accelerate. UserError, naming how to get it, if any of it is not there: a model never
     starts from random weights, and no program that comes with it is run.
     """
-    if model.endswith((".pth", ".safetensors")):  # a file's token space may name one
+    if model.endswith(CHECKPOINTS):  # a file's token space may name one
         raise UserError(
             f"video_llm.model={model}: a checkpoint of Video-LLaMA; add video_llm=video_llama "
             f"video_llm.weights={model}, and video_llm.llama=… if it is not the usual one"

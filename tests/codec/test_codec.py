@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lightning_inr.codec import Codec, Limits, check_cost, decode, describe, raised
+from lightning_inr.codec import Codec, Limits, check_cost, decode, describe, use_limits
 from lightning_inr.codec.container import MAGIC, VERSION, Container, pack, unpack
 from lightning_inr.codec.cost import frame_cost, upper_bound
 from lightning_inr.errors import BitstreamError
@@ -121,10 +121,10 @@ def test_frames_that_are_not_finite_are_no_frames() -> None:
 
 def test_a_limit_is_named_and_can_be_raised() -> None:
     parameters = describe(DATA)["params"]
-    with raised(Limits(parameters=parameters - 1)):
+    with use_limits(Limits(parameters=parameters - 1)):
         with pytest.raises(BitstreamError, match=f"more than limits.parameters={parameters - 1}; .*{parameters}"):
             decode(DATA)
-        with raised(Limits(parameters=parameters)):
+        with use_limits(Limits(parameters=parameters)):
             decode(DATA)
 
 
@@ -136,11 +136,11 @@ def test_what_a_frame_costs_is_bounded_before_it_is_counted(name: str) -> None:
     assert 660 <= cost.pixels == most.pixels
     assert cost.numbers <= most.numbers
     with (
-        raised(Limits(multiply_adds=cost.multiply_adds - 1)),
+        use_limits(Limits(multiply_adds=cost.multiply_adds - 1)),
         pytest.raises(BitstreamError, match=r"multiply-adds, more than limits\.multiply_adds"),
     ):
         check_cost(net)
-    with raised(Limits(multiply_adds=cost.multiply_adds, numbers=cost.numbers)):
+    with use_limits(Limits(multiply_adds=cost.multiply_adds, numbers=cost.numbers)):
         check_cost(net)
 
 

@@ -57,6 +57,16 @@ def test_a_question_is_answered_from_latents_alone(
     assert towers == [False]
 
 
+def test_a_model_that_only_the_file_names_is_not_fetched(cli: Cli, talking: Path, llm: VideoLLM) -> None:
+    net = talking_model(llm)
+    assert net.token_space is not None
+    net.token_space = net.token_space._replace(model="someone/unknown-7b")
+    talking.write_bytes(Codec().encode(net))
+    outcome = cli(*CHAT, "question=What happens?")
+    assert outcome.code == 1
+    assert "if you trust it, add video_llm=llava_onevision video_llm.model=someone/unknown-7b" in outcome.error
+
+
 def test_a_conversation_goes_on_until_its_input_ends(cli: Cli, talking: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     type_in(monkeypatch, "What happens?\n\nforget\nAnd then?\n")
     outcome = cli(*CHAT)

@@ -125,7 +125,7 @@ def plain() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR"}
 
 
-def hear_interrupts() -> None:
+def default_interrupts() -> None:
     """SIGINT as a terminal's programs have it; a shell has those that it starts with & ignore it."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
@@ -144,7 +144,7 @@ def begin_fit(images: Path, folder: Path) -> tuple[list[str], "subprocess.Popen[
         text=True,
         start_new_session=True,
         env=plain(),
-        preexec_fn=hear_interrupts,
+        preexec_fn=default_interrupts,
     )
     deadline = time.monotonic() + 120
     while not (folder / "last.ckpt").exists() and time.monotonic() < deadline:
