@@ -2,12 +2,12 @@
 
 from lightning_inr.codec.codec import Codec, decode, describe
 from lightning_inr.codec.coefficients import rounding_error
-from lightning_inr.codec.cost import check_cost
+from lightning_inr.codec.cost import check_cost, frame_cost
 from lightning_inr.codec.header import Entry
 from lightning_inr.codec.limits import Limits, current_limits, use_limits
 from lightning_inr.codec.quantize import Step, fake_quantize
 
 __all__ = [
     "Codec", "Entry", "Limits", "Step", "check_cost", "current_limits", "decode", "describe", "fake_quantize",
-    "rounding_error", "use_limits",
+    "frame_cost", "rounding_error", "use_limits",
 ]  # fmt: skip

@@ -99,6 +99,13 @@ class FrameDataModule(L.LightningDataModule):
         self.batch_size, self.workers = min(batch_size, len(seen)), workers
         self.frames = Frames(source, seen, window, memory_gib, between)
 
+    @property
+    def step_frames(self) -> float:
+        """Frames a step, as many whole ones as its windows have pixels."""
+        height, width = self.frames.window or (1, 1)
+        whole = self.frames.source.height * self.frames.source.width if self.frames.window else 1
+        return self.batch_size * height * width / whole
+
     def train_dataloader(self) -> DataLoader[FrameBatch]:
         """Every seen frame once an epoch, in random order."""
         return DataLoader(

@@ -23,7 +23,7 @@ from lightning_inr.training.loggers import log_result
 # Settings that may differ when a fit is gone on with: they do not change what is fitted.
 NOT_THE_FIT = (
     "task", "run_dir", "device", "gpus", "logger", "trainer", "keep_checkpoints", "features", "bar",
-    "callbacks.history", "callbacks.previews", "callbacks.threads", "collection", "shard", "attempts", "retrieval",
+    "callbacks.history", "callbacks.previews", "threads", "collection", "shard", "attempts", "retrieval",
     "answers", "questions", "bitstream", "dtype", "vmaf", "limits", "teacher.device", "video_llm.device",
 )  # fmt: skip
 

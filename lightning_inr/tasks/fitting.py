@@ -19,7 +19,7 @@ from torch import Tensor
 
 from lightning_inr.chat.fit import Fitting, fit_file
 from lightning_inr.chat.projector import SharedProjector, check_same_form, check_same_model, load_shared
-from lightning_inr.codec import Codec, Step, check_cost
+from lightning_inr.codec import Codec, Step, check_cost, frame_cost
 from lightning_inr.data.features import default_cache, teacher_features, video_tokens
 from lightning_inr.data.module import FrameDataModule
 from lightning_inr.data.shots import find_shots
@@ -40,7 +40,7 @@ from lightning_inr.training.collapse import CollapseGuard
 from lightning_inr.training.convergence import why_unconverged
 from lightning_inr.training.fit import FitModule
 from lightning_inr.training.rounding import Rounding
-from lightning_inr.training.threads import Threads
+from lightning_inr.training.threads import choose_threads, use_threads
 from lightning_inr.training.token_alignment import TokenAlignmentModule
 from lightning_inr.types import EmbeddingSpace, VideoShape
 
@@ -60,6 +60,7 @@ class Prepared(NamedTuple):
     module: FitModule
     trainer: L.Trainer
     data: FrameDataModule
+    threads: int  # of a step on the CPU
     views: Tensor | None  # (frames, S): what CLIP sees in all frames, the held-out ones too
     tokens: Tensor | None  # (K, d): what a video language model makes of the video
 
@@ -114,7 +115,8 @@ def prepare(
     if options.get("shots", ()) is None:
         seen = (data.frames.frame(row) for row in range(len(data.frames)))
         options["shots"] = [video.seen[row] for row in find_shots(seen)]
-    net = _build(cfg, name, video, clip.space if clip else None, options)
+    net, multiply_adds = _build(cfg, name, video, clip.space if clip else None, options)
+    threads = choose_threads(cfg.threads, multiply_adds * data.step_frames)
     module: FitModule = instantiate(cfg.module, net=net)
     net.begin_with(data.mean_colour())
     views, tokens = None, None
@@ -125,18 +127,19 @@ def prepare(
         data.frames.teacher = views[list(net.video.seen)]
     if teachers.video_llm is not None:
         assert isinstance(module, TokenAlignmentModule)
-        space = teachers.video_llm.space(net.video)
+        tokens_as = teachers.video_llm.space(net.video)
         if teachers.projector is not None:
-            check_same_form(teachers.projector, space)
-        tokens = video_tokens(read, teachers.video_llm, space, net.video, cache)
-        module.listen(tokens, space, teachers.projector.network if teachers.projector else None)
-    return Prepared(codec, module, trainer, data, views, tokens)
+            check_same_form(teachers.projector, tokens_as)
+        tokens = video_tokens(read, teachers.video_llm, tokens_as, net.video, cache)
+        module.listen(tokens, tokens_as, teachers.projector.network if teachers.projector else None)
+    return Prepared(codec, module, trainer, data, threads, views, tokens)
 
 
 def fit_video(prepared: Prepared, cfg: DictConfig, folder: Path) -> Fitted:
     """Fit, from the checkpoint in `folder` if one is there; one stays there until `forget`."""
-    codec, module, trainer, data, views, tokens = prepared
-    _fit(trainer, module, data, folder)
+    codec, module, trainer, data, threads, views, tokens = prepared
+    with use_threads(threads):
+        _fit(trainer, module, data, folder)
     net = module.net
     net.absorb(data.in_order())
     unquantised = {"psnr_unquantised": mean_psnr(net, data.frames.source)} if cfg.unquantised else {}
@@ -153,9 +156,7 @@ def fit_video(prepared: Prepared, cfg: DictConfig, folder: Path) -> Fitted:
         "fit_seconds": seconds,
         "epochs": trainer.current_epoch,
         "steps": trainer.global_step,  # of the optimiser
-        "threads": next(
-            (each.choice.chosen for each in all_of(trainer) if isinstance(each, Threads)), torch.get_num_threads()
-        ),
+        "threads": threads,
         "converged": lack is None,
         **({} if lack is None else {"unconverged": lack}),
         "collapsed": any(isinstance(each, CollapseGuard) and each.collapsed for each in all_of(trainer)),
@@ -204,12 +205,13 @@ def _quiet() -> None:
 
 def _build(
     cfg: DictConfig, name: str, video: VideoShape, space: EmbeddingSpace | None, options: dict[str, Any]
-) -> VideoRepresentation:
-    """The model of these options, at the size that `params` asks for, if it does."""
+) -> tuple[VideoRepresentation, int]:
+    """The model of these options, at the size that `params` asks for, if it does; the multiply-adds of a frame."""
     if cfg.params is not None:
         options = sized(name, video, read_count(cfg.params), space=space, **options)
         space = options.pop("space")
-    return build(name, video, space, **options).to(memory_format=torch.channels_last)
+    net = build(name, video, space, **options).to(memory_format=torch.channels_last)
+    return net, frame_cost(blueprint(name, video, **options)).multiply_adds
 
 
 def _trainer(cfg: DictConfig, folder: Path, device: torch.device, loggers: Sequence[Logger]) -> L.Trainer:

@@ -26,7 +26,6 @@ from lightning_inr.teachers.small_video_llm import END, write_small
 from lightning_inr.teachers.transformers_llm import TransformersLLM, load_transformers_llm
 from lightning_inr.teachers.video_llm import Message
 from lightning_inr.training.steps import take_steps
-from lightning_inr.training.threads import ThreadChoice
 from lightning_inr.types import VideoShape
 
 VIDEO = VideoShape(FRAMES, SIDE, SIDE, FPS)
@@ -191,9 +190,8 @@ def teach(teaching: Teaching, steps: int, looking: float = 0.6) -> None:
     if not 0 < looking < 1:
         raise UserError(f"teacher_looking={looking}: choose a share between 0 and 1")
     first = min(max(round(looking * steps), 1), steps - 1)
-    threads = ThreadChoice(active=teaching.llm.device.type == "cpu")
     for learn, count in ((teaching.look, first), (teaching.read, steps - first)):
-        take_steps(count, learn.__name__, partial(teaching.step, learn), threads)
+        take_steps(count, learn.__name__, partial(teaching.step, learn))
 
 
 def save_trained(llm: TransformersLLM, folder: str | Path) -> None:

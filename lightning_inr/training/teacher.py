@@ -18,7 +18,6 @@ from lightning_inr.data.shapes_render import SIDE, draw_scenes, render
 from lightning_inr.errors import UserError
 from lightning_inr.paths import writing
 from lightning_inr.training.steps import take_steps
-from lightning_inr.training.threads import ThreadChoice
 
 WARM_UP = 40  # steps over which the learning rate rises
 STEEPEST = math.log(100.0)  # Radford et al. (2021), section 2.5
@@ -110,8 +109,7 @@ def teach(teaching: Teaching, steps: int) -> None:
     """Take `steps` steps, with a learning rate that falls to zero over them."""
     if steps < 1:
         raise UserError(f"teacher_steps={steps}: choose at least 1")
-    threads = ThreadChoice(active=teaching.device.type == "cpu")
-    take_steps(steps, "teacher", lambda _, progress: teaching.step(progress), threads)
+    take_steps(steps, "teacher", lambda _, progress: teaching.step(progress))
 
 
 def save_teacher(clip: open_clip.CLIP, config: dict[str, Any], folder: str | Path) -> None:
