@@ -1,5 +1,6 @@
 """Where things lie on disk, and how a file is written so that it is never half there."""
 
+import errno
 import fcntl
 import glob
 import os
@@ -12,6 +13,7 @@ from pathlib import Path
 from lightning_inr.errors import UserError
 
 HOST = socket.gethostname()
+LEAST_ROOM = 65536  # bytes; a disk with less is full for a writer that asks for more at once
 LONGEST_STEM = 40  # characters of a draft's name that are the target's
 FAILED = "failed.txt"  # what a job of a sweep leaves in its folder in place of a result: one line, the reason
 
@@ -64,8 +66,13 @@ def writing(target: str | os.PathLike[str]) -> Iterator[Path]:
         else:
             draft.replace(target)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise UserError(f"cannot write {named}: {reason}; free some space or choose another place") from error
+        raise _cannot_write(named, error.strerror or str(error)) from error
+    except UserError:
+        raise
+    except Exception as error:  # torch, safetensors and others have errors of their own for a disk that is full
+        if not _is_full(target.parent):
+            raise
+        raise _cannot_write(named, os.strerror(errno.ENOSPC)) from error
     finally:
         with suppress(OSError):  # what stopped the writing may stop this, too
             _remove(draft)
@@ -103,6 +110,15 @@ def write_bytes(target: str | os.PathLike[str], data: bytes) -> None:
 def write_text(target: str | os.PathLike[str], text: str) -> None:
     """Write `text` to `target` in one step."""
     write_bytes(target, text.encode())
+
+
+def _cannot_write(target: str | os.PathLike[str], reason: str) -> UserError:
+    return UserError(f"cannot write {target}: {reason}; free some space or choose another place")
+
+
+def _is_full(folder: Path) -> bool:
+    system = os.statvfs(folder)
+    return system.f_bavail * system.f_frsize < LEAST_ROOM
 
 
 def _remove_abandoned(target: Path) -> None:

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -54,3 +55,16 @@ def test_one_process_has_a_folder_for_itself(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made() -> None:
     with pytest.raises(UserError, match="cannot write /proc/run"), alone_in(Path("/proc/run"), "run_dir"):
         pass
+
+
+def test_a_library_s_own_error_for_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write() -> None:
+        with writing(tmp_path / "last.ckpt"):
+            raise RuntimeError("unexpected pos 64 vs 0")  # as torch.save does
+
+    with pytest.raises(RuntimeError, match="unexpected pos"):
+        write()
+    full = SimpleNamespace(f_bavail=2, f_frsize=4096)
+    monkeypatch.setattr("os.statvfs", lambda folder: full)
+    with pytest.raises(UserError, match=r"cannot write .*last.ckpt: No space left on device; free some space"):
+        write()

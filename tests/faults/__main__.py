@@ -1,19 +1,23 @@
-"""Kills and full disks over fit and collect: python -m tests.faults [--count 20] [--jobs 2]
+"""Kills, full disks and reads that fail, over five commands: python -m tests.faults [--count 20] [--jobs 2]
 
-A line a fault and a table at the end; exit status 1 if anything was lost or left behind.
+A line a fault and a table at the end; exit status 1 if anything was lost or left behind. As root, real small disks too.
 """
 
 import argparse
+import os
 import random
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from tests.faults.harness import COLLECT, FIT, Fate, chosen, full, killed, moments, prepare
+from tests.faults.harness import COMMANDS, FIT, Command, Fate, chosen, failed, killed, moments, small_disk
 
-COMMANDS = {"fit": FIT, "collect": COLLECT}
+DISKS = [4, 40, 400, 1500]  # KiB left
+SLOW = 100  # milliseconds a read
 
 
 def main() -> None:
@@ -33,25 +37,33 @@ def main() -> None:
 
 def run_all(root: Path, count: int, jobs: int) -> list[Fate]:
     """All faults, `jobs` side by side, each in a folder of its own."""
-    waiting: list[Callable[[], Fate]] = []
-    chance = random.Random(1)
-    for command, options in COMMANDS.items():
-        dry = root / f"dry-{command}"
-        prepare(dry)
-        most = moments(options, dry)
-        print(f"{command}: {most} changes of the file system", flush=True)
-        for number in chosen(count, most, seed=0):
-            waiting.append(lambda c=command, o=options, n=number: killed(c, o, root / f"{c}-kill-{n}", n))
-            waiting.append(lambda c=command, o=options, n=number: full(c, o, root / f"{c}-full-{n}", n))
-        for place, seconds in enumerate(sorted(chance.uniform(1, 25) for _ in range(count))):
-            waiting.append(lambda c=command, o=options, s=seconds, p=place: killed(c, o, root / f"{c}-at-{p}", s))
-        waiting.append(lambda c=command, o=options: full(c, o, root / f"{c}-temp", 1, "full_temp"))
+    waiting = [each for command in COMMANDS for each in faults(command, root, count)]
     with ThreadPoolExecutor(jobs) as pool:
         fates = []
         for fate in pool.map(lambda each: each(), waiting):
             fates.append(fate)
             print(f"{fate.command} {fate.kind} at {fate.moment}: {fate.problem or 'nothing lost'}", flush=True)
     return fates
+
+
+def faults(command: Command, root: Path, count: int) -> Iterator[Callable[[], Fate]]:
+    """Those of one command, after a run without any has shown how many moments there are."""
+    changes, reads = moments(command, root / f"dry-{command.name}")
+    print(f"{command.name}: {changes} changes of the file system, {reads} files read", flush=True)
+    chance = random.Random(command.name)
+    longest = 25 if command is FIT else 12  # seconds
+    moments_of: dict[str, list[Any]] = {
+        "kill": [*chosen(count, changes, seed=0), *sorted(chance.uniform(1, longest) for _ in range(count))],
+        "full": chosen(count, changes, seed=0),
+        "failing": chosen(count, reads, seed=1),
+        "full_temp": [1],
+        "slow": [SLOW],
+        "small_disk": DISKS if os.geteuid() == 0 else [],
+    }
+    for kind, when in moments_of.items():
+        act = {"kill": killed, "small_disk": small_disk}.get(kind, partial(failed, kind=kind))
+        for place, moment in enumerate(when):
+            yield partial(act, command, root / f"{command.name}-{kind}-{place}", number=moment)
 
 
 if __name__ == "__main__":

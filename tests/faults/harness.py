@@ -1,8 +1,10 @@
-"""Commands that are killed or that find the disk full, and are run again: what is lost, what is left behind."""
+"""Commands that are killed, find the disk full or cannot read, and are run again: what is lost, what is left behind."""
 
 import json
 import os
 import random
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,21 +19,52 @@ from lightning_inr.codec import decode
 from tests.conftest import moving_square, write_images
 
 SHIM = Path(__file__).with_name("shim.py")
-FIT = [
-    "dataset=file", "dataset.path=frames", "run_dir=run", "model.width=16", "model.latent_dim=8", "model.hyper_width=8",
-    "rank=4", "max_seconds=7", "max_epochs=null", "effort_steps=null", "logger=none",
-]  # fmt: skip
-COLLECT = [
-    "task=collect", "collection=run", "dataset=shapes", "dataset.listing.videos=2", "dataset.frames=4",
-    "dataset.listing.root=shapes", "model.width=16", "model.latent_dim=8", "model.hyper_width=8", "rank=4",
-    "max_epochs=2", "effort_steps=null", "logger=none",
-]  # fmt: skip
-LEFT = {
-    "fit": {"config.yaml", "video.linr", "result.json", "decoded.mp4", "comparison.png", "training.png"},
-    "collect": {
+SMALL = ["model.width=16", "model.latent_dim=8", "model.hyper_width=8", "rank=4", "effort_steps=null", "logger=none"]
+
+
+class Command(NamedTuple):
+    """A command under test; it works in a folder that holds `frames`, and the fit `begun` where it needs one."""
+
+    name: str
+    options: list[str]
+    leaves: dict[str, set[str]]  # folder: all that it must hold in the end, and nothing else; empty: must exist
+    needs_fit: bool = False
+
+
+FIT = Command(
+    "fit",
+    ["dataset=file", "dataset.path=frames", "run_dir=run", "max_seconds=7", "max_epochs=null", *SMALL],
+    {"run": {"config.yaml", "video.linr", "result.json", "decoded.mp4", "comparison.png", "training.png"}},
+)
+COLLECT = Command(
+    "collect",
+    [
+        "task=collect", "collection=run", "dataset=shapes", "dataset.listing.videos=2", "dataset.frames=4",
+        "dataset.listing.root=shapes", "max_epochs=2", *SMALL,
+    ],
+    {"run": {
         "collection.parquet", "config.yaml", "failed.txt", "missing.txt", "records", "video0.linr", "video1.linr",
-    },
-}  # fmt: skip
+    }},
+)  # fmt: skip
+ALIGN = Command(
+    "align",
+    [
+        "task=align", "bitstream=begun/video.linr", "dataset=file", "dataset.path=frames", "video_llm=tiny",
+        "video_llm.frames=3", "features=features", "align.steps=20", "out=talking.linr",
+    ],
+    {"talking.linr": set()},
+    needs_fit=True,
+)  # fmt: skip
+REPORT = Command(
+    "report",
+    ["task=report", "runs=begun", "out=report"],
+    {"report/report.html": set(), "report/runs.csv": set()},
+    needs_fit=True,
+)
+DECODE = Command(
+    "decode", ["task=decode", "bitstream=begun/video.linr", "out=out.mp4"], {"out.mp4": set()}, needs_fit=True
+)
+COMMANDS = (FIT, COLLECT, ALIGN, REPORT, DECODE)
 
 
 class Fate(NamedTuple):
@@ -55,24 +88,39 @@ def run(options: Sequence[str], folder: Path, kind: str = "count", number: int =
     )  # fmt: skip
 
 
-def prepare(folder: Path) -> None:
-    """What the commands read."""
+def prepare(command: Command, folder: Path) -> None:
+    """What the command reads; a fit is made once, beside `folder`, and copied."""
     folder.mkdir(parents=True, exist_ok=True)
     write_images(folder / "frames", moving_square())
+    begun = folder.parent / "begun"
+    if command.needs_fit:
+        if not begun.exists():
+            fit_once(folder, begun)
+        shutil.copytree(begun, folder / "begun")
 
 
-def moments(options: Sequence[str], folder: Path) -> int:
-    """At how many moments the file system is changed by the command."""
-    out, error = run(options, folder).communicate(timeout=300)
-    assert "moments: " in out, error
-    return int(out.rpartition("moments: ")[2])
+def fit_once(folder: Path, begun: Path) -> None:
+    """The fit that other commands read, in `begun`."""
+    draft = folder / "draft"
+    _, error = run([*FIT.options, f"run_dir={draft}", "max_seconds=2"], folder).communicate(timeout=300)
+    assert (draft / "result.json").exists(), error
+    draft.rename(begun)
 
 
-def killed(command: str, options: Sequence[str], folder: Path, number: int | float) -> Fate:
+def moments(command: Command, folder: Path) -> tuple[int, int]:
+    """How many times the file system is changed, and read, by the command."""
+    prepare(command, folder)
+    out, error = run(command.options, folder).communicate(timeout=300)
+    found = re.search(r"changes: (\d+) reads: (\d+)\s*$", out)
+    assert found, error
+    return int(found[1]), int(found[2])
+
+
+def killed(command: Command, folder: Path, number: int | float) -> Fate:
     """Kill the command before its `number`-th change, or after so many seconds, and run it again."""
-    prepare(folder)
+    prepare(command, folder)
     aimed = isinstance(number, int)
-    process = run(options, folder, "kill" if aimed else "count", number if isinstance(number, int) else 0)
+    process = run(command.options, folder, "kill" if aimed else "count", number if isinstance(number, int) else 0)
     try:
         process.communicate(timeout=300 if aimed else number)
     except subprocess.TimeoutExpired:
@@ -80,21 +128,48 @@ def killed(command: str, options: Sequence[str], folder: Path, number: int | flo
         process.communicate()
     moment = f"change {number}" if aimed else f"{number:.1f} s"
     problem = None if none_left(process.pid) else "a process is left after 5 s"
-    return Fate(command, "kill", moment, problem or again(command, options, folder))
+    return Fate(command.name, "kill", moment, problem or again(command, folder))
 
 
-def full(command: str, options: Sequence[str], folder: Path, number: int, kind: str = "full") -> Fate:
-    """Let the disk be full from the `number`-th change on, and run it again with room."""
-    prepare(folder)
-    process = run(options, folder, kind, number)
+def failed(command: Command, folder: Path, number: int, kind: str) -> Fate:
+    """Let the disk be full, or reading fail, from a moment on or be slow; and run it again as it should be."""
+    prepare(command, folder)
+    process = run(command.options, folder, kind, number)
     _, said = process.communicate(timeout=300)
+    problem = one_line(process.returncode, said)
+    if kind in ("full_temp", "slow") and process.returncode:
+        problem = f"ends: {said.strip()[-150:]}"
+    return Fate(command.name, kind, f"moment {number}", problem or again(command, folder))
+
+
+def small_disk(command: Command, folder: Path, number: int) -> Fate:
+    """Run the command on a real disk of so many KiB beyond what it reads, and again with room; needs root."""
+    folder.mkdir(parents=True)
+    mount("-t", "tmpfs", "-o", "size=512m", "tmpfs", str(folder))
+    try:
+        prepare(command, folder)
+        used = sum(path.stat().st_blocks * 512 for path in folder.rglob("*")) // 1024
+        mount("-o", f"remount,size={used + number}k", str(folder))
+        process = run(command.options, folder)
+        _, said = process.communicate(timeout=300)
+        problem = one_line(process.returncode, said)
+        mount("-o", "remount,size=512m", str(folder))
+        return Fate(command.name, "small_disk", f"{number} KiB", problem or again(command, folder))
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def mount(*arguments: str) -> None:
+    """The system's own command; CalledProcessError without root."""
+    subprocess.run(["mount", *arguments], check=True, capture_output=True)
+
+
+def one_line(status: int, said: str) -> str | None:
+    """What is wrong with how a command has ended; nothing, if it went on or ended in one line of its own."""
     lines = [line for line in said.replace("\r", "\n").splitlines() if line.strip()]
-    problem = None
-    if process.returncode and (process.returncode != 1 or not lines[-1].startswith("error: ")):
-        problem = f"status {process.returncode}, {lines[-1][:150] if lines else 'no line'}"
-    if kind == "full_temp" and process.returncode:
-        problem = f"ends with the temporary folder full: {lines[-1][:150]}"
-    return Fate(command, kind, f"change {number}", problem or again(command, options, folder))
+    if status and (status != 1 or not lines[-1].startswith("error: ") or "Traceback" in said):
+        return f"status {status}, {lines[-1][:150] if lines else 'no line'}"
+    return None
 
 
 def none_left(session: int) -> bool:
@@ -114,20 +189,21 @@ def _session(process: psutil.Process) -> int | None:
         return None
 
 
-def again(command: str, options: Sequence[str], folder: Path) -> str | None:
+def again(command: Command, folder: Path) -> str | None:
     """Run the same command to its end; what is wrong then, None if nothing is."""
-    process = run(options, folder)
+    process = run(command.options, folder)
     _, said = process.communicate(timeout=300)
     if process.returncode:
         return f"the same command ends with {said.strip().splitlines()[-1][:200]}"
-    root = folder / "run"
-    if command in LEFT:
-        if extra := {path.name for path in root.iterdir()} ^ LEFT[command]:
-            return f"files that should not be there, or lack: {sorted(extra)}"
-        for file in root.glob("*.linr"):
-            decode(file.read_bytes())
-    if command == "fit":
-        result = json.loads((root / "result.json").read_text())
+    for place, content in command.leaves.items():
+        path = folder / place
+        if not path.exists() or (content and {each.name for each in path.iterdir()} != content):
+            here = sorted(each.name for each in path.iterdir()) if path.is_dir() else path.exists()
+            return f"{place}: {here}"
+    for file in folder.rglob("*.linr"):
+        decode(file.read_bytes())
+    if command is FIT:
+        result = json.loads((folder / "run/result.json").read_text())
         if not 6.5 <= result["fit_seconds"] <= 17:
             return f"{result['fit_seconds']:.1f} s of fit"
     stray = [path.name for path in folder.rglob(".*") if path.is_file()]
