@@ -24,8 +24,13 @@ from lightning_inr.errors import Terminated, UserError, printable
 from lightning_inr.paths import FAILED, config_dir, write_text
 
 PATH_OPTIONS = {
-    "dataset.path", "dataset.root", "dataset.sequence", "bitstream", "out", "run_dir", "collection", "image", "like",
-    "projector", "features", "runs", "query", "question", "teacher.weights", "video_llm.model", "video_llm.weights",
+    "dataset.path", "dataset.root", "dataset.sequence", "bitstream", "out", "run_dir", "collection", "image",
+    "query_file", "projector", "feature_cache", "runs", "query", "question", "teacher.weights", "video_llm.model",
+    "video_llm.weights",
+}  # fmt: skip
+FORMER_TASKS = {  # names of before: what they are called now
+    "answers": "evaluate_chat", "retrieval": "evaluate_retrieval", "teacher": "train_shapes_clip",
+    "shapes_video_llm": "train_shapes_video_llm", "reference": "reference_codecs", "latents": "plot_latents",
 }  # fmt: skip
 TRACEBACK = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
@@ -36,7 +41,7 @@ def main() -> None:
     # that spins instead takes the core from the one it waits for.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     signal.signal(signal.SIGTERM, _terminate)
-    sys.argv[1:] = quote_paths(sys.argv[1:])
+    sys.argv[1:] = quote_paths(with_present_tasks(sys.argv[1:]))
     # Hydra would print its own errors over several lines; this hands them to us.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     with one_line_errors():
@@ -52,6 +57,15 @@ def door(cfg: DictConfig) -> None:
     with one_line_errors():
         cfg.run_dir = cfg.run_dir or new_folder()
         start(cfg)
+
+
+def with_present_tasks(arguments: Sequence[str]) -> list[str]:
+    """The arguments with tasks by the names they have now."""
+    named = [each.partition("=") for each in arguments]
+    return [
+        f"task={FORMER_TASKS[value]}" if name == "task" and value in FORMER_TASKS else name + equals + value
+        for name, equals, value in named
+    ]
 
 
 def quote_paths(arguments: Sequence[str]) -> list[str]:

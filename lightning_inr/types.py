@@ -19,7 +19,7 @@ class VideoShape(NamedTuple):
     stride: int = 1  # every stride-th frame, the first and the last among them, is seen by training
 
     @property
-    def seen(self) -> range:
+    def training_frames(self) -> range:
         """The numbers of the frames that training sees; those between are held out."""
         return range(0, self.frames, self.stride)
 
@@ -67,7 +67,7 @@ class EmbeddingSpace(NamedTuple):
     width: int  # numbers a vector
 
 
-class Showing(NamedTuple):
+class FrameSampling(NamedTuple):
     """What a video language model is shown of a video: frames evenly spread over it (`VideoShape.spread`)."""
 
     frames: int
@@ -84,7 +84,7 @@ class TokenSpace(NamedTuple):
     tokens: int  # that differ from video to video
     groups: int  # in so many groups in the order of time; 0: each is of the whole clip
     width: int  # numbers a token
-    showing: Showing
+    sampling: FrameSampling
 
 
 class GridLayout(NamedTuple):

@@ -214,7 +214,7 @@ def teacher(tmp_path: Path) -> Path:
 
 ALIGNED = [
     "experiment=shapes_retrieval", "dataset.listing.videos=4", "dataset.most_frames=6", "model.width=16",
-    "model.hyper_width=4", "max_epochs=2", "max_seconds=null", "features=features",
+    "model.hyper_width=4", "max_epochs=2", "max_seconds=null", "feature_cache=features",
 ]  # fmt: skip
 
 

@@ -12,9 +12,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_inr.codec import Limits
-from lightning_inr.models import MODELS, blueprint
+from lightning_inr.models import MODELS, build_on_meta
 from lightning_inr.models.base import VideoRepresentation
-from lightning_inr.models.size import count_coded, sized
+from lightning_inr.models.size import count_coded, solve_width
 from lightning_inr.paths import config_dir
 from lightning_inr.tasks.talking import KNOWN
 from lightning_inr.types import VideoShape
@@ -36,13 +36,15 @@ def compose(*overrides: str) -> DictConfig:
 
 def build_model(cfg: DictConfig) -> VideoRepresentation:
     options: Any = OmegaConf.to_container(cfg.model, resolve=True)
-    return blueprint(video=VideoShape(132, 180, 320, 25.0), **options)
+    return build_on_meta(video=VideoShape(132, 180, 320, 25.0), **options)
 
 
 @pytest.mark.parametrize(("group", "name"), CHOICES)
 def test_every_file_composes_and_builds(group: str, name: str) -> None:
-    key = {"encoding": "encoding@model.encoding", "part": "part@dataset"}.get(group, group)
-    cfg = compose(f"{key}={name}", *{"variant": ["model=t_nerv"], "encoding": ["model=latent_inr_conv"]}.get(group, []))
+    key = {"encoding": "encoding@model.encoding", "clip_options": "clip_options@dataset"}.get(group, group)
+    cfg = compose(
+        f"{key}={name}", *{"t_nerv_ablation": ["model=t_nerv"], "encoding": ["model=latent_inr_conv"]}.get(group, [])
+    )
     net = build_model(cfg)
     hydra.utils.instantiate(cfg.module, net=net)
     hydra.utils.instantiate(cfg.codec)
@@ -69,17 +71,21 @@ def test_what_an_experiment_sweeps_over_is_read_as_choices(name: str) -> None:
             compose(f"experiment={name}", f"{key}={value}")
 
 
-@pytest.mark.parametrize("name", GROUPS["variant"])
+@pytest.mark.parametrize("name", GROUPS["t_nerv_ablation"])
 def test_a_variant_of_t_nerv_changes_what_it_says_and_keeps_the_size(name: str) -> None:
     each = [
-        OmegaConf.to_container(compose("experiment=bunny_tnerv_ablation", f"variant={variant}").model, resolve=True)
+        OmegaConf.to_container(
+            compose("experiment=bunny_tnerv_ablation", f"t_nerv_ablation={variant}").model, resolve=True
+        )
         for variant in ("full", name)
     ]
     full, options = (dict(model) for model in each if isinstance(model, dict))
     changed = {key for key in full if full[key] != options[key]}
     assert len(changed) == {"full": 0, "e4": 2, "e5": 3}.get(name, 1)
     video = VideoShape(132, 180, 320, 25.0)
-    count = count_coded(blueprint(video=video, **{"name": "t_nerv", **sized(video=video, params=500_000, **options)}))
+    count = count_coded(
+        build_on_meta(video=video, **{"name": "t_nerv", **solve_width(video=video, params=500_000, **options)})
+    )
     assert count == pytest.approx(500_000, rel=0.01)
 
 
@@ -141,7 +147,7 @@ PUBLISHED = {
 def test_published_configurations_have_their_sizes(name: str) -> None:
     millions, frames, height, width = PUBLISHED[name]
     options: Any = OmegaConf.to_container(compose(f"model={name}").model, resolve=True)
-    count = count_coded(blueprint(video=VideoShape(frames, height, width, 25.0), **options))
+    count = count_coded(build_on_meta(video=VideoShape(frames, height, width, 25.0), **options))
     assert count / 1e6 == pytest.approx(millions, rel=0.01)
 
 
@@ -149,7 +155,9 @@ def test_published_configurations_have_their_sizes(name: str) -> None:
 def test_any_model_is_half_a_million_parameters_in_family(name: str) -> None:
     options: Any = OmegaConf.to_container(compose("experiment=family", f"model={name}").model, resolve=True)
     video = VideoShape(132, 180, 320, 25.0)
-    count = count_coded(blueprint(video=video, **{"name": name, **sized(video=video, params=500_000, **options)}))
+    count = count_coded(
+        build_on_meta(video=video, **{"name": name, **solve_width(video=video, params=500_000, **options)})
+    )
     assert count == pytest.approx(500_000, rel=0.01)
 
 

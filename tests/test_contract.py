@@ -82,7 +82,7 @@ def test_gradients_reach_every_parameter(model: VideoRepresentation) -> None:
     target = torch.rand(model.video.frames, 3, model.video.height, model.video.width)
     for _ in range(2):  # as fitted at first, and with what `absorb` stored
         (model.reconstruct(index, target) - target).square().mean().backward()
-        model.absorb([FrameBatch(index, target)])
+        model.store_embeddings([FrameBatch(index, target)])
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().max() > 0, name
@@ -92,7 +92,7 @@ def test_what_was_absorbed_is_what_was_fitted(model: VideoRepresentation) -> Non
     index = torch.arange(model.video.frames)
     frames = torch.rand(model.video.frames, 3, model.video.height, model.video.width)
     with torch.no_grad():
-        model.absorb([FrameBatch(index[:2], frames[:2]), FrameBatch(index[2:], frames[2:])])
+        model.store_embeddings([FrameBatch(index[:2], frames[:2]), FrameBatch(index[2:], frames[2:])])
         expected = model.reconstruct(index, frames)
         torch.testing.assert_close(model(index), expected, atol=1e-5, rtol=1e-4)
 
@@ -134,7 +134,7 @@ def test_unknown_names_are_refused() -> None:
 def test_a_fit_begins_near_the_colour_of_the_video(model: VideoRepresentation) -> None:
     means = []
     for level in (0.1, 0.9):
-        model.begin_with(torch.full((3,), level))
+        model.init_output_colour(torch.full((3,), level))
         means.append(float(model(torch.tensor([1.0])).detach().mean()))
     dark, light = means
     assert light > dark + 0.4 or (dark == light and isinstance(model, NIRVANA | NVP))

@@ -42,10 +42,10 @@ def test_training_waits_for_no_value(name: str, fake: FakeTensorMode) -> None:
     model = fake_model(name)
     index, frames = torch.tensor([0.0, 1.5, 4.0]).to("cuda"), torch.empty(3, 3, 22, 30, device="cuda")
     for _ in range(2):  # the first step may have more to do
-        views = model.views(index, frames)
-        assert on_gpu(*views.values())
+        outputs = model.training_outputs(index, frames)
+        assert on_gpu(*outputs.values())
         if torch.cuda.is_available():  # the backward pass, PyTorch's own, asks for the device even where none is real
-            torch.stack([(view - frames).square().mean() for view in views.values()]).sum().backward()
+            torch.stack([(view - frames).square().mean() for view in outputs.values()]).sum().backward()
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -64,6 +64,6 @@ def test_decoding_waits_for_no_value(name: str, fake: FakeTensorMode) -> None:
 @pytest.mark.parametrize("name", SMALL)
 def test_stored_embeddings_are_trained_without_waiting(name: str, fake: FakeTensorMode) -> None:
     model = fake_model(name)
-    model.absorb([])
+    model.store_embeddings([])
     index, frames = torch.tensor([0.0, 4.0]).to("cuda"), torch.empty(2, 3, 22, 30, device="cuda")
-    assert on_gpu(*model.views(index, frames).values())
+    assert on_gpu(*model.training_outputs(index, frames).values())

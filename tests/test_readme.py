@@ -40,7 +40,7 @@ def test_the_commands_for_a_users_video_work_one_after_the_other(cli: Callable[.
 
 def test_the_commands_for_a_file_that_talks_work_one_after_the_other(cli: Callable[..., Outcome]) -> None:
     fit, ask = (shlex.split(command)[3:] for command in RUNS if "talking" in command)
-    fitted = cli(*fit, "max_epochs=2", "features=features")
+    fitted = cli(*fit, "max_epochs=2", "feature_cache=features")
     assert fitted.code == 0, fitted.err
     assert "all 3 answers from latents are the teacher's own, token by token" in fitted.out
     assert "random weights: this tests plumbing, not understanding" in fitted.out
@@ -52,13 +52,13 @@ def test_the_commands_for_shapes_work_one_after_the_other(cli: Callable[..., Out
     few = "dataset.listing.videos=9"
     smaller = [
         ["teacher_steps=20", few], [few, *SMALL_ALIGNED], [], [],
-        ["teacher_steps=20", few], [few, "features=features"], [few, "questions.videos=9", *SMALL_ALIGNED], [],
+        ["teacher_steps=20", few], [few, "feature_cache=features"], [few, "questions.videos=9", *SMALL_ALIGNED], [],
     ]  # fmt: skip
     assert len(commands) == len(smaller)
     for command, options in zip(commands, smaller, strict=True):
         outcome = cli(*shlex.split(command)[3:], *options)
         assert outcome.code == 0, f"{command}\n{outcome.err}"
-        if "like=" in command:
+        if "query_file=" in command:
             assert "video7.linr" in outcome.out
     assert "video7.linr: 8 of 36 frames" in outcome.out
     [program] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)

@@ -70,7 +70,7 @@ def run_references(clips: Sequence[str], out: Path) -> int:
         if all((folder / point / "result.json").exists() for point in reference_points()):
             continue
         target = f"run_dir={in_repository(folder)}"
-        reason = run_command(["task=reference", *clip_options(clip), target, "logger=none"], 8 * LONGEST)
+        reason = run_command(["task=reference_codecs", *clip_options(clip), target, "logger=none"], 8 * LONGEST)
         failed += reason is not None
         print(f"references of {clip}: {reason or folder}", flush=True)
     return failed
@@ -82,6 +82,6 @@ def reference_folder(clip: str, out: Path) -> Path:
 
 
 def reference_points() -> list[str]:
-    """The folders that task=reference leaves."""
+    """The folders that task=reference_codecs leaves."""
     peers = yaml.safe_load((Path(config_dir()) / "task" / "reference.yaml").read_text())["peers"]
     return [f"{name}-crf{crf}" for name, peer in peers.items() for crf in peer["crf"]]

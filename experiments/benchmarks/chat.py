@@ -20,7 +20,7 @@ import torch
 from lightning_inr.chat.projector import read_tokens
 from lightning_inr.codec import Codec
 from lightning_inr.models import build
-from lightning_inr.retrieval.gallery import MEANING, read_model
+from lightning_inr.retrieval.gallery import SEMANTIC_ROLES, read_model
 from lightning_inr.teachers.catalogue import load_video_llm
 from lightning_inr.teachers.small_video_llm import write_small
 from lightning_inr.teachers.video_llm import Message, VideoLLM
@@ -45,9 +45,9 @@ def main() -> None:
     frames = int(sys.argv[1].removeprefix("frames=")) if len(sys.argv) > 1 else 2
     with tempfile.TemporaryDirectory() as name:
         folder, file = write_small(Path(name) / "model", "llava_onevision", PUBLISHED), Path(name) / "video.linr"
-        llm = load_video_llm(str(folder), sees=False, frames=frames, device="cpu")
+        llm = load_video_llm(str(folder), load_vision=False, frames=frames, device="cpu")
         net = build("latent_inr", VideoShape(132, 180, 320, 25.0), latent_dim=512)
-        net.attach(llm.space(net.video))
+        net.attach_projector(llm.token_space(net.video))
         file.write_bytes(Codec().encode(net))
         asked = llm.prompt([Message("user", QUESTION)], net.token_space)
         filler = "." * (asked.length - llm.prompt([Message("user", "")], None).length)  # a byte is a token
@@ -55,12 +55,12 @@ def main() -> None:
         assert text.length == asked.length
 
         def from_latents() -> Iterator[str]:
-            space, tokens = read_tokens(read_model(file, (*MEANING, "projector")), llm)
-            return llm.generate(llm.prompt([Message("user", QUESTION)], space), tokens, most=8)
+            space, tokens = read_tokens(read_model(file, (*SEMANTIC_ROLES, "projector")), llm)
+            return llm.generate(llm.prompt([Message("user", QUESTION)], space), tokens, max_new_tokens=8)
 
         ways = {
             "latents": from_latents,
-            "text": lambda: llm.generate(llm.prompt([Message("user", filler)], None), None, most=8),
+            "text": lambda: llm.generate(llm.prompt([Message("user", filler)], None), None, max_new_tokens=8),
         }
         seconds = {way: [] for way in ways}
         for _ in range(TURNS):

@@ -28,7 +28,13 @@ FITS = {  # options of the fit: its steps
 def milliseconds(options: str, steps: int, threads: int) -> float:
     """A step of a fit in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        fixed = ["dataset.frames=16", f"max_steps={steps}", f"threads={threads}", f"run_dir={folder}", "bar=false"]
+        fixed = [
+            "dataset.frames=16",
+            f"max_steps={steps}",
+            f"threads={threads}",
+            f"run_dir={folder}",
+            "progress_bar=false",
+        ]
         command = [sys.executable, "-m", "lightning_inr.run", *options.split(), *fixed]
         subprocess.run(command, capture_output=True, check=True)
         result = json.loads((Path(folder) / "result.json").read_text())

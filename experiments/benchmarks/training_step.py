@@ -72,7 +72,7 @@ def main() -> None:
     clock = Clock()
     trainer_of = fitting._trainer
     fitting._trainer = lambda *args: _with(trainer_of(*args), clock)  # type: ignore[assignment]
-    fit.measure_apart = lambda wish: sys.exit(report(clock))  # type: ignore[assignment]
+    fit.measure_apart = lambda request: sys.exit(report(clock))  # type: ignore[assignment]
     with initialize_config_dir(config_dir(), version_base="1.3"), tempfile.TemporaryDirectory() as folder:
         overrides = ["max_seconds=30", f"run_dir={folder}", *sys.argv[1:]]
         cfg = compose("config", overrides, return_hydra_config=True)

@@ -74,7 +74,7 @@ def fit(point: Point, epochs: int) -> Row:
         shutil.rmtree(point.folder, ignore_errors=True)  # what a killed fit took cannot be known
         command = [sys.executable, "-m", "lightning_inr.run", *point.options, f"run_dir={point.folder}"]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        limits = [f"max_epochs={epochs}", "bar=false", "device=cpu"]
+        limits = [f"max_epochs={epochs}", "progress_bar=false", "device=cpu"]
         process = subprocess.Popen([*command, *limits], cwd=REPOSITORY, env=environment, stdout=subprocess.DEVNULL)
         _, status, usage = os.wait4(process.pid, 0)
         if status:

@@ -47,11 +47,11 @@ def fit_file(
     Whatever else is in the file stays as it is, byte for byte; `codec` is asked for the projector alone.
     """
     model = decode(data, device)
-    model.attach(space)
+    model.attach_projector(space)
     assert model.projector is not None
     model.projector.to(device)
     with torch.no_grad():
-        latents = model.pooled(model.shown(space.showing.frames)).float().cpu()
+        latents = model.pool_latents(model.sample_positions(space.sampling.frames)).float().cpu()
     fit_projector(model.projector, [latents], [tokens], replace(fitting, noise=0.0), seed)
     old, new = unpack(data), unpack(codec.encode(model))
     role = "projector"

@@ -16,7 +16,7 @@ from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.nn.projector import Projector, layout, projector_for
 from lightning_inr.paths import write_bytes
 from lightning_inr.teachers.video_llm import VideoLLM
-from lightning_inr.types import EmbeddingSpace, Showing, TokenSpace
+from lightning_inr.types import EmbeddingSpace, FrameSampling, TokenSpace
 
 KIND = "lightning_inr projector 1"
 FOREIGN = (SafetensorError, ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError)
@@ -63,7 +63,7 @@ def read_tokens(
     """
     if shared is not None:
         space = shared_space(model, llm, shared)
-        return space, shared.network(shared_latents(model, space.showing))
+        return space, shared.network(shared_latents(model, space.sampling))
     if model.token_space is None:
         raise UserError(
             "bitstream: it is aligned to no video language model; add projector=FILE, or give it one of its own with "
@@ -83,7 +83,7 @@ def shared_space(model: VideoRepresentation, llm: VideoLLM, shared: SharedProjec
             f"projector: it reads latents aligned to {shared.reads.teacher} ({shared.reads.fingerprint}), and the file "
             f"is aligned {own}; give it a projector of its own with task=align, without projector=…"
         )
-    space = llm.space(model.video)
+    space = llm.token_space(model.video)
     check_same_form(shared, space)
     return space
 
@@ -92,26 +92,26 @@ def check_same_form(shared: SharedProjector, space: TokenSpace) -> None:
     """UserError if `shared` cannot say the tokens of `space`."""
     if not same_form(space, shared.writes):
         raise UserError(
-            f"projector: it learned from showings of {shown(shared.writes)}, and this video makes one of "
-            f"{shown(space)}; share one among videos of that shape, or give the file its own with task=align"
+            f"projector: it was trained on {describe_sampling(shared.writes)}, and this video gives "
+            f"{describe_sampling(space)}; share one among such videos, or give the file its own with task=align"
         )
 
 
 def same_form(one: TokenSpace, other: TokenSpace) -> bool:
     """Whether a projector can serve both: videos may differ in length, but not in how a frame becomes tokens."""
-    frames = [(each.showing.height, each.showing.width) for each in (one, other)]
+    frames = [(each.sampling.height, each.sampling.width) for each in (one, other)]
     return layout(one) == layout(other) and frames[0] == frames[1]
 
 
-def shown(space: TokenSpace) -> str:
+def describe_sampling(space: TokenSpace) -> str:
     """A showing in words."""
-    showing = space.showing
-    return f"{showing.frames} frames of {showing.width}x{showing.height} in {space.tokens} tokens"
+    sampling = space.sampling
+    return f"{sampling.frames} frames of {sampling.width}x{sampling.height} in {space.tokens} tokens"
 
 
-def shared_latents(model: VideoRepresentation, showing: Showing) -> Tensor:
+def shared_latents(model: VideoRepresentation, sampling: FrameSampling) -> Tensor:
     """What a shared projector reads of a file, (N, S) of length 1: the meaning of the frames shown."""
-    return F.normalize(model.semantic(model.shown(showing.frames)), dim=-1)
+    return F.normalize(model.frame_embeddings(model.sample_positions(sampling.frames)), dim=-1)
 
 
 def check_same_model(space: TokenSpace, llm: VideoLLM, whose: str = "projector") -> None:
@@ -129,7 +129,7 @@ def _read(file: Any) -> SharedProjector:
     if told.get("kind") != KIND:
         raise ValueError("it does not say that it is one")
     reads, writes = EmbeddingSpace(*json.loads(told["reads"])), TokenSpace(*json.loads(told["writes"]))
-    writes = writes._replace(showing=Showing(*writes.showing))
+    writes = writes._replace(sampling=FrameSampling(*writes.sampling))
     if not all(isinstance(each, str) for each in (*reads[:2], *writes[:2])):
         raise ValueError("it does not name its models")
     with torch.device("meta"):  # takes no memory: what the file claims to hold is compared with what it holds

@@ -17,8 +17,11 @@ class Session:
     `sampling` goes to `VideoLLM.generate` as it is; without any, answers are greedy.
     """
 
-    def __init__(self, llm: VideoLLM, space: TokenSpace, tokens: Tensor, most: int = 128, **sampling: Any) -> None:
-        self.llm, self.space, self.tokens, self.most, self.sampling = llm, space, tokens, most, sampling
+    def __init__(
+        self, llm: VideoLLM, token_space: TokenSpace, tokens: Tensor, max_new_tokens: int = 128, **sampling: Any
+    ) -> None:
+        self.llm, self.token_space, self.tokens = llm, token_space, tokens
+        self.max_new_tokens, self.sampling = max_new_tokens, sampling
         self.forget()
 
     def forget(self) -> None:
@@ -40,7 +43,7 @@ class Session:
     def _answer(self, asked: Message, prompt: Prompt) -> Generator[str, None, None]:
         pieces: list[str] = []
         # Closed here and not by the collector, which may come late: until then the model would go on.
-        with closing(self.llm.generate(prompt, self.tokens, self.most, **self.sampling)) as answer:
+        with closing(self.llm.generate(prompt, self.tokens, self.max_new_tokens, **self.sampling)) as answer:
             try:
                 for piece in answer:
                     pieces.append(piece)
@@ -53,15 +56,15 @@ class Session:
         """The prompt, of as much of the history as the model can read with room for an answer."""
         kept = self.history.copy()
         while True:
-            prompt = self.llm.prompt([*kept, asked], self.space)
-            if self.llm.context is None or prompt.length + self.most <= self.llm.context:
+            prompt = self.llm.prompt([*kept, asked], self.token_space)
+            if self.llm.context is None or prompt.length + self.max_new_tokens <= self.llm.context:
                 self.dropped += (len(self.history) - len(kept)) // 2
                 self.history = kept
                 return prompt
             if not kept:
                 raise UserError(
-                    f"question: with the video it is {prompt.length} tokens, and most={self.most} for the answer; "
-                    f"{self.llm.name} reads {self.llm.context} in all: ask for less, or lower most"
+                    f"question: with the video it is {prompt.length} tokens, and max_new_tokens={self.max_new_tokens} "
+                    f"for the answer; {self.llm.name} reads {self.llm.context} in all: ask less or lower max_new_tokens"
                 )
             start = 2 if len(kept) > 2 else 0
             del kept[start : start + 2]

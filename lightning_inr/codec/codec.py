@@ -21,7 +21,7 @@ from lightning_inr.codec.coefficients import (
 from lightning_inr.codec.container import Container, pack, unpack
 from lightning_inr.codec.cost import frame_cost
 from lightning_inr.codec.entropy import CODERS, Reader, Symbols, Table, count_codes, table_of
-from lightning_inr.codec.header import FLOATS, Entry, checked_blueprint
+from lightning_inr.codec.header import FLOATS, Entry, checked_model
 from lightning_inr.codec.prediction import MOST_DIAGONALS, PREDICTIONS, cheapest, diagonals
 from lightning_inr.codec.quantize import MOST_BITS, Quantized, Step, dequantize, quantize, quantize_by
 from lightning_inr.errors import BitstreamError
@@ -135,14 +135,14 @@ def describe(data: bytes) -> dict[str, Any]:
     return {
         "model": container.header["model"],
         "video": video,
-        "padded": dict(zip(("height", "width"), model.padded, strict=True)),
+        "padded": dict(zip(("height", "width"), model.padded_size, strict=True)),
         "bytes": len(data),
         "bpp": 8 * len(data) / pixels,
         "params": sum(entry.numel for entry in entries),
-        "passes": model.passes,
+        "passes": model.passes_per_frame,
         "frame": cost._asdict(),
         "space": model.embedding_space._asdict() if model.embedding_space else None,
-        "token_space": model.token_space._asdict() | {"showing": model.token_space.showing._asdict()}
+        "token_space": model.token_space._asdict() | {"showing": model.token_space.sampling._asdict()}
         if model.token_space
         else None,
         "roles": roles,
@@ -155,7 +155,7 @@ def _open(data: bytes) -> tuple[Container, VideoRepresentation, list[Entry]]:
     """What `data` holds, nothing of it decoded, all of it checked that a header can be checked for."""
     container = unpack(data)
     lengths = {role: len(section) for role, section in container.sections.items()}
-    return container, *checked_blueprint(container.header, lengths)
+    return container, *checked_model(container.header, lengths)
 
 
 # A section: length of the side information (u32) | side information, deflated | entropy-coded words.

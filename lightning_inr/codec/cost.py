@@ -30,16 +30,16 @@ class FrameCost(NamedTuple):
 def frame_cost(model: VideoRepresentation) -> FrameCost:
     """Of a model on the device "meta"; nothing is computed and no memory is taken."""
     height, width = model.video.height, model.video.width
-    rows = min(height, max(1, PIXELS_AT_ONCE // width)) if model.by_pixel else height
+    rows = min(height, max(1, PIXELS_AT_ONCE // width)) if model.is_pixelwise else height
     counter = _Counter()
     with torch.no_grad(), torch.device("meta"), counter:
         model(torch.zeros(1), None, Window(0, 0, rows, width) if rows < height else None)
-    return FrameCost(math.prod(model.padded), counter.multiply_adds * -(-height // rows), counter.numbers)
+    return FrameCost(math.prod(model.padded_size), counter.multiply_adds * -(-height // rows), counter.numbers)
 
 
 def check_cost(model: VideoRepresentation) -> None:
     """BitstreamError if a frame costs more than the limits in force allow; counted only where it might."""
-    painted, frame = math.prod(model.padded), model.video.height * model.video.width
+    painted, frame = math.prod(model.padded_size), model.video.height * model.video.width
     if painted > max(MOST_PADDING * frame, LITTLE):
         raise BitstreamError(f"a frame of {frame} pixels is cut from {painted}; choose smaller strides")
     check_limit("pixels", painted, "a frame")
@@ -53,13 +53,13 @@ def check_cost(model: VideoRepresentation) -> None:
 
 def upper_bound(model: VideoRepresentation) -> FrameCost:
     """More than a frame can cost, in a thousandth of the time: as if every weight counted for every pixel."""
-    painted, state = math.prod(model.padded), model.state_dict()
+    painted, state = math.prod(model.padded_size), model.state_dict()
     layers = [state[name] for role, names in model.coded_groups().items() if role not in PLACE_ROLES for name in names]
     widest = max((max(weight.shape[:2]) for weight in layers if weight.ndim), default=1)
     weights = sum(tensor.numel() for tensor in state.values())
     if any(isinstance(module, TransformerLayer) for module in model.modules()):
         weights += 2 * painted * widest  # all tokens with all others
-    return FrameCost(painted, painted * weights * model.passes, painted * widest)
+    return FrameCost(painted, painted * weights * model.passes_per_frame, painted * widest)
 
 
 class _Counter(TorchDispatchMode):

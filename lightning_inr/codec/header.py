@@ -13,7 +13,7 @@ from lightning_inr.codec.limits import check_limit
 from lightning_inr.codec.prediction import MOST_DIAGONALS, applies, diagonals
 from lightning_inr.codec.quantize import MOST_BITS
 from lightning_inr.errors import BitstreamError
-from lightning_inr.models import blueprint
+from lightning_inr.models import build_on_meta
 from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.types import (
     FASTEST,
@@ -84,7 +84,7 @@ class Header(msgspec.Struct, forbid_unknown_fields=True):
     token_space: TokenSpace | None = None
 
 
-def checked_blueprint(values: dict[str, Any], sections: Mapping[str, int]) -> tuple[VideoRepresentation, list[Entry]]:
+def checked_model(values: dict[str, Any], sections: Mapping[str, int]) -> tuple[VideoRepresentation, list[Entry]]:
     """The model without memory for its tensors, and the table of them.
 
     `sections`: bytes a role. BitstreamError if these cannot be it, or ask for more than the limits in force.
@@ -93,7 +93,7 @@ def checked_blueprint(values: dict[str, Any], sections: Mapping[str, int]) -> tu
         header = msgspec.convert(values, Header)
         video = VideoShape(**msgspec.structs.asdict(header.video))
         _check_spaces(header, video)
-        model = blueprint(header.model, video, header.space, header.token_space, **header.config)
+        model = build_on_meta(header.model, video, header.space, header.token_space, **header.config)
         _check_entries(header.tensors, model, sections)
         check_cost(model)
     except BitstreamError:
@@ -117,14 +117,14 @@ def _check_spaces(header: Header, video: VideoShape) -> None:
 
 
 def _check_tokens(space: TokenSpace, video: VideoShape) -> None:
-    showing = space.showing
-    counts = (space.tokens, space.width, showing.frames, showing.height, showing.width)
+    sampling = space.sampling
+    counts = (space.tokens, space.width, sampling.frames, sampling.height, sampling.width)
     if min(counts) < 1 or space.groups < 0:
         raise BitstreamError("damaged .linr: its tokens are not described; fetch the file again")
     most = max(video.frames, 2)  # a model that reads frames in pairs is shown a single one twice
-    timed = 1 / FASTEST <= showing.seconds <= MOST_FRAMES / SLOWEST
-    if not timed or showing.frames > most or max(showing.height, showing.width) > LONGEST_SIDE:
-        raise BitstreamError(f"damaged .linr: it claims to show {tuple(showing)} of {video.frames} frames")
+    timed = 1 / FASTEST <= sampling.seconds <= MOST_FRAMES / SLOWEST
+    if not timed or sampling.frames > most or max(sampling.height, sampling.width) > LONGEST_SIDE:
+        raise BitstreamError(f"damaged .linr: it claims to show {tuple(sampling)} of {video.frames} frames")
     if space.width > WIDEST_SPACE or space.tokens > MOST_TOKENS:
         raise BitstreamError(f"damaged .linr: it claims {space.tokens} tokens of width {space.width}")
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from lightning_inr.data.annotations import field, make_segments, read_ids, read_members, tidy
-from lightning_inr.data.captioned import ROOT, Captioned, Listing, check_split, find_videos, list_found
+from lightning_inr.data.captioned import ROOT, CaptionedVideo, DatasetSplit, check_split, find_videos, list_found
 from lightning_inr.data.published import Published
 
 ACTIVITYNET = Published(
@@ -16,7 +16,7 @@ ACTIVITYNET = Published(
 PREFIX = "v_"  # of ids in the annotations; files have it or not
 
 
-def list_activitynet(root: str | None = None, split: str = "val_1", manifest: str | None = None) -> Listing:
+def list_activitynet(root: str | None = None, split: str = "val_1", manifest: str | None = None) -> DatasetSplit:
     """Videos of train, val_1 or val_2, or those a `manifest` names, with one paragraph each and its events.
 
     Ids without captions, which the published lists of ids do hold, are left out.
@@ -35,8 +35,8 @@ def list_activitynet(root: str | None = None, split: str = "val_1", manifest: st
     return list_found(f"ActivityNet Captions {split}", videos.values(), files)
 
 
-def _read(id: str, entry: object, where: str) -> Captioned:
+def _read(id: str, entry: object, where: str) -> CaptionedVideo:
     sentences = field(entry, "sentences", list, where)
     segments = make_segments(field(entry, "timestamps", list, where), sentences, where)
     paragraph = tidy(" ".join(sentence for sentence in sentences if isinstance(sentence, str)))
-    return Captioned(id, Path(), captions=(paragraph,), segments=segments)
+    return CaptionedVideo(id, Path(), captions=(paragraph,), segments=segments)

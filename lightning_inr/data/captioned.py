@@ -8,7 +8,7 @@ from typing import NamedTuple
 from typing_extensions import Unpack
 
 from lightning_inr.data.file import open_source
-from lightning_inr.data.source import Part, VideoSource, adapt
+from lightning_inr.data.source import ClipOptions, VideoSource, adapt
 from lightning_inr.errors import UserError
 
 ROOT = "dataset.listing.root"  # the option that names the folder of a captioned dataset
@@ -23,7 +23,7 @@ class Segment(NamedTuple):
     label: str
 
 
-class Captioned(NamedTuple):
+class CaptionedVideo(NamedTuple):
     """A video on disk and what is said of it; what its dataset does not say is None or empty."""
 
     id: str
@@ -33,11 +33,11 @@ class Captioned(NamedTuple):
     segments: tuple[Segment, ...] = ()
 
 
-class Listing(NamedTuple):
+class DatasetSplit(NamedTuple):
     """One split of a captioned dataset."""
 
     name: str  # of the dataset and the split
-    videos: tuple[Captioned, ...]
+    videos: tuple[CaptionedVideo, ...]
     missing: tuple[str, ...] = ()  # ids that are annotated but not on disk, as always some are
 
 
@@ -68,7 +68,7 @@ def check_split(split: str, splits: Collection[str]) -> None:
         raise UserError(f"dataset.listing.split={split}: choose one of {', '.join(splits)}")
 
 
-def list_found(name: str, annotated: Iterable[Captioned], videos: dict[str, Path]) -> Listing:
+def list_found(name: str, annotated: Iterable[CaptionedVideo], videos: dict[str, Path]) -> DatasetSplit:
     """The `annotated` videos, their paths still open, with those `videos` has for them; UserError if it has none."""
     found, missing = [], []
     for each in annotated:
@@ -80,10 +80,10 @@ def list_found(name: str, annotated: Iterable[Captioned], videos: dict[str, Path
     if not found:
         nothing = f"none of its {len(missing)} videos is on disk" if missing else "no video is listed"
         raise UserError(f"{name}: {nothing}; check {ROOT} and the other options of dataset.listing")
-    return Listing(name, tuple(found), tuple(missing))
+    return DatasetSplit(name, tuple(found), tuple(missing))
 
 
-def open_captioned(sequence: str, listing: Listing, **part: Unpack[Part]) -> VideoSource:
+def open_captioned(sequence: str, listing: DatasetSplit, **part: Unpack[ClipOptions]) -> VideoSource:
     """The video of this id, or a part of it; UserError if the listing has none."""
     paths = {video.id: video.path for video in listing.videos}
     if sequence not in paths:

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from lightning_inr.data.annotations import field, make_segments, read_members
-from lightning_inr.data.captioned import ROOT, Captioned, Listing, check_split, find_videos, list_found
+from lightning_inr.data.captioned import ROOT, CaptionedVideo, DatasetSplit, check_split, find_videos, list_found
 from lightning_inr.data.published import Published
 
 COIN = Published(
@@ -18,7 +18,7 @@ EVALUATION = ("testing", "validation")  # the paper says one and the file the ot
 INSIDE_WORD = re.compile(r"(?<=[a-z])(?=[A-Z0-9])|(?<=[A-Z0-9])(?=[A-Z][a-z])")
 
 
-def list_coin(root: str | None = None, split: str = "testing", annotations: str = "COIN.json") -> Listing:
+def list_coin(root: str | None = None, split: str = "testing", annotations: str = "COIN.json") -> DatasetSplit:
     """Videos with their task and their steps; `testing` and `validation` are one, all the rest is `training`."""
     check_split(split, (*EVALUATION, "training"))
     folder = COIN.root(root)
@@ -31,12 +31,12 @@ def list_coin(root: str | None = None, split: str = "testing", annotations: str 
     return list_found(f"COIN {split}", videos, find_videos(folder))
 
 
-def _read(id: str, entry: object, where: str) -> Captioned:
+def _read(id: str, entry: object, where: str) -> CaptionedVideo:
     steps = field(entry, "annotation", list, where)
     times = [field(step, "segment", list, where) for step in steps]
     labels = [field(step, "label", str, where) for step in steps]
     label = in_words(field(entry, "class", str, where))
-    return Captioned(id, Path(), label, segments=make_segments(times, labels, where))
+    return CaptionedVideo(id, Path(), label, segments=make_segments(times, labels, where))
 
 
 def in_words(name: str) -> str:

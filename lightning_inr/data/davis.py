@@ -6,7 +6,7 @@ from typing_extensions import Unpack
 
 from lightning_inr.data.images import ImageFolder
 from lightning_inr.data.published import Published
-from lightning_inr.data.source import Part, VideoSource, adapt
+from lightning_inr.data.source import ClipOptions, VideoSource, adapt
 from lightning_inr.errors import UserError
 
 DAVIS = Published(
@@ -23,7 +23,7 @@ def open_davis(
     resolution: str = "1080p",
     split: str | None = None,
     fps: float = 24.0,
-    **part: Unpack[Part],
+    **part: Unpack[ClipOptions],
 ) -> VideoSource:
     """A sequence by its name, from JPEGImages/`resolution`; a `split` (`2017/val`) restricts the choice to its list."""
     folder = DAVIS.root(root)

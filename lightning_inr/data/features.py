@@ -34,8 +34,8 @@ def teacher_features(read: Callable[[int], Tensor], seen: Iterable[int], clip: C
     and once more if this teacher has not seen the video before. A cache that cannot be written is warned of, no more.
     """
     seen = list(seen)
-    kept = cache.expanduser() / clip.space.fingerprint / f"{_video_key(read, seen)}.npy"
-    features = _load(kept, (len(seen), clip.space.width), np.float32)
+    kept = cache.expanduser() / clip.embedding_space.fingerprint / f"{_video_key(read, seen)}.npy"
+    features = _load(kept, (len(seen), clip.embedding_space.width), np.float32)
     if features is None or not torch.isclose(features.norm(dim=1), torch.tensor(1.0), atol=UNIT).all():
         features = clip.embed_frames(read(index) for index in tqdm(seen, "teacher", leave=False, unit="frame"))
         _keep(kept, features.numpy())
@@ -50,8 +50,8 @@ def video_tokens(
     `read` gives a frame as for `teacher_features`; those shown are read once, and once more if this tower has not seen
     them so before. The number of seconds between them is for the language model alone, and changes nothing here.
     """
-    shown = video.spread(space.showing.frames)
-    way = f"{llm.tower}-{space.showing.height}x{space.showing.width}-{space.tokens}x{space.width}"
+    shown = video.spread(space.sampling.frames)
+    way = f"{llm.vision_fingerprint}-{space.sampling.height}x{space.sampling.width}-{space.tokens}x{space.width}"
     kept = cache.expanduser() / way / f"{_video_key(read, shown)}.npy"
     tokens = _load(kept, (space.tokens, space.width), np.float16)
     if tokens is None:

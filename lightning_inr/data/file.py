@@ -7,7 +7,7 @@ from typing_extensions import Unpack
 from lightning_inr.data.compressed import CompressedVideo
 from lightning_inr.data.images import IMAGES, ImageFolder
 from lightning_inr.data.raw import RawVideo
-from lightning_inr.data.source import Part, VideoSource, adapt
+from lightning_inr.data.source import ClipOptions, VideoSource, adapt
 from lightning_inr.errors import UserError
 from lightning_inr.paths import existing
 from lightning_inr.types import FASTEST, SLOWEST
@@ -43,6 +43,6 @@ def _open(path: Path, matrix: str) -> VideoSource:
     return CompressedVideo(path, matrix)
 
 
-def open_video(path: str, matrix: str = "file", fps: float | None = None, **part: Unpack[Part]) -> VideoSource:
+def open_video(path: str, matrix: str = "file", fps: float | None = None, **part: Unpack[ClipOptions]) -> VideoSource:
     """A user's own video, or a part of it."""
     return adapt(open_source(path, matrix, fps), **part)

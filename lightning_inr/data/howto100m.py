@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from lightning_inr.data.annotations import field, make_segments, read_ids, read_lines, read_members, read_rows, tidy
-from lightning_inr.data.captioned import ROOT, Captioned, Listing, Segment, find_videos, list_found
+from lightning_inr.data.captioned import ROOT, CaptionedVideo, DatasetSplit, Segment, find_videos, list_found
 from lightning_inr.data.published import Published
 from lightning_inr.errors import UserError
 
@@ -19,7 +19,7 @@ HOWTO100M = Published(
 
 def list_howto100m(
     root: str | None = None, manifest: str | None = None, captions: str = "caption.json", least_seconds: float = 0.0
-) -> Listing:
+) -> DatasetSplit:
     """The videos that `manifest` names, one id a line, with their task and, as segments, what is spoken.
 
     Speech recognition cuts it short: neighbours are joined until they last `least_seconds`; 0 leaves them as they are.
@@ -36,7 +36,7 @@ def list_howto100m(
     folder = HOWTO100M.root(root)
     tasks = _read_tasks(folder, set(ids))
     spoken = _read_speech(HOWTO100M.find(folder, captions)[0], set(ids))
-    videos = (Captioned(id, Path(), tasks.get(id), segments=join(spoken.get(id, ()), least_seconds)) for id in ids)
+    videos = (CaptionedVideo(id, Path(), tasks.get(id), segments=join(spoken.get(id, ()), least_seconds)) for id in ids)
     return list_found(f"HowTo100M {Path(manifest).stem}", videos, find_videos(folder))
 
 

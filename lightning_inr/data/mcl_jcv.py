@@ -6,7 +6,7 @@ from typing_extensions import Unpack
 
 from lightning_inr.data.file import open_source
 from lightning_inr.data.published import Published
-from lightning_inr.data.source import Part, VideoSource, adapt
+from lightning_inr.data.source import ClipOptions, VideoSource, adapt
 
 MCL_JCV = Published(
     "MCL-JCV",
@@ -17,7 +17,7 @@ MCL_JCV = Published(
 
 
 def open_mcl_jcv(
-    sequence: str | int, root: str | None = None, matrix: str = "bt601", **part: Unpack[Part]
+    sequence: str | int, root: str | None = None, matrix: str = "bt601", **part: Unpack[ClipOptions]
 ) -> VideoSource:
     """A sequence by its number (1 to 30) or name (videoSRC01); the frame rate is in the file's name."""
     folder = MCL_JCV.root(root)

@@ -19,7 +19,7 @@ LOOKS = 16  # at frames, to know their mean colour
 class Frames(Dataset[FrameBatch]):
     """The frames `seen` of a source as uint8, held in memory where they fit `memory_gib`.
 
-    A share `between` of the batches shows, for each frame, its blend with the next seen one, at the position
+    A share `blend_probability` of the batches shows, for each frame, its blend with the next seen one, at the position
     between the two. `teacher` (len(seen), S) is what a teacher sees in them, and travels with the batch.
     """
 
@@ -29,9 +29,9 @@ class Frames(Dataset[FrameBatch]):
         seen: range,
         window: tuple[int, int] | None = None,
         memory_gib: float = 4.0,
-        between: float = 0.0,
+        blend_probability: float = 0.0,
     ) -> None:
-        self.source, self.seen, self.window, self.between = source, seen, window, between
+        self.source, self.training_frames, self.window, self.blend_probability = source, seen, window, blend_probability
         self.teacher: Tensor | None = None
         fits = len(seen) * 3 * source.height * source.width <= memory_gib * 2**30
         # Read in order: a compressed video decodes each frame once, while at random it seeks for every one.
@@ -39,14 +39,14 @@ class Frames(Dataset[FrameBatch]):
         self.memory = [source.read(index) for index in tqdm(seen, "read", leave=False, unit="frame")] if fits else None
 
     def __len__(self) -> int:
-        return len(self.seen)
+        return len(self.training_frames)
 
     def __getitems__(self, indices: list[int]) -> FrameBatch:
         """A whole batch at once: one window for all its frames."""
         frames = torch.stack([self.frame(index) for index in indices])
-        index = torch.tensor([self.seen[index] for index in indices], dtype=torch.float32)
+        index = torch.tensor([self.training_frames[index] for index in indices], dtype=torch.float32)
         teacher = None if self.teacher is None else self.teacher[indices]
-        if self.between and len(self.seen) > 1 and torch.rand(()) < self.between:
+        if self.blend_probability and len(self.training_frames) > 1 and torch.rand(()) < self.blend_probability:
             index, frames, teacher = self._blend(indices, frames)
         if self.window is None:
             return FrameBatch(index, frames, teacher=teacher)
@@ -55,14 +55,16 @@ class Frames(Dataset[FrameBatch]):
 
     def frame(self, index: int) -> Tensor:
         """The `index`-th seen frame, (3, H, W) uint8."""
-        return self.source.read(self.seen[index]) if self.memory is None else self.memory[index]
+        return self.source.read(self.training_frames[index]) if self.memory is None else self.memory[index]
 
     def _blend(self, indices: list[int], frames: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Positions between these seen frames and the next ones, the frames blended so, and a teacher's view."""
-        neighbours = [index + 1 if index + 1 < len(self.seen) else index - 1 for index in indices]
+        neighbours = [index + 1 if index + 1 < len(self.training_frames) else index - 1 for index in indices]
         after = torch.stack([self.frame(index) for index in neighbours])
         share = torch.rand(len(indices))
-        here, there = (torch.tensor([float(self.seen[index]) for index in each]) for each in (indices, neighbours))
+        here, there = (
+            torch.tensor([float(self.training_frames[index]) for index in each]) for each in (indices, neighbours)
+        )
         blended = torch.lerp(frames.float(), after.float(), share[:, None, None, None]).round_().to(torch.uint8)
         teacher = self.teacher
         if teacher is not None:
@@ -86,18 +88,20 @@ class FrameDataModule(L.LightningDataModule):
         window: tuple[int, int] | None = None,
         memory_gib: float = 4.0,
         workers: int = 0,
-        between: float = 0.0,
+        blend_probability: float = 0.0,
     ) -> None:
         super().__init__()
         if not batch_size >= 1:
             raise UserError(f"data.batch_size={batch_size}: choose a whole number from 1")
-        if not 0 <= between < 1:
-            raise UserError(f"data.between={between}: choose a share of the steps, from 0 to below 1")
+        if not 0 <= blend_probability < 1:
+            raise UserError(
+                f"data.blend_probability={blend_probability}: choose a share of the steps, from 0 to below 1"
+            )
         if window is not None:
             window = (min(window[0], source.height), min(window[1], source.width))
-        seen = source.shape._replace(stride=stride).seen
+        seen = source.shape._replace(stride=stride).training_frames
         self.batch_size, self.workers = min(batch_size, len(seen)), workers
-        self.frames = Frames(source, seen, window, memory_gib, between)
+        self.frames = Frames(source, seen, window, memory_gib, blend_probability)
 
     @property
     def step_frames(self) -> float:
@@ -122,7 +126,7 @@ class FrameDataModule(L.LightningDataModule):
         """Every seen frame once, whole and as it is, uint8 on the host."""
         for start in range(0, len(self.frames), self.batch_size):
             rows = range(start, min(start + self.batch_size, len(self.frames)))
-            index = torch.tensor([self.frames.seen[row] for row in rows], dtype=torch.float32)
+            index = torch.tensor([self.frames.training_frames[row] for row in rows], dtype=torch.float32)
             yield FrameBatch(index, torch.stack([self.frames.frame(row) for row in rows]))
 
     def transfer_batch_to_device(self, batch: FrameBatch, device: torch.device, dataloader_idx: int) -> FrameBatch:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lightning_inr.data.annotations import field, read_elements, read_rows, tidy
-from lightning_inr.data.captioned import ROOT, Captioned, Listing, check_split, find_videos, list_found
+from lightning_inr.data.captioned import ROOT, CaptionedVideo, DatasetSplit, check_split, find_videos, list_found
 from lightning_inr.data.published import Published
 from lightning_inr.errors import UserError
 
@@ -29,7 +29,7 @@ class Clip(NamedTuple):
     captions: list[str]
 
 
-def list_msrvtt(root: str | None = None, split: str = "1k") -> Listing:
+def list_msrvtt(root: str | None = None, split: str = "1k") -> DatasetSplit:
     """Clips with their captions: one each (`1k`), or all (`full`, `train`, `validate`, `train_9k`, `train_7k`)."""
     check_split(split, (*ONE_EACH, *OFFICIAL, *LISTED))
     folder = MSRVTT.root(root)
@@ -41,7 +41,7 @@ def list_msrvtt(root: str | None = None, split: str = "1k") -> Listing:
             captions = _choose(clips, MSRVTT.find(folder, LISTED[split])[0])
         else:
             captions = {id: clip.captions for id, clip in clips.items() if clip.split == OFFICIAL[split]}
-    videos = (Captioned(id, Path(), captions=tuple(each)) for id, each in captions.items())
+    videos = (CaptionedVideo(id, Path(), captions=tuple(each)) for id, each in captions.items())
     return list_found(f"MSR-VTT {split}", videos, find_videos(folder))
 
 

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from lightning_inr.data.activitynet import list_activitynet
-from lightning_inr.data.captioned import Listing
+from lightning_inr.data.captioned import DatasetSplit
 from lightning_inr.data.coin import list_coin
 from lightning_inr.data.published import ENVIRONMENT
 from lightning_inr.data.shapes_export import export
@@ -14,7 +14,7 @@ SPLITS = {"test": ("testing", "val_1"), "train": ("training", "train")}  # as CO
 MOST = 480  # videos a split: 20 of each task, of which some have no more than 31 held-out stories
 
 
-def list_shapes(root: str | None = None, split: str = "test", videos: int = 96, seed: int = 0) -> Listing:
+def list_shapes(root: str | None = None, split: str = "test", videos: int = 96, seed: int = 0) -> DatasetSplit:
     """Tasks, steps and paragraphs of a split, rendered first if they are not there; UserError if others are.
 
     `root`: where they lie; None: `shapes` in the folder that LIGHTNING_INR_DATA names, else in `runs`. `videos`: of
@@ -30,4 +30,4 @@ def list_shapes(root: str | None = None, split: str = "test", videos: int = 96, 
     paragraphs = {video.path: video.captions for video in list_activitynet(str(folder), activitynet).videos}
     listing = list_coin(str(folder), coin)
     told = tuple(video._replace(captions=paragraphs[video.path]) for video in listing.videos)
-    return Listing(f"shapes {split}", told, listing.missing)
+    return DatasetSplit(f"shapes {split}", told, listing.missing)

@@ -33,16 +33,16 @@ class VideoSource(ABC):
     def read(self, index: int) -> Tensor:
         """Frame `index` as RGB (3, height, width) uint8."""
 
-    def seen_at(self, stride: int) -> "VideoSource":
+    def trim_to_stride(self, stride: int) -> "VideoSource":
         """The part of the video whose last frame is among every `stride`-th one: past it nothing lies between."""
         if not isinstance(stride, int) or not 1 <= stride < max(2, self.frames):
             most = max(1, self.frames - 1)
             raise UserError(f"stride={stride}: the video has {self.frames} frames; choose 1 to {most}")
         frames = (self.frames - 1) // stride * stride + 1
-        return self if frames == self.frames else Adapted(self, frames=frames)
+        return self if frames == self.frames else TransformedSource(self, frames=frames)
 
 
-class Part(TypedDict, total=False):
+class ClipOptions(TypedDict, total=False):
     """Which part of a video is meant, and at what size; every dataset takes these options."""
 
     first: int  # number of the first frame, from 0
@@ -54,7 +54,7 @@ class Part(TypedDict, total=False):
     width: int | None
 
 
-class Adapted(VideoSource):
+class TransformedSource(VideoSource):
     """Another source cut in time, cropped to its middle, and resized: by area when smaller, bicubic when larger."""
 
     def __init__(
@@ -97,10 +97,10 @@ class Adapted(VideoSource):
         return resize(crop(frame, self.middle), (self.height, self.width))
 
 
-def adapt(source: VideoSource, **part: Unpack[Part]) -> VideoSource:
+def adapt(source: VideoSource, **part: Unpack[ClipOptions]) -> VideoSource:
     """The `part` of `source` that is meant: itself, if that is all of it."""
     wanted = {name: value for name, value in part.items() if value is not None}
-    return source if wanted in ({}, {"first": 0}) else Adapted(source, **part)
+    return source if wanted in ({}, {"first": 0}) else TransformedSource(source, **part)
 
 
 def _middle(source: VideoSource, wanted: Sequence[int] | None) -> Window:

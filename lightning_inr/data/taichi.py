@@ -7,7 +7,7 @@ from typing_extensions import Unpack
 
 from lightning_inr.data.file import open_source
 from lightning_inr.data.published import Published
-from lightning_inr.data.source import Part, VideoSource, adapt
+from lightning_inr.data.source import ClipOptions, VideoSource, adapt
 
 TAICHI = Published(
     "TaiChi-HD",
@@ -18,7 +18,7 @@ TAICHI = Published(
 
 
 def open_taichi(
-    sequence: str, root: str | None = None, split: str = "test", fps: float = 25.0, **part: Unpack[Part]
+    sequence: str, root: str | None = None, split: str = "test", fps: float = 25.0, **part: Unpack[ClipOptions]
 ) -> VideoSource:
     """A clip by its name or its only beginning; `fps` where the metadata do not tell (the files' own is arbitrary)."""
     folder = TAICHI.root(root)

@@ -8,7 +8,7 @@ from typing_extensions import Unpack
 from lightning_inr.data.file import open_source
 from lightning_inr.data.images import IMAGES
 from lightning_inr.data.published import Published
-from lightning_inr.data.source import Part, VideoSource, adapt
+from lightning_inr.data.source import ClipOptions, VideoSource, adapt
 
 SEQUENCES = ("Beauty", "Bosphorus", "HoneyBee", "Jockey", "ReadySteadyGo", "ShakeNDry", "YachtRide")
 BY_LETTERS = {name.lower(): name for name in SEQUENCES} | {"readysetgo": "ReadySteadyGo"}  # the archive's name
@@ -22,7 +22,7 @@ FORMS = (".yuv", ".y4m")  # before folders of images, whose colours somebody con
 
 
 def open_uvg(
-    sequence: str, root: str | None = None, matrix: str = "bt601", fps: float = 120.0, **part: Unpack[Part]
+    sequence: str, root: str | None = None, matrix: str = "bt601", fps: float = 120.0, **part: Unpack[ClipOptions]
 ) -> VideoSource:
     """A sequence by its name, any capitals, raw or as images; `matrix` is that of raw files, which have no tag."""
     folder = UVG.root(root)

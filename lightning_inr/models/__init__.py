@@ -39,32 +39,34 @@ MODELS: dict[str, type[VideoRepresentation]] = {
 }
 
 
-def build(name: str, video: VideoShape, space: EmbeddingSpace | None = None, **config: Any) -> VideoRepresentation:
-    """The model `name` for `video`, ready to fit, and to be aligned if a teacher's `space` is given.
+def build(
+    name: str, video: VideoShape, embedding_space: EmbeddingSpace | None = None, **config: Any
+) -> VideoRepresentation:
+    """The model `name` for `video`, ready to fit, and to be aligned if a teacher's `embedding_space` is given.
 
     UserError names an unknown model, option or value.
     """
     model = _construct(name, video, config)
-    model.start()
-    if space is not None:
-        model.align(space)
+    model.reset_parameters()
+    if embedding_space is not None:
+        model.align(embedding_space)
     return model
 
 
-def blueprint(
+def build_on_meta(
     name: str,
     video: VideoShape,
-    space: EmbeddingSpace | None = None,
+    embedding_space: EmbeddingSpace | None = None,
     token_space: TokenSpace | None = None,
     **config: Any,
 ) -> VideoRepresentation:
     """The decoder of the same, without memory or values: shapes to check before anything is believed."""
     with torch.device("meta"):
         model = _construct(name, video, config)
-        if space is not None:
-            model.align(space)
+        if embedding_space is not None:
+            model.align(embedding_space)
         if token_space is not None:
-            model.attach(token_space)
+            model.attach_projector(token_space)
     model.decoder_only()
     return model
 

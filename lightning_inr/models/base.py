@@ -39,7 +39,7 @@ class VideoRepresentation(nn.Module, ABC):
     size_knobs: ClassVar[Sequence[str]] = (
         "channels",
     )  # options by which a wanted size is met: first coarse, then fine
-    view_weights: ClassVar[Mapping[str, float]] = {}  # of what training compares with the frame besides the result
+    aux_weights: ClassVar[Mapping[str, float]] = {}  # of what training compares with the frame besides the result
 
     def __init__(self, video: VideoShape, config: Any) -> None:
         super().__init__()
@@ -50,10 +50,10 @@ class VideoRepresentation(nn.Module, ABC):
         self.projector: Projector | None = None
 
     @abstractmethod
-    def start(self) -> None:
+    def reset_parameters(self) -> None:
         """Set the starting values of every parameter; construction alone leaves them open."""
 
-    def begin_with(self, colour: Tensor) -> None:
+    def init_output_colour(self, colour: Tensor) -> None:
         """Paint everything in `colour`, RGB (3,) in [0, 1], before anything is learned; nothing by default."""
 
     @abstractmethod
@@ -91,7 +91,7 @@ class VideoRepresentation(nn.Module, ABC):
         """Drop what only training needs: the state dict is then the coded groups; nothing by default."""
 
     @property
-    def passes(self) -> int:
+    def passes_per_frame(self) -> int:
         """How many passes of the decoder one frame costs, asked for alone."""
         return 1
 
@@ -99,7 +99,7 @@ class VideoRepresentation(nn.Module, ABC):
         """Float positions (B,) -> (B, D), where a frame has a latent of its own; UserError where none has."""
         raise UserError(f"{type(self).__name__} has no latents; choose a model that has, as model=latent_inr")
 
-    def pooled(self, index: Tensor) -> Tensor:
+    def pool_latents(self, index: Tensor) -> Tensor:
         """Float positions (B,) -> (B, D), what `semantic` is made of: the latent, or its mean over a frame's cells."""
         return self.latent(index)
 
@@ -111,28 +111,28 @@ class VideoRepresentation(nn.Module, ABC):
 
     @property
     def _pooled_width(self) -> int:
-        return self.pooled(torch.zeros(1, device=self.device)).shape[1]
+        return self.pool_latents(torch.zeros(1, device=self.device)).shape[1]
 
-    def semantic(self, index: Tensor) -> Tensor:
+    def frame_embeddings(self, index: Tensor) -> Tensor:
         """Float positions (B,) -> (B, S), of any length: what retrieval reads; UserError if nothing aligned it."""
-        return self.spoken(self.pooled(index))
+        return self.project_semantic(self.pool_latents(index))
 
-    def semantic_view(self, index: Tensor, frames: Tensor) -> Tensor:
+    def training_embeddings(self, index: Tensor, frames: Tensor) -> Tensor:
         """What training compares with a teacher's view of `frames` (B, 3, h, w): (B, S)."""
-        return self.semantic(index)
+        return self.frame_embeddings(index)
 
-    def spoken(self, pooled: Tensor) -> Tensor:
+    def project_semantic(self, latents: Tensor) -> Tensor:
         """(B, D) -> (B, S), in float32 whatever the autocast."""
         if self.embedding_space is None:
             raise UserError("no teacher has aligned this model; fit it with module=alignment teacher=clip")
-        with full_precision(pooled.device):
-            return pooled.float() if self.semantic_head is None else self.semantic_head(pooled.float())
+        with full_precision(latents.device):
+            return latents.float() if self.semantic_head is None else self.semantic_head(latents.float())
 
-    def attach(self, space: TokenSpace) -> None:
+    def attach_projector(self, space: TokenSpace) -> None:
         """Give it a projector of its own, untrained, into the token `space` of a video language model."""
         self.token_space, self.projector = space, projector_for(self._pooled_width, space)
 
-    def shown(self, frames: int) -> Tensor:
+    def sample_positions(self, frames: int) -> Tensor:
         """Float positions (N,) of so many frames evenly spread over the video."""
         places = torch.arange(frames, dtype=torch.float64, device=self.device)  # made there: a copy would wait
         return (places * (self.video.frames - 1) / max(1, frames - 1)).round().float()
@@ -142,15 +142,15 @@ class VideoRepresentation(nn.Module, ABC):
         if self.token_space is None or self.projector is None:
             raise UserError("it has no projector to a video language model; add one with task=align video_llm=…")
         with full_precision(self.device):
-            return self.projector(self.pooled(self.shown(self.token_space.showing.frames)).float())
+            return self.projector(self.pool_latents(self.sample_positions(self.token_space.sampling.frames)).float())
 
     @property
-    def by_pixel(self) -> bool:
+    def is_pixelwise(self) -> bool:
         """Whether a window costs no more than its share of the frame: large frames are painted in bands then."""
         return False
 
     @property
-    def padded(self) -> tuple[int, int]:
+    def padded_size(self) -> tuple[int, int]:
         """Height and width it paints before cutting to the video's; larger where no stride divides them."""
         return self.video.height, self.video.width
 
@@ -158,11 +158,11 @@ class VideoRepresentation(nn.Module, ABC):
         """What training compares with `frames` (B, 3, h, w); models with an encoder override it."""
         return self(index, window=window)
 
-    def views(self, index: Tensor, frames: Tensor, window: Window | None = None) -> Mapping[str, Tensor]:
+    def training_outputs(self, index: Tensor, frames: Tensor, window: Window | None = None) -> Mapping[str, Tensor]:
         """All that training compares with `frames`: `final`, and what `view_weights` names."""
         return {"final": self.reconstruct(index, frames, window)}
 
-    def absorb(self, batches: Iterable[FrameBatch]) -> None:
+    def store_embeddings(self, batches: Iterable[FrameBatch]) -> None:
         """Take from the seen frames what `forward` needs besides trained parameters; nothing by default."""
 
     def roles(self) -> dict[str, list[nn.Parameter]]:
@@ -195,9 +195,9 @@ class VideoRepresentation(nn.Module, ABC):
         A frame too large to paint at once is painted in bands, where the model can paint windows alone.
         """
         height, width = size or (self.video.height, self.video.width)
-        rows = min(height, max(1, PIXELS_AT_ONCE // width)) if self.by_pixel else height
+        rows = min(height, max(1, PIXELS_AT_ONCE // width)) if self.is_pixelwise else height
         bands = [Window(top, 0, min(rows, height - top), width) for top in range(0, height, rows)]
-        painted_pixels = height * width if self.by_pixel else max(height * width, math.prod(self.padded))
+        painted_pixels = height * width if self.is_pixelwise else max(height * width, math.prod(self.padded_size))
         batch = max(1, PIXELS_AT_ONCE // painted_pixels)
         shared: Any = None  # of the whole frame; that of many bands would not fit in memory at once
         positions = torch.tensor(list(index), dtype=torch.float32)

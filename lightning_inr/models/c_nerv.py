@@ -52,15 +52,15 @@ class CNeRV(SpatialRepresentation):
         self.blocks = AdaptiveStages(channels, widths, config.strides, code)
         self.head = nn.Conv2d(widths[-1], 3, 1)
 
-    def space(self) -> Tensor:
+    def spatial_features(self) -> Tensor:
         """(1, channels, rows, columns): what the first convolution makes of the place."""
         with full_precision(self.device):
             return self.place(self.places()).unflatten(0, (1, self.rows, self.columns)).permute(0, 3, 1, 2)
 
-    def unfold(self, space: Tensor, index: Tensor) -> Tensor:
+    def decode_features(self, spatial_features: Tensor, index: Tensor) -> Tensor:
         """What the first convolution makes of the place, and positions (B,) -> logits (B, 3, *padded)."""
         time = frequency_code(self.time(index), self.config.base, self.config.octaves)
         # float32, for the little there is of it: the first norm magnifies what bfloat16 would lose here.
         with full_precision(self.device):
-            x = F.gelu(self.stem(F.gelu(space + self.moment(time)[:, :, None, None])))
+            x = F.gelu(self.stem(F.gelu(spatial_features + self.moment(time)[:, :, None, None])))
         return self.head(self.blocks(x, self.code(time)))

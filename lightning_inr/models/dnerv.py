@@ -58,8 +58,8 @@ class DNeRV(HNeRV):
     def __init__(self, video: VideoShape, config: DNeRVConfig) -> None:
         super().__init__(video, config)
         reach = math.prod(config.difference_strides)
-        rows, columns = self.padded[0] // reach, self.padded[1] // reach
-        shape = (len(video.seen), config.difference_channels, rows, columns)
+        rows, columns = self.padded_size[0] // reach, self.padded_size[1] // reach
+        shape = (len(video.training_frames), config.difference_channels, rows, columns)
         self.embeddings["difference"] = nn.Parameter(torch.empty(shape))
         width = config.width(config.fusion)
         # Rounded down, not to the nearest: the streams then widen one at a time, and sizes are met more closely.
@@ -71,7 +71,9 @@ class DNeRV(HNeRV):
         assert self.encoder is not None
         second = frame_encoder(config.difference_strides, config.encoder_width, config.difference_channels, inputs=6)
         self.encoder = nn.ModuleDict({"content": self.encoder, "difference": second})
-        self.met = FrameStore(len(video.seen))  # seen frames, by their row; in no file, and empty once absorbed
+        self.met = FrameStore(
+            len(video.training_frames)
+        )  # seen frames, by their row; in no file, and empty once absorbed
 
     def embed(self, index: Tensor, frames: Tensor) -> dict[str, Tensor]:
         """Positions (B,) and frames (B, 3, *padded) -> content and difference, each (B, C, h, w)."""
@@ -80,7 +82,7 @@ class DNeRV(HNeRV):
         changes = self._changes(index, frames)
         return {"content": self.encoder["content"](frames), "difference": self.encoder["difference"](changes)}
 
-    def unfold(self, embeddings: Mapping[str, Tensor], index: Tensor) -> Tensor:
+    def decode_embeddings(self, embeddings: Mapping[str, Tensor], index: Tensor) -> Tensor:
         """Embeddings -> logits (B, 3, *padded); the time itself plays no part."""
         assert isinstance(self.blocks, nn.Sequential)
         difference = self.difference_block(F.gelu(self.difference_stem(embeddings["difference"])))
@@ -93,14 +95,14 @@ class DNeRV(HNeRV):
         self.met.clear()
 
     @torch.no_grad()
-    def absorb(self, batches: Iterable[FrameBatch]) -> None:
+    def store_embeddings(self, batches: Iterable[FrameBatch]) -> None:
         """Store the encoders' view of every seen frame, now that all neighbours are known."""
         if self.stored:
             return
         for batch in batches:
             frames = batch.frames.to(self.device)
             self._meet(batch.index, self.pad(frames.float() / 255 if frames.dtype == torch.uint8 else frames))
-        super().absorb(self._all_met())
+        super().store_embeddings(self._all_met())
         self.met.clear()
 
     def _all_met(self) -> Iterator[FrameBatch]:
@@ -110,11 +112,11 @@ class DNeRV(HNeRV):
 
     def _meet(self, index: Tensor, frames: Tensor) -> None:
         """Remember the frames that stand at a seen position; the others are blends of two."""
-        self.met.put(rows_at(self._places(index), len(self.video.seen)), frames)
+        self.met.put(rows_at(self._places(index), len(self.video.training_frames)), frames)
 
     def _changes(self, index: Tensor, frames: Tensor) -> Tensor:
         """(B, 6, *padded): the frames less those before, and those after less the frames."""
-        places, count = self._places(index), len(self.video.seen)
+        places, count = self._places(index), len(self.video.training_frames)
         rows = torch.cat([rows_at((places - 1).ceil(), count), rows_at((places + 1).floor(), count)])
         neighbours, known = self.met.read(rows)
         # One that is not known, as beyond the ends, counts as the frame itself.

@@ -55,16 +55,16 @@ class ENeRV(SpatialRepresentation):
         self.blocks = AdaptiveStages(channels, widths, config.strides, half)
         self.head = nn.Conv2d(widths[-1], 3, 1)
 
-    def space(self) -> Tensor:
+    def spatial_features(self) -> Tensor:
         """(1, rows * columns, width): the tokens before any time."""
         with self._exact():
             return self.first_layer(self.place(self.places())[None])
 
-    def unfold(self, space: Tensor, index: Tensor) -> Tensor:
+    def decode_features(self, spatial_features: Tensor, index: Tensor) -> Tensor:
         """Tokens and positions (B,) -> logits (B, 3, *padded)."""
         time = frequency_code(self.time(index), self.config.base, self.config.octaves)
         with self._exact():
-            x = self.map(self.second_layer(space * self.moment(time)[:, None]))
+            x = self.map(self.second_layer(spatial_features * self.moment(time)[:, None]))
         x = x.unflatten(1, (self.rows, self.columns)).permute(0, 3, 1, 2)  # channels last
         return self.head(self.blocks(x, self.code(time)))
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from lightning_inr.models.flow_guided import GUIDED_CHANNELS, MOTION_CHANNELS, Draft, FlowGuided
 from lightning_inr.models.options import check_list, check_number, check_range, check_strides
-from lightning_inr.nn.start import start_layers
+from lightning_inr.nn.initialise import init_layers
 from lightning_inr.nn.temporal_grid import TemporalGrids
 from lightning_inr.nn.upsample import UpsampleStage, depth_to_space
 from lightning_inr.types import VideoShape
@@ -96,10 +96,10 @@ class FFNeRV(FlowGuided):
         self.motion = nn.Conv2d(widths[self.motion_after - 1], MOTION_CHANNELS, 1)
         self.head = nn.Conv2d(channels, GUIDED_CHANNELS, 1)
 
-    def start(self) -> None:
+    def reset_parameters(self) -> None:
         """Set the starting values: layers have He's, for 1 dB more after two epochs than PyTorch's."""
-        start_layers(self)
-        super().start()
+        init_layers(self)
+        super().reset_parameters()
 
     def role_of(self, name: str) -> str | None:
         """grid, base."""

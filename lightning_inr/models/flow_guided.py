@@ -20,8 +20,8 @@ from lightning_inr.models.base import PIXELS_AT_ONCE
 from lightning_inr.models.raster import RasterRepresentation
 from lightning_inr.nn.flow import aggregate, enlarge_motion
 from lightning_inr.nn.frame_store import FrameStore, as_bytes, rows_at
-from lightning_inr.nn.start import start_layer
-from lightning_inr.nn.upsample import paint, resize_painted
+from lightning_inr.nn.initialise import init_layer
+from lightning_inr.nn.upsample import logits_to_rgb, resize_painted
 from lightning_inr.types import VideoShape, Window, crop
 
 OFFSETS = (-2, -1, 1, 2)  # the neighbours, in seen frames; the aggregation window of both papers
@@ -58,19 +58,21 @@ class Recent:
 class FlowGuided(RasterRepresentation):
     """A raster decoder of drafts; subclasses say what a draft is made of."""
 
-    view_weights: ClassVar[Mapping[str, float]] = {"aggregated": 0.1, "independent": 0.1}
+    aux_weights: ClassVar[Mapping[str, float]] = {"aggregated": 0.1, "independent": 0.1}
     motion: nn.Conv2d | None  # features -> `Draft.motion`; none without guidance
 
     def __init__(self, video: VideoShape, config: Any, *rest: Any) -> None:
         super().__init__(video, config, *rest)
-        self.store = FrameStore(len(video.seen))  # of training: independent frames; no part of the state dict
+        self.store = FrameStore(
+            len(video.training_frames)
+        )  # of training: independent frames; no part of the state dict
         self.all_drafted = False  # whether `store` has every frame
 
-    def start(self) -> None:
+    def reset_parameters(self) -> None:
         """Set the starting values: hardly any motion, and neighbours of about the same weight."""
-        super().start()
+        super().reset_parameters()
         if self.motion is not None:
-            start_layer(self.motion, gain=0.1)
+            init_layer(self.motion, gain=0.1)
 
     @abstractmethod
     def draft(self, index: Tensor) -> Draft:
@@ -87,7 +89,7 @@ class FlowGuided(RasterRepresentation):
         return True
 
     @property
-    def passes(self) -> int:
+    def passes_per_frame(self) -> int:
         """The frame's own, and one a neighbour; consecutive frames rendered together share them."""
         return 1 + len(OFFSETS) if self.guided else 1
 
@@ -101,21 +103,21 @@ class FlowGuided(RasterRepresentation):
 
     def reconstruct(self, index: Tensor, frames: Tensor, window: Window | None = None) -> Tensor:
         """The final view."""
-        return self.views(index, frames, window)["final"]
+        return self.training_outputs(index, frames, window)["final"]
 
-    def views(self, index: Tensor, frames: Tensor, window: Window | None = None) -> dict[str, Tensor]:
+    def training_outputs(self, index: Tensor, frames: Tensor, window: Window | None = None) -> dict[str, Tensor]:
         """What training compares with `frames`, each (B, 3, h, w): final, aggregated, independent."""
         draft = self.fitted_draft(index, frames)
         if not self.guided:
-            views = {"final": paint(self.cut(draft.head))}
+            outputs = {"final": logits_to_rgb(self.cut(draft.head))}
         else:
             independent = self._independent(draft)
             # After the draft with gradients: autocast keeps its copies of the weights, and copies first made
             # without gradients would cut them off.
             self._draft_all()
             self.store.put(self._rows(index), independent)
-            views = self._mix(draft, independent, self._neighbours(index))
-        return views if window is None else {name: crop(view, window) for name, view in views.items()}
+            outputs = self._mix(draft, independent, self._neighbours(index))
+        return outputs if window is None else {name: crop(view, window) for name, view in outputs.items()}
 
     def prepare(self, size: tuple[int, int] | None = None, window: Window | None = None) -> Recent | None:
         """A memory of drafts, with which consecutive frames cost one pass each."""
@@ -126,7 +128,7 @@ class FlowGuided(RasterRepresentation):
         """Draft every seen frame that these positions need, once, and the positions between."""
         if prepared is None:
             return
-        stride, count = self.video.stride, len(self.video.seen)
+        stride, count = self.video.stride, len(self.video.training_frames)
         own = [int(position // stride) if position % stride == 0 else -1 for position in positions]
         own = [row if 0 <= row < count else -1 for row in own]
         nearest = [int(position / stride + 0.5) for position in positions]
@@ -139,10 +141,10 @@ class FlowGuided(RasterRepresentation):
         neighbours = [torch.stack([prepared.frames.get(row, black) for row in rows]) for rows in around]
         prepared.batch = drafts, torch.stack(neighbours).float() / 255
 
-    def painted(self, index: Tensor, size: tuple[int, int] | None, prepared: Recent | None = None) -> Tensor:
+    def render_frames(self, index: Tensor, size: tuple[int, int] | None, prepared: Recent | None = None) -> Tensor:
         """(B,) -> whole frames (B, 3, *size); what was not prepared for these positions is drafted here."""
         if not self.guided:
-            return super().painted(index, size)
+            return super().render_frames(index, size)
         batch = None if prepared is None else prepared.take()
         draft, neighbours = batch or (self.draft(index), self._drafted_neighbours(index))
         return resize_painted(self._mix(draft, self._independent(draft), neighbours)["final"], size)
@@ -151,7 +153,7 @@ class FlowGuided(RasterRepresentation):
         return torch.sigmoid(self.cut(draft.head[:, :3]).float())
 
     def _mix(self, draft: Draft, independent: Tensor, neighbours: Tensor) -> dict[str, Tensor]:
-        motion = self.cut(enlarge_motion(draft.motion, *self.padded))
+        motion = self.cut(enlarge_motion(draft.motion, *self.padded_size))
         aggregated = aggregate(neighbours, motion)
         share = self.cut(draft.head[:, 3:]).float().softmax(1)
         final = independent * share[:, :1] + aggregated * share[:, 1:]
@@ -166,14 +168,14 @@ class FlowGuided(RasterRepresentation):
         """
         if self.all_drafted or not self.can_draft:
             return
-        for rows in torch.arange(len(self.video.seen), device=self.device).split(self._at_once):
+        for rows in torch.arange(len(self.video.training_frames), device=self.device).split(self._at_once):
             self.store.put(rows, self._independent(self.draft(rows.float() * self.video.stride)))
         self.all_drafted = True
 
     @property
     def _at_once(self) -> int:
         """So many frames are drafted together: memory is bounded."""
-        return max(1, PIXELS_AT_ONCE // math.prod(self.padded))
+        return max(1, PIXELS_AT_ONCE // math.prod(self.padded_size))
 
     def _neighbours(self, index: Tensor) -> Tensor:
         """Positions (B,) -> their neighbours (B, K, 3, h, w) in [0, 1], from the store of training."""
@@ -183,7 +185,7 @@ class FlowGuided(RasterRepresentation):
     @torch.no_grad()
     def _drafted_neighbours(self, index: Tensor) -> Tensor:
         """The same, from coded tensors: every neighbour of every frame is drafted, the same ones too."""
-        rows, count = self._rows_around(index).flatten(), len(self.video.seen)
+        rows, count = self._rows_around(index).flatten(), len(self.video.training_frames)
         painted = [
             self._independent(self.draft(part.clamp_max(count - 1).float() * self.video.stride))
             for part in rows.split(self._at_once)
@@ -217,11 +219,11 @@ class FlowGuided(RasterRepresentation):
 
     def _rows(self, index: Tensor) -> Tensor:
         """Positions (B,) -> the row of each among the seen frames, their number for one that lies between."""
-        return rows_at(index.double() / self.video.stride, len(self.video.seen))
+        return rows_at(index.double() / self.video.stride, len(self.video.training_frames))
 
     def _rows_around(self, index: Tensor) -> Tensor:
         """Positions (B,) -> (B, K) rows of the neighbours of the nearest seen frame, their number beyond the ends."""
         nearest = (index.double() / self.video.stride + 0.5).floor()
         reach = len(OFFSETS) // 2
         offsets = torch.arange(-reach, reach, device=index.device)  # made there: a copy would wait
-        return rows_at(nearest[:, None] + offsets + (offsets >= 0), len(self.video.seen))
+        return rows_at(nearest[:, None] + offsets + (offsets >= 0), len(self.video.training_frames))

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from lightning_inr.models.options import check_choice, check_list, check_number, check_range, check_strides
 from lightning_inr.models.raster import RasterRepresentation
 from lightning_inr.nn.convnext import PlainConvNeXtBlock
-from lightning_inr.nn.start import start_layers
+from lightning_inr.nn.initialise import init_layers
 from lightning_inr.nn.temporal_grid import TemporalGrid
 from lightning_inr.types import VideoShape
 
@@ -73,7 +73,7 @@ class HiNeRV(RasterRepresentation):
 
     def __init__(self, video: VideoShape, config: HiNeRVConfig) -> None:
         super().__init__(video, config)
-        frames, wanted = len(video.seen), config.channels
+        frames, wanted = len(video.training_frames), config.channels
         channels = _whole(wanted)
         self.base = _levels(
             frames / config.frames_per_slice, self.rows * self.columns, wanted * config.base_ratio, config.base_levels
@@ -93,10 +93,10 @@ class HiNeRV(RasterRepresentation):
             channels = width
         self.head = nn.Linear(channels, 3)
 
-    def start(self) -> None:
+    def reset_parameters(self) -> None:
         """Set the starting values: layers have He's, for 1 dB more after two epochs than PyTorch's."""
-        start_layers(self)
-        super().start()
+        init_layers(self)
+        super().reset_parameters()
 
     def role_of(self, name: str) -> str | None:
         """grid (base grids and local codes), base."""
@@ -104,7 +104,7 @@ class HiNeRV(RasterRepresentation):
 
     def logits(self, index: Tensor) -> Tensor:
         """(B,) -> (B, 3, *padded), what a sigmoid turns into RGB."""
-        moment = (index.float() / self.video.stride + 0.5) / len(self.video.seen)
+        moment = (index.float() / self.video.stride + 0.5) / len(self.video.training_frames)
         x = torch.cat([grid(moment) for grid in self.base], dim=2)
         x = self.stem(x.unflatten(1, (self.rows, self.columns)).permute(0, 3, 1, 2))  # channels last
         for stage in self.stages:

@@ -92,7 +92,7 @@ class HNeRV(HybridRepresentation):
         assert self.encoder is not None
         return {"content": self.encoder(frames)}
 
-    def unfold(self, embeddings: Mapping[str, Tensor], index: Tensor) -> Tensor:
+    def decode_embeddings(self, embeddings: Mapping[str, Tensor], index: Tensor) -> Tensor:
         """Embeddings -> logits (B, 3, *padded); the time itself plays no part."""
         return self.head(self.blocks(self.first_map(embeddings["content"])))
 

@@ -64,7 +64,7 @@ class HNeRVBoost(HNeRV):
                 self.blocks.append(TransformedStage(channels, width, stride, kernel, config.code_width))
                 channels = width
 
-    def unfold(self, embeddings: Mapping[str, Tensor], index: Tensor) -> Tensor:
+    def decode_embeddings(self, embeddings: Mapping[str, Tensor], index: Tensor) -> Tensor:
         """Embeddings and positions (B,) -> logits (B, 3, *padded)."""
         code = self.code(frequency_code(self.time(index), self.config.base, self.config.octaves))
         x = self.stem(embeddings["content"], code)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lightning_inr.errors import UserError
 from lightning_inr.models.raster import RasterRepresentation
-from lightning_inr.nn.upsample import paint
+from lightning_inr.nn.upsample import logits_to_rgb
 from lightning_inr.types import FrameBatch, VideoShape, Window
 
 
@@ -24,7 +24,7 @@ class HybridRepresentation(RasterRepresentation):
     def __init__(self, video: VideoShape, config: Any, shapes: Mapping[str, tuple[int, int, int]]) -> None:
         super().__init__(video, config)
         self.embeddings = nn.ParameterDict(
-            {name: nn.Parameter(torch.empty(len(video.seen), *shape)) for name, shape in shapes.items()}
+            {name: nn.Parameter(torch.empty(len(video.training_frames), *shape)) for name, shape in shapes.items()}
         )
         self.encoder: nn.Module | None = None  # subclasses set it; None in a decoder
         self.stored = False  # whether the embeddings stand in for the encoder, in training too
@@ -34,12 +34,12 @@ class HybridRepresentation(RasterRepresentation):
         """Positions (B,) of seen frames and the frames, (B, 3, *padded) -> kind -> embeddings (B, C, h, w)."""
 
     @abstractmethod
-    def unfold(self, embeddings: Mapping[str, Tensor], index: Tensor) -> Tensor:
+    def decode_embeddings(self, embeddings: Mapping[str, Tensor], index: Tensor) -> Tensor:
         """Embeddings, and positions for what depends on time -> logits (B, 3, *padded)."""
 
-    def start(self) -> None:
+    def reset_parameters(self) -> None:
         """Set the starting values; the embeddings wait for `absorb`."""
-        super().start()
+        super().reset_parameters()
         for table in self.embeddings.values():
             nn.init.normal_(table, std=0.1)
 
@@ -55,9 +55,9 @@ class HybridRepresentation(RasterRepresentation):
 
     def stored_at(self, index: Tensor) -> dict[str, Tensor]:
         """kind -> (B, C, h, w), linear between seen frames (HNeRV, section 4.3), constant beyond the ends."""
-        position = (index.float() / self.video.stride).clamp(0, len(self.video.seen) - 1)
+        position = (index.float() / self.video.stride).clamp(0, len(self.video.training_frames) - 1)
         before = position.floor().long()
-        after = (before + 1).clamp_max(len(self.video.seen) - 1)
+        after = (before + 1).clamp_max(len(self.video.training_frames) - 1)
         share = (position - before)[:, None, None, None]
         return {name: torch.lerp(table[before], table[after], share) for name, table in self.embeddings.items()}
 
@@ -65,15 +65,15 @@ class HybridRepresentation(RasterRepresentation):
         """Float positions (B,) -> (B, D), all embeddings of a frame side by side."""
         return torch.cat([each.flatten(1) for each in self._own_at(index)], dim=1)
 
-    def pooled(self, index: Tensor) -> Tensor:
+    def pool_latents(self, index: Tensor) -> Tensor:
         """Float positions (B,) -> (B, D), the means of a frame's embeddings over their cells, side by side."""
         return _means(self._own_at(index))
 
-    def semantic_view(self, index: Tensor, frames: Tensor) -> Tensor:
+    def training_embeddings(self, index: Tensor, frames: Tensor) -> Tensor:
         """As `semantic`, of the frames' own embeddings: fresh from the encoder until they are stored."""
         if self.stored:
-            return self.semantic(index)
-        return self.spoken(_means(self.embed(index, self.pad(frames)).values()))
+            return self.frame_embeddings(index)
+        return self.project_semantic(_means(self.embed(index, self.pad(frames)).values()))
 
     def _own_at(self, index: Tensor) -> Collection[Tensor]:
         if not self.embeddings:
@@ -82,7 +82,7 @@ class HybridRepresentation(RasterRepresentation):
 
     def logits(self, index: Tensor) -> Tensor:
         """(B,) -> (B, 3, *padded), from stored embeddings."""
-        return self.unfold(self.stored_at(index), index)
+        return self.decode_embeddings(self.stored_at(index), index)
 
     def reconstruct(self, index: Tensor, frames: Tensor, window: Window | None = None) -> Tensor:
         """What the decoder makes of the frames' own embeddings: fresh from the encoder until they are stored."""
@@ -94,10 +94,10 @@ class HybridRepresentation(RasterRepresentation):
 
     def painted_from(self, embeddings: Mapping[str, Tensor], index: Tensor) -> Tensor:
         """The training view: frames (B, 3, height, width) of the video's size from fresh embeddings."""
-        return paint(self.cut(self.unfold(embeddings, index)))
+        return logits_to_rgb(self.cut(self.decode_embeddings(embeddings, index)))
 
     @torch.no_grad()
-    def absorb(self, batches: Iterable[FrameBatch]) -> None:
+    def store_embeddings(self, batches: Iterable[FrameBatch]) -> None:
         """Store the encoder's view of every seen frame; from now on the embeddings are parameters like others."""
         if self.stored:
             return
@@ -112,7 +112,7 @@ class HybridRepresentation(RasterRepresentation):
 
     def pad(self, frames: Tensor) -> Tensor:
         """(B, 3, h, w) -> (B, 3, *padded), the last row and column repeated."""
-        height, width = self.padded
+        height, width = self.padded_size
         below, right = height - frames.shape[2], width - frames.shape[3]
         return F.pad(frames, (0, right, 0, below), mode="replicate") if below or right else frames
 

@@ -22,9 +22,9 @@ from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.models.options import check_choice, check_range
 from lightning_inr.nn.encodings import build_encoding, positions
 from lightning_inr.nn.hypernetwork import Hypernetwork
+from lightning_inr.nn.initialise import init_layer
 from lightning_inr.nn.modulation import MODULATIONS, ModulatedLinear
-from lightning_inr.nn.start import start_layer
-from lightning_inr.nn.upsample import UpsampleStage, paint
+from lightning_inr.nn.upsample import UpsampleStage, logits_to_rgb
 from lightning_inr.types import VideoShape, Window, crop
 
 ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.gelu, "silu": F.silu}
@@ -96,7 +96,7 @@ class LatentINR(VideoRepresentation):
         super().__init__(video, config)
         self.stride = math.prod(stage["stride"] for stage in config.stages)
         self.rows, self.columns = -(-video.height // self.stride), -(-video.width // self.stride)
-        self.latents = nn.Parameter(torch.empty(len(video.seen), config.latent_dim))
+        self.latents = nn.Parameter(torch.empty(len(video.training_frames), config.latent_dim))
         self.encoding = build_encoding(**config.encoding)
         self.layers = nn.ModuleList()
         self.hypernetworks = nn.ModuleDict()
@@ -126,31 +126,31 @@ class LatentINR(VideoRepresentation):
             self.stages.append(built)
             channels = stage["channels"]
 
-    def start(self) -> None:
+    def reset_parameters(self) -> None:
         """Set the starting values: every frame the same picture, as if nothing were modulated."""
         neutral = MODULATIONS[self.config.modulation].neutral
         with torch.no_grad():
             self.latents.copy_(_start_latents(self.video, self.config))
-        self.encoding.start()
+        self.encoding.reset_parameters()
         for layer in self.layers:
             assert isinstance(layer, nn.Linear)
-            start_layer(layer, gain=1 / neutral if isinstance(layer, ModulatedLinear) else 1.0)
+            init_layer(layer, gain=1 / neutral if isinstance(layer, ModulatedLinear) else 1.0)
         for network in self.hypernetworks.values():
             assert isinstance(network, Hypernetwork)
-            network.start()
+            network.reset_parameters()
         for stage in self.stages:
             assert isinstance(stage, UpsampleStage)
-            start_layer(stage.convolution)
-            stage.start()
+            init_layer(stage.convolution)
+            stage.reset_parameters()
 
-    def begin_with(self, colour: Tensor) -> None:
+    def init_output_colour(self, colour: Tensor) -> None:
         """Paint around `colour`: a search for it may overshoot to where the sigmoid is flat, and end there."""
         last = self.stages[-1]
         assert isinstance(last, UpsampleStage)
-        last.begin_with(colour)
+        last.init_output_colour(colour)
 
     @property
-    def by_pixel(self) -> bool:
+    def is_pixelwise(self) -> bool:
         """True for the pixel-wise network: its coordinates are continuous and nothing else is spatial.
 
         At another size it reads other coordinates; the variants with stages paint their logits, resampled.
@@ -160,7 +160,7 @@ class LatentINR(VideoRepresentation):
         )
 
     @property
-    def padded(self) -> tuple[int, int]:
+    def padded_size(self) -> tuple[int, int]:
         """Height and width of whole cells: what is painted, and cut to the video's size."""
         return self.rows * self.stride, self.columns * self.stride
 
@@ -209,9 +209,9 @@ class LatentINR(VideoRepresentation):
         """(B,) -> RGB (B, 3, h, w) in [0, 1]; `prepared` is what `prepare` gave for this size and window."""
         raster = Window(0, 0, *self._raster(size))
         if self._resized(size):
-            whole = paint(self._logits(index, raster, prepared or self.prepare()), size)
+            whole = logits_to_rgb(self._logits(index, raster, prepared or self.prepare()), size)
             return whole if window is None else crop(whole, window)
-        return paint(self._logits(index, window or raster, prepared or self.prepare(size, window)))
+        return logits_to_rgb(self._logits(index, window or raster, prepared or self.prepare(size, window)))
 
     def _logits(self, index: Tensor, window: Window, static: Static) -> Tensor:
         """(B,) -> (B, 3, h, w), the window of the network's own raster."""
@@ -238,7 +238,7 @@ class LatentINR(VideoRepresentation):
 
     def _raster(self, size: tuple[int, int] | None) -> tuple[int, int]:
         """Height and width of what the network paints, before anything is resampled."""
-        return size if size and self.by_pixel else (self.video.height, self.video.width)
+        return size if size and self.is_pixelwise else (self.video.height, self.video.width)
 
     def _resized(self, size: tuple[int, int] | None) -> bool:
         return size is not None and tuple(size) != self._raster(size)
@@ -273,7 +273,7 @@ def _identity(x: Tensor) -> Tensor:
 
 def _start_latents(video: VideoShape, config: LatentINRConfig) -> Tensor:
     """(seen frames, D): normal noise, or sin/cos of time at frequencies spaced evenly in their logarithm."""
-    seen = torch.tensor(video.seen)[:, None]
+    seen = torch.tensor(video.training_frames)[:, None]
     if config.latent_start == "normal":
         return config.latent_scale * torch.randn(len(seen), config.latent_dim)
     time = seen / max(1, video.frames - 1)

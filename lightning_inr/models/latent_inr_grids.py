@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from lightning_inr.models.latent_inr import ACTIVATIONS
 from lightning_inr.models.options import check_choice, check_number, check_range
 from lightning_inr.models.raster import RasterRepresentation
+from lightning_inr.nn.initialise import init_layer
 from lightning_inr.nn.modulated_mlp import ModulatedMLP
 from lightning_inr.nn.motion import Motion
-from lightning_inr.nn.start import start_layer
 from lightning_inr.nn.timeline import Timeline
 from lightning_inr.nn.upsample import UpsampleStage
 from lightning_inr.nn.warped_grid import WarpedGrid
@@ -109,7 +109,7 @@ class LatentINRGrids(RasterRepresentation):
     def __init__(self, video: VideoShape, config: LatentINRGridsConfig) -> None:
         super().__init__(video, config)
         self.time_of_latents = self._timeline(1)
-        self.latents = nn.Parameter(torch.empty(len(video.seen), config.latent_dim))
+        self.latents = nn.Parameter(torch.empty(len(video.training_frames), config.latent_dim))
         self.maps = nn.ParameterList()
         self.map_times = []
         for each in config.maps:
@@ -142,9 +142,9 @@ class LatentINRGrids(RasterRepresentation):
             channels = wider
 
     def _timeline(self, frames_per_slice: float) -> Timeline:
-        return Timeline(self.video.seen, self.config.shots, frames_per_slice / self.config.density)
+        return Timeline(self.video.training_frames, self.config.shots, frames_per_slice / self.config.density)
 
-    def start(self) -> None:
+    def reset_parameters(self) -> None:
         """Set the starting values: every frame the same picture, as if nothing were modulated or moved."""
         with torch.no_grad():
             self.latents.copy_(_smooth_latents(self.video, self.config))
@@ -155,16 +155,16 @@ class LatentINRGrids(RasterRepresentation):
             self.motion.reset_parameters()
         for stage in self.stages:
             assert isinstance(stage, UpsampleStage)
-            start_layer(stage.convolution)
+            init_layer(stage.convolution)
         for grid in self.grids.values():
             assert isinstance(grid, WarpedGrid)
             grid.reset_parameters()
 
-    def begin_with(self, colour: Tensor) -> None:
+    def init_output_colour(self, colour: Tensor) -> None:
         """Paint around `colour`: a search for it may overshoot to where the sigmoid is flat, and end there."""
         last = self.stages[-1]
         assert isinstance(last, UpsampleStage)
-        last.begin_with(colour)
+        last.init_output_colour(colour)
 
     def role_of(self, name: str) -> str | None:
         """latents, hyper (hypernetworks), grid (maps and grids over time), base."""
@@ -213,7 +213,7 @@ class LatentINRGrids(RasterRepresentation):
 
 def _smooth_latents(video: VideoShape, config: LatentINRGridsConfig) -> Tensor:
     """(seen frames, D): sin/cos of time at frequencies spaced evenly in their logarithm."""
-    time = torch.tensor(video.seen)[:, None] / max(1, video.frames - 1)
+    time = torch.tensor(video.training_frames)[:, None] / max(1, video.frames - 1)
     cycles = torch.logspace(math.log10(0.5), math.log10(config.latent_cycles), -(-config.latent_dim // 2))
     phase = 2 * math.pi * time * cycles
     return torch.cat([phase.sin(), phase.cos()], dim=1)[:, : config.latent_dim]

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from lightning_inr.devices import full_precision
 from lightning_inr.models.options import check_number, check_range, check_strides
 from lightning_inr.models.raster import RasterRepresentation
-from lightning_inr.nn.upsample import depth_to_space, paint
+from lightning_inr.nn.upsample import depth_to_space, logits_to_rgb
 from lightning_inr.nn.weight_chain import WeightChain
 from lightning_inr.types import VideoShape, Window
 
@@ -77,7 +77,7 @@ class NIRVANA(RasterRepresentation):
 
     def __init__(self, video: VideoShape, config: NIRVANAConfig) -> None:
         super().__init__(video, config)
-        groups = -(-len(video.seen) // config.group)
+        groups = -(-len(video.training_frames) // config.group)
         self.siren, self.decoder = nn.ModuleList(), nn.ModuleList()
         for number, (inputs, outputs, kernel) in enumerate(_layers(config, *_whole_widths(config))):
             sine, last = number < config.layers, number == config.layers + len(config.strides) - 1
@@ -88,7 +88,7 @@ class NIRVANA(RasterRepresentation):
             chain = WeightChain(int(inputs), int(outputs), kernel, groups, config.reset_every, spread)
             (self.siren if sine else self.decoder).append(chain)
 
-    def begin_with(self, colour: Tensor) -> None:
+    def init_output_colour(self, colour: Tensor) -> None:
         """Nothing: no layer of its chain is the last for all groups."""
 
     def prepare(self, size: tuple[int, int] | None = None, window: Window | None = None) -> PaintedGroups:
@@ -98,7 +98,7 @@ class NIRVANA(RasterRepresentation):
     @torch.no_grad()
     def prepare_batch(self, prepared: PaintedGroups, positions: Sequence[float]) -> None:
         """Paint the groups of the seen frames around, as far as the batch before did not."""
-        last, group = len(self.video.seen) - 1, self.config.group
+        last, group = len(self.video.training_frames) - 1, self.config.group
         places = [min(max(position / self.video.stride, 0), last) for position in positions]
         before = [math.floor(place) for place in places]
         after = [math.ceil(place) for place in places]
@@ -109,16 +109,18 @@ class NIRVANA(RasterRepresentation):
         read = [torch.stack([prepared.groups[row // group][row % group] for row in rows]) for rows in (before, after)]
         prepared.around = read[0], read[1] if before != after else None
 
-    def painted(self, index: Tensor, size: tuple[int, int] | None, prepared: PaintedGroups | None = None) -> Tensor:
+    def render_frames(
+        self, index: Tensor, size: tuple[int, int] | None, prepared: PaintedGroups | None = None
+    ) -> Tensor:
         """(B,) -> whole frames (B, 3, *size); between two seen frames, the blend of both."""
         position = self._position(index)
         share = position - position.floor()
         around = None if prepared is None else prepared.take()
         before, after = self._around(position, share) if around is None else around
-        frames = paint(self.cut(before), size)
+        frames = logits_to_rgb(self.cut(before), size)
         if after is None:
             return frames
-        return torch.lerp(frames, paint(self.cut(after), size), share[:, None, None, None])
+        return torch.lerp(frames, logits_to_rgb(self.cut(after), size), share[:, None, None, None])
 
     def _around(self, position: Tensor, share: Tensor) -> tuple[Tensor, Tensor | None]:
         """Positions (B,) among the seen frames -> logits before and after, each (B, 3, *padded); None: not needed."""
@@ -150,7 +152,7 @@ class NIRVANA(RasterRepresentation):
             if number < len(self.decoder):
                 patches = F.silu(patches)
         cells = patches.permute(0, 2, 3, 1).reshape(self.rows, self.columns, stride, stride, frames, 3)
-        return cells.permute(4, 5, 0, 2, 1, 3).reshape(frames, 3, *self.padded)
+        return cells.permute(4, 5, 0, 2, 1, 3).reshape(frames, 3, *self.padded_size)
 
     def _of_frame(self, values: Tensor, place: Tensor) -> Tensor:
         """Weights or biases of the last layer (pixels * frames * 3, ...) -> those of the frame at `place` (1,)."""
@@ -170,7 +172,7 @@ class NIRVANA(RasterRepresentation):
         return values[:, :, None, None]
 
     def _position(self, index: Tensor) -> Tensor:
-        return (index.float() / self.video.stride).clamp(0, len(self.video.seen) - 1)
+        return (index.float() / self.video.stride).clamp(0, len(self.video.training_frames) - 1)
 
 
 def _layers(config: NIRVANAConfig, widths: Sequence[float], decoder: float) -> list[tuple[float, float, int]]:

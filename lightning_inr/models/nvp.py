@@ -23,9 +23,9 @@ from torch import Tensor, nn
 
 from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.models.options import check_number, check_range
+from lightning_inr.nn.initialise import init_layer
 from lightning_inr.nn.plane_pyramid import PlanePyramid
-from lightning_inr.nn.start import start_layer
-from lightning_inr.nn.upsample import paint
+from lightning_inr.nn.upsample import logits_to_rgb
 from lightning_inr.types import VideoShape, Window
 
 FIRST_FREQUENCY = 30.0  # ω0 of the first sine layer (Sitzmann et al., NeurIPS 2020); that of the others is 1
@@ -74,7 +74,7 @@ class NVP(VideoRepresentation):
         )
         # Two sides that grow in turn: half the step between two sizes of the model.
         self.cells = round(config.channels), math.ceil(config.channels)
-        self.sparse = nn.Parameter(torch.empty(len(video.seen), math.prod(self.cells), config.features))
+        self.sparse = nn.Parameter(torch.empty(len(video.training_frames), math.prod(self.cells), config.features))
         latent = config.features * (3 * config.levels + 9)
         # Every layer of the modulating network reads the latent, and all but the first the layer before.
         self.read = nn.Linear(latent, config.layers * config.width)
@@ -84,14 +84,14 @@ class NVP(VideoRepresentation):
         )
         self.head = nn.Linear(config.width, 3)
 
-    def start(self) -> None:
+    def reset_parameters(self) -> None:
         """Set the starting values: SIREN's for the sine layers; no grid tells two pixels apart as yet."""
         for plane in self.planes.values():
             assert isinstance(plane, PlanePyramid)
-            plane.start()
+            plane.reset_parameters()
         nn.init.uniform_(self.sparse, -1e-4, 1e-4)
         for layer in [self.read, *self.carry]:
-            start_layer(layer)
+            init_layer(layer)
         nn.init.uniform_(self.read.bias, -1, 1)  # not zero, or neither would the network of time tell frames apart
         for number, layer in enumerate([*self.sines, self.head]):
             bound = math.sqrt(6 / layer.in_features) if number else 1.0
@@ -99,7 +99,7 @@ class NVP(VideoRepresentation):
                 nn.init.uniform_(parameter, -bound, bound)
 
     @property
-    def by_pixel(self) -> bool:
+    def is_pixelwise(self) -> bool:
         """True: no pixel depends on another."""
         return True
 
@@ -131,7 +131,7 @@ class NVP(VideoRepresentation):
         for carry, sine, modulation in zip(self.carry, self.sines[1:], modulations[1:], strict=True):
             h = F.leaky_relu(carry(h) + modulation)
             x = torch.sin(sine(x)) * h
-        return paint(self.head(x).permute(0, 3, 1, 2))
+        return logits_to_rgb(self.head(x).permute(0, 3, 1, 2))
 
     def first(self, time: Tensor) -> Tensor:
         """The first sine layer (B, width), in float32 whatever the autocast: bfloat16 cannot tell frames apart."""

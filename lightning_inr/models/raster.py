@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from lightning_inr.models.base import VideoRepresentation
-from lightning_inr.nn.start import start_modules
-from lightning_inr.nn.upsample import paint
+from lightning_inr.nn.initialise import reset_modules
+from lightning_inr.nn.upsample import logits_to_rgb
 from lightning_inr.types import VideoShape, Window, crop
 
 
@@ -27,18 +27,18 @@ class RasterRepresentation(VideoRepresentation):
     def logits(self, index: Tensor) -> Tensor:
         """(B,) -> (B, 3, *padded), what a sigmoid turns into RGB."""
 
-    def start(self) -> None:
+    def reset_parameters(self) -> None:
         """Set the starting values of grids and the like; layers keep PyTorch's."""
-        start_modules(self)
+        reset_modules(self)
 
-    def begin_with(self, colour: Tensor) -> None:
+    def init_output_colour(self, colour: Tensor) -> None:
         """Paint around `colour`, as Latent-INR does."""
         assert isinstance(self.head.bias, Tensor)
         with torch.no_grad():
             self.head.bias[:3] = torch.logit(colour, 0.02)
 
     @property
-    def padded(self) -> tuple[int, int]:
+    def padded_size(self) -> tuple[int, int]:
         """Height and width that the strides give: what is painted, and cut to the video's size."""
         return self.rows * self.stride, self.columns * self.stride
 
@@ -50,12 +50,12 @@ class RasterRepresentation(VideoRepresentation):
         prepared: Any = None,
     ) -> Tensor:
         """(B,) -> RGB (B, 3, h, w) in [0, 1]; a window is cut from the whole frame."""
-        frames = self.painted(index, size, prepared)
+        frames = self.render_frames(index, size, prepared)
         return frames if window is None else crop(frames, window)
 
-    def painted(self, index: Tensor, size: tuple[int, int] | None, prepared: Any = None) -> Tensor:
+    def render_frames(self, index: Tensor, size: tuple[int, int] | None, prepared: Any = None) -> Tensor:
         """(B,) -> whole frames (B, 3, *size)."""
-        return paint(self.cut(self.logits(index)), size)
+        return logits_to_rgb(self.cut(self.logits(index)), size)
 
     def cut(self, padded: Tensor) -> Tensor:
         """(B, C, *padded) -> (B, C, height, width) of the video."""

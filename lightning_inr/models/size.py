@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from lightning_inr.errors import UserError
-from lightning_inr.models import MODELS, blueprint
+from lightning_inr.models import MODELS, build_on_meta
 from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.types import VideoShape
 
@@ -28,13 +28,13 @@ def read_count(text: object) -> int:
     return round(float(match[1]) * UNITS[match[2]])
 
 
-def sized(name: str, video: VideoShape, params: int, **config: Any) -> dict[str, Any]:
+def solve_width(name: str, video: VideoShape, params: int, **config: Any) -> dict[str, Any]:
     """`config` with the model's size knobs such that `params` numbers are coded, within 1 %.
 
     UserError says the smallest size, or the nearest one, where that cannot be.
     """
     if name not in MODELS:
-        blueprint(name, video)  # says which there are
+        build_on_meta(name, video)  # says which there are
     for knob in MODELS[name].size_knobs:
         steps = _Steps(name, video, config, knob)
         below, above = steps.around(params)
@@ -62,7 +62,7 @@ class _Steps:
         return self.config | {self.knob: place * self.size}
 
     def count(self, place: int) -> int:
-        return count_coded(blueprint(self.name, self.video, **self.at(place)))
+        return count_coded(build_on_meta(self.name, self.video, **self.at(place)))
 
     def around(self, params: int) -> tuple[int, int]:
         """The two neighbouring places that `params` lies between; twice the first where it lies below all."""

@@ -9,7 +9,7 @@ from torch import Tensor
 from lightning_inr.models.options import check_number, check_range, check_strides
 from lightning_inr.models.raster import RasterRepresentation
 from lightning_inr.nn.encodings import frequency_code
-from lightning_inr.nn.upsample import paint
+from lightning_inr.nn.upsample import logits_to_rgb
 from lightning_inr.types import Window, crop
 
 
@@ -38,20 +38,20 @@ class SpatialRepresentation(RasterRepresentation):
     """A raster decoder whose first layers see the place, and not the time; `prepare` runs them."""
 
     @abstractmethod
-    def space(self) -> Tensor:
+    def spatial_features(self) -> Tensor:
         """What all frames share."""
 
     @abstractmethod
-    def unfold(self, space: Tensor, index: Tensor) -> Tensor:
+    def decode_features(self, spatial_features: Tensor, index: Tensor) -> Tensor:
         """What `space` gave and positions (B,) -> logits (B, 3, *padded)."""
 
     def logits(self, index: Tensor) -> Tensor:
         """(B,) -> (B, 3, *padded), what a sigmoid turns into RGB."""
-        return self.unfold(self.space(), index)
+        return self.decode_features(self.spatial_features(), index)
 
     def prepare(self, size: tuple[int, int] | None = None, window: Window | None = None) -> Tensor:
         """What all frames share, at any size and window."""
-        return self.space()
+        return self.spatial_features()
 
     def forward(
         self,
@@ -61,8 +61,8 @@ class SpatialRepresentation(RasterRepresentation):
         prepared: Tensor | None = None,
     ) -> Tensor:
         """(B,) -> RGB (B, 3, h, w) in [0, 1]; a window is cut from the whole frame."""
-        space = self.space() if prepared is None else prepared
-        frames = paint(self.cut(self.unfold(space, index)), size)
+        spatial_features = self.spatial_features() if prepared is None else prepared
+        frames = logits_to_rgb(self.cut(self.decode_features(spatial_features, index)), size)
         return frames if window is None else crop(frames, window)
 
     def places(self) -> Tensor:

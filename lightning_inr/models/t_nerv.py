@@ -173,11 +173,11 @@ class TNeRV(FlowGuided, HybridRepresentation):
         assert self.encoder is not None
         return {"frame": self.encoder(frames, self.time(index))}
 
-    def views(self, index: Tensor, frames: Tensor, window: Window | None = None) -> dict[str, Tensor]:
+    def training_outputs(self, index: Tensor, frames: Tensor, window: Window | None = None) -> dict[str, Tensor]:
         """What training compares with whole `frames`, each (B, 3, height, width): final, aggregated, independent."""
         if window is not None and not self.stored:
             raise UserError("data.window: an encoder reads whole frames; choose data.window=null")
-        return super().views(index, frames, window)
+        return super().training_outputs(index, frames, window)
 
     def fitted_draft(self, index: Tensor, frames: Tensor) -> Draft:
         """From fresh embeddings, until they are stored."""
@@ -189,7 +189,7 @@ class TNeRV(FlowGuided, HybridRepresentation):
         """(B,) -> a draft each, from stored embeddings."""
         return self.draft_of(self.stored_at(index), index)
 
-    def unfold(self, embeddings: Mapping[str, Tensor], index: Tensor) -> Tensor:
+    def decode_embeddings(self, embeddings: Mapping[str, Tensor], index: Tensor) -> Tensor:
         """Embeddings, positions -> logits of the independent frames (B, 3, *padded)."""
         return self.draft_of(embeddings, index).head[:, :3]
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_inr.devices import full_precision
-from lightning_inr.nn.start import start_layer
+from lightning_inr.nn.initialise import ResettableModule, init_layer
 
 
 class ChannelNorm(nn.LayerNorm):
@@ -18,7 +18,7 @@ class ChannelNorm(nn.LayerNorm):
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
-class ConvNeXtBlock(nn.Module):
+class ConvNeXtBlock(ResettableModule):
     """Depthwise convolution, norm, two layers from pixel to pixel, added to its input."""
 
     def __init__(self, channels: int, kernel: int = 7, expansion: int = 4, layer_scale: float | None = 1e-6) -> None:
@@ -30,7 +30,7 @@ class ConvNeXtBlock(nn.Module):
         self.layer_scale = layer_scale
         self.scale = None if layer_scale is None else nn.Parameter(torch.empty(channels))
 
-    def start(self) -> None:
+    def reset_parameters(self) -> None:
         """Set the starting values; with a small layer scale the block starts as the identity."""
         if self.scale is not None and self.layer_scale is not None:
             nn.init.constant_(self.scale, self.layer_scale)
@@ -49,7 +49,7 @@ class ConvNeXtBlock(nn.Module):
         return x + F.conv2d(y, weight, self.narrow.bias * self.scale)
 
 
-class PlainConvNeXtBlock(nn.Module):
+class PlainConvNeXtBlock(ResettableModule):
     """The same without biases, layer scale or weights in its norm, free to change the channels (HiNeRV).
 
     The input is added where it has as many channels as the output. The layers from pixel to pixel are matrix
@@ -65,9 +65,9 @@ class PlainConvNeXtBlock(nn.Module):
         self.widen = nn.Linear(channels, hidden, bias=False)
         self.narrow = nn.Linear(hidden, width, bias=False)
 
-    def start(self) -> None:
+    def reset_parameters(self) -> None:
         """Set the starting values of what is added to the input: small."""
-        start_layer(self.narrow, gain=0.4)
+        init_layer(self.narrow, gain=0.4)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels, h, w) -> (B, width, h, w)."""

@@ -12,10 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lightning_inr.nn.initialise import ResettableModule
+
 LARGEST_TABLE = 2**24  # entries a hash grid may hold: a bound for hostile files, far above the papers' 2**19
 
 
-class FourierFeatures(nn.Module):
+class FourierFeatures(ResettableModule):
     """sin and cos of each coordinate at `octaves` doubling frequencies (Tancik et al. 2020). No parameters."""
 
     def __init__(self, octaves: int = 8) -> None:
@@ -24,7 +26,7 @@ class FourierFeatures(nn.Module):
         self.octaves = octaves
         self.width = 4 * octaves
 
-    def start(self) -> None:
+    def reset_parameters(self) -> None:
         """Nothing to set."""
 
     def forward(self, position: Tensor) -> Tensor:
@@ -34,7 +36,7 @@ class FourierFeatures(nn.Module):
         return torch.cat([phase.sin(), phase.cos()], dim=1)
 
 
-class DenseGrid(nn.Module):
+class DenseGrid(ResettableModule):
     """A learned map of `channels` features at height x width points, bilinear between them."""
 
     def __init__(self, height: int = 16, width: int = 16, channels: int = 32) -> None:
@@ -45,7 +47,7 @@ class DenseGrid(nn.Module):
         self.width = channels
         self.grid = nn.Parameter(torch.empty(channels, height, width))
 
-    def start(self) -> None:
+    def reset_parameters(self) -> None:
         """Set the starting values."""
         nn.init.normal_(self.grid, std=0.1)
 
@@ -56,7 +58,7 @@ class DenseGrid(nn.Module):
         return read[0, :, 0].T
 
 
-class HashGrid(nn.Module):
+class HashGrid(ResettableModule):
     """2-D multiresolution hash grid (Müller et al. 2022), spatial only.
 
     The memory layout is that of tiny-cuda-nn, so its kernels read the same parameters: on a GPU they
@@ -85,7 +87,7 @@ class HashGrid(nn.Module):
         self.table = nn.Parameter(torch.empty(entries * features))
         self._kernel: list[Any] = []  # in a list, or its parameters would join ours in the state dict
 
-    def start(self) -> None:
+    def reset_parameters(self) -> None:
         """Set the starting values."""
         nn.init.uniform_(self.table, -0.1, 0.1)
 

@@ -5,8 +5,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from lightning_inr.nn.initialise import ResettableModule
 
-class Hypernetwork(nn.Module):
+
+class Hypernetwork(ResettableModule):
     """z (B, D) -> P (B, out, rank), Q (B, in, rank), through `depth` tanh layers of `width`.
 
     The product P Qᵀ starts at `start` in every entry: P's weights start at zero while Q's do not,
@@ -27,7 +29,7 @@ class Hypernetwork(nn.Module):
         self.product = start
 
     @torch.no_grad()
-    def start(self) -> None:
+    def reset_parameters(self) -> None:
         """Set the starting values."""
         weight = self.factors.weight.view(-1, self.rank, self.factors.in_features)  # (out + in, rank, width)
         bias = self.factors.bias.view(-1, self.rank)

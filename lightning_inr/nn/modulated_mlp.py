@@ -6,13 +6,13 @@ from torch import Tensor, nn
 
 from lightning_inr.devices import full_precision
 from lightning_inr.nn.hypernetwork import Hypernetwork
+from lightning_inr.nn.initialise import ResettableModule, init_layer
 from lightning_inr.nn.modulation import MODULATIONS, ModulatedLinear
-from lightning_inr.nn.start import start_layer
 
 SIGMOID = MODULATIONS["sigmoid"]
 
 
-class ModulatedMLP(nn.Module):
+class ModulatedMLP(ResettableModule):
     """`layers` of `width`, each followed by `activation`; those of `modulated` scaled entry by entry by σ(P Qᵀ)."""
 
     def __init__(
@@ -41,10 +41,10 @@ class ModulatedMLP(nn.Module):
         """Set the starting values: as if nothing were modulated."""
         for layer in self.layers:
             assert isinstance(layer, nn.Linear)
-            start_layer(layer, gain=1 / SIGMOID.neutral if isinstance(layer, ModulatedLinear) else 1.0)
+            init_layer(layer, gain=1 / SIGMOID.neutral if isinstance(layer, ModulatedLinear) else 1.0)
         for network in self.hypernetworks.values():
             assert isinstance(network, Hypernetwork)
-            network.start()
+            network.reset_parameters()
 
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
         """Cells (B, P, inputs) and latents (B, D) -> (B, P, width)."""

@@ -5,11 +5,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_inr.devices import full_precision
+from lightning_inr.nn.initialise import ResettableModule
 
 IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)  # of an affine map, row by row
 
 
-class Motion(nn.Module):
+class Motion(ResettableModule):
     """Places in [-1, 1]² that each pixel of a frame reads: an affine map from the latent, plus a field from features.
 
     Both start at the identity. `scale`: what a unit of their outputs moves, in halves of the frame.

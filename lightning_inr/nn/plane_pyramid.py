@@ -6,10 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lightning_inr.nn.initialise import ResettableModule
+
 LARGEST_SIDE = 2**14  # of a level: a bound for hostile files, ten times the papers'
 
 
-class PlanePyramid(nn.Module):
+class PlanePyramid(ResettableModule):
     """`levels` dense square grids of `features`, from side `coarsest` on, each `growth` times finer."""
 
     def __init__(self, levels: int, coarsest: float, growth: float, features: int) -> None:
@@ -21,7 +23,7 @@ class PlanePyramid(nn.Module):
         self.width = levels * features
         self.levels = nn.ParameterList(nn.Parameter(torch.empty(features, side, side)) for side in sides)
 
-    def start(self) -> None:
+    def reset_parameters(self) -> None:
         """Set the starting values."""
         for level in self.levels:
             nn.init.uniform_(level, -1e-4, 1e-4)

@@ -185,9 +185,9 @@ class Layout(NamedTuple):
 def layout(space: TokenSpace) -> Layout:
     """The layout of a space; ValueError if its groups are not equal."""
     groups = space.groups or 1
-    if space.tokens % groups or space.showing.frames % groups:
-        raise ValueError(f"{space.tokens} tokens of {space.showing.frames} frames in {groups} groups")
-    return Layout(not space.groups, space.showing.frames // groups, space.tokens // groups, space.width)
+    if space.tokens % groups or space.sampling.frames % groups:
+        raise ValueError(f"{space.tokens} tokens of {space.sampling.frames} frames in {groups} groups")
+    return Layout(not space.groups, space.sampling.frames // groups, space.tokens // groups, space.width)
 
 
 def projector_for(latent_dim: int, space: TokenSpace) -> Projector:

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from lightning_inr.nn.initialise import ResettableModule
 
-class TemporalGrid(nn.Module):
+
+class TemporalGrid(ResettableModule):
     """`slices` learned maps of cells x channels, spread evenly over the video and linear between their centres."""
 
     def __init__(self, slices: int, cells: int, channels: int, spread: float = 1e-3) -> None:
@@ -16,7 +18,7 @@ class TemporalGrid(nn.Module):
         # Three axes: the move of a model to channels-last memory would scatter a fourth one's slices.
         self.table = nn.Parameter(torch.empty(slices, cells, channels))
 
-    def start(self) -> None:
+    def reset_parameters(self) -> None:
         """Set the starting values."""
         nn.init.uniform_(self.table, -self.spread, self.spread)
 

@@ -4,11 +4,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_inr.nn.start import start_layer
+from lightning_inr.nn.initialise import ResettableModule, init_layer
 from lightning_inr.nn.upsample import depth_to_space
 
 
-class TransformedStage(nn.Module):
+class TransformedStage(ResettableModule):
     """Convolution, pixel shuffle by `stride`, x (1 + scale) + shift, sine."""
 
     def __init__(self, in_channels: int, channels: int, stride: int, kernel: int, code_width: int) -> None:
@@ -17,10 +17,10 @@ class TransformedStage(nn.Module):
         self.convolution = nn.Conv2d(in_channels, channels * stride**2, kernel, padding=kernel // 2)
         self.affine = nn.Linear(code_width, 2 * channels)
 
-    def start(self) -> None:
+    def reset_parameters(self) -> None:
         """Set the starting values: near no transform."""
-        start_layer(self.convolution)
-        start_layer(self.affine, gain=0.1)
+        init_layer(self.convolution)
+        init_layer(self.affine, gain=0.1)
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
         """x (B, in_channels, h, w), code (B, code_width) -> (B, channels, h * stride, w * stride)."""

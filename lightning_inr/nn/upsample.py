@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lightning_inr.nn.initialise import ResettableModule
+
 
 def depth_to_space(x: Tensor, stride: int) -> Tensor:
     """Pixel shuffle (Shi et al. 2016): (B, stride² C, h, w) -> (B, C, h * stride, w * stride), channels last.
@@ -20,7 +22,7 @@ def depth_to_space(x: Tensor, stride: int) -> Tensor:
     return cells.transpose(2, 3).reshape(batch, height * stride, width * stride, -1).permute(0, 3, 1, 2)
 
 
-def paint(logits: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+def logits_to_rgb(logits: Tensor, size: tuple[int, int] | None = None) -> Tensor:
     """What a raster network ends with: logits (B, 3, h, w) -> RGB (B, 3, *size) in [0, 1], by default at h x w.
 
     Where the frame grows, the logits are enlarged (bicubic) and every new pixel is painted from its own; that is
@@ -54,7 +56,7 @@ def _shrunk(rgb: Tensor, size: tuple[int, int] | None) -> Tensor:
     return rgb if size in (None, tuple(rgb.shape[2:])) else F.interpolate(rgb, size, mode="area")
 
 
-class UpsampleStage(nn.Module):
+class UpsampleStage(ResettableModule):
     """Convolution, pixel shuffle by `stride`, a static grid of spatial detail added, activation.
 
     The grid belongs to the video, not to a frame: what every frame shares at this scale is learned once.
@@ -81,12 +83,12 @@ class UpsampleStage(nn.Module):
             self.grid = nn.Parameter(torch.empty(height, width, grid_channels))
             self.mix = nn.Linear(grid_channels, channels, bias=False)
 
-    def start(self) -> None:
+    def reset_parameters(self) -> None:
         """Set the grid's starting values."""
         if self.grid is not None:
             nn.init.normal_(self.grid, std=0.01)
 
-    def begin_with(self, colour: Tensor) -> None:
+    def init_output_colour(self, colour: Tensor) -> None:
         """Of a last stage: what `paint` turns into `colour` (3,), kept from where the sigmoid is flat."""
         assert self.convolution.bias is not None
         with torch.no_grad():

@@ -4,11 +4,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lightning_inr.nn.initialise import ResettableModule
 from lightning_inr.nn.timeline import Timeline
 from lightning_inr.types import GridLayout
 
 
-class WarpedGrid(nn.Module):
+class WarpedGrid(ResettableModule):
     """`channels` learned maps of height x width for every slice of a timeline, mixed linearly to `outputs` channels."""
 
     def __init__(self, timeline: Timeline, height: int, width: int, channels: int, outputs: int) -> None:

@@ -3,8 +3,10 @@
 import torch
 from torch import Tensor, nn
 
+from lightning_inr.nn.initialise import ResettableModule
 
-class WeightChain(nn.Module):
+
+class WeightChain(ResettableModule):
     """One layer of `links` networks: those of a span share full weights, to which the differences so far are added.
 
     Without `span` (0) all links are one span. Differences start at zero: all networks start as one.
@@ -25,7 +27,7 @@ class WeightChain(nn.Module):
         self.differences = nn.Parameter(torch.empty(links - spans, size)) if links > spans else None
 
     @torch.no_grad()
-    def start(self) -> None:
+    def reset_parameters(self) -> None:
         """Set the starting values."""
         self.full.copy_(torch.empty_like(self.full[:1]).uniform_(-self.spread, self.spread).expand_as(self.full))
         if self.differences is not None:

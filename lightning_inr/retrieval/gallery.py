@@ -16,7 +16,7 @@ from lightning_inr.paths import read_bytes
 from lightning_inr.retrieval.collection import Record
 from lightning_inr.types import EmbeddingSpace
 
-MEANING = ("latents", "embeddings", "semantic")  # the roles that `semantic` is made of
+SEMANTIC_ROLES = ("latents", "embeddings", "semantic")  # the roles that `semantic` is made of
 
 UNALIGNED = "no teacher has aligned it"
 FRAMES_AT_ONCE = 4096
@@ -25,14 +25,14 @@ FRAMES_AT_ONCE = 4096
 class Meaning(NamedTuple):
     """The frames of one file."""
 
-    space: EmbeddingSpace
+    embedding_space: EmbeddingSpace
     vectors: NDArray[np.float32]  # (frames, S), of length 1
 
 
 class Gallery(NamedTuple):
     """The frames of many files, one below the other."""
 
-    space: EmbeddingSpace
+    embedding_space: EmbeddingSpace
     vectors: NDArray[np.float32]  # (N, S), of length 1
     video: NDArray[np.int64]  # (N,), the place of each frame's video among the records
     frame: NDArray[np.int64]  # (N,), its number in the video
@@ -40,7 +40,7 @@ class Gallery(NamedTuple):
     left_out: Mapping[str, str] = MappingProxyType({})  # id -> why: no teacher has aligned it, or it is damaged
 
 
-def read_model(path: Path, roles: Collection[str] = MEANING) -> VideoRepresentation:
+def read_model(path: Path, roles: Collection[str] = SEMANTIC_ROLES) -> VideoRepresentation:
     """The model in a file, of these roles alone; UserError if the file is missing or damaged."""
     try:
         return decode(read_bytes(path, "bitstream"), roles=roles)
@@ -55,7 +55,9 @@ def read_meaning(path: Path) -> Meaning | None:
     if model.embedding_space is None:
         return None
     places = torch.arange(model.video.frames).float().split(FRAMES_AT_ONCE)
-    return Meaning(model.embedding_space, np.concatenate([unit(model.semantic(each).numpy()) for each in places]))
+    return Meaning(
+        model.embedding_space, np.concatenate([unit(model.frame_embeddings(each).numpy()) for each in places])
+    )
 
 
 def read_gallery(folder: Path, records: Sequence[Record], space: EmbeddingSpace | None = None) -> Gallery:
@@ -72,8 +74,8 @@ def read_gallery(folder: Path, records: Sequence[Record], space: EmbeddingSpace 
         if meaning is None:
             left_out[record.id] = UNALIGNED
             continue
-        space = space or meaning.space
-        check_same_space(meaning.space, space, record.path, "the files before it")
+        space = space or meaning.embedding_space
+        check_same_space(meaning.embedding_space, space, record.path, "the files before it")
         parts.append(meaning.vectors)
         places.append(place)
     if space is None:

@@ -37,7 +37,7 @@ class OpenCollection(NamedTuple):
 
     folder: Path
     records: list[Record]
-    space: EmbeddingSpace
+    embedding_space: EmbeddingSpace
     vectors: VectorIndex
     video: NDArray[np.int64]  # (N,), of each row of the index the place of its video among the records
     frame: NDArray[np.int64]  # (N,), and the frame's number
@@ -78,7 +78,7 @@ def open_collection(folder: str | Path, kind: str = "exact") -> OpenCollection:
             if left_out.get(record.id) in (None, UNALIGNED)  # others are tried again next time
         ]
         indexed = indexed + [Indexed(record.path, *stamps[record.path], length) for record, length in readable]
-        space = gallery.space
+        space = gallery.embedding_space
         _keep(kept, space, indexed, index)
     assert space is not None
     assert index is not None
@@ -159,4 +159,4 @@ def _keep(kept: Path, space: EmbeddingSpace, indexed: Sequence[Indexed], index: 
 
 def check_teacher(collection: OpenCollection, space: EmbeddingSpace) -> None:
     """UserError if a query in this `space` cannot be compared with the collection."""
-    check_same_space(space, collection.space, "the query", f"collection {collection.folder}")
+    check_same_space(space, collection.embedding_space, "the query", f"collection {collection.folder}")

@@ -15,10 +15,17 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lightning_inr.chat.fit import Fitting, fit_file, fit_projector
-from lightning_inr.chat.projector import SharedProjector, load_shared, same_form, save_shared, shared_latents, shown
+from lightning_inr.chat.projector import (
+    SharedProjector,
+    describe_sampling,
+    load_shared,
+    same_form,
+    save_shared,
+    shared_latents,
+)
 from lightning_inr.chat.scores import Nearness, compare_tokens
 from lightning_inr.codec import decode
-from lightning_inr.data.captioned import Listing, open_captioned
+from lightning_inr.data.captioned import DatasetSplit, open_captioned
 from lightning_inr.data.features import default_cache, teacher_features, video_tokens
 from lightning_inr.devices import choose_device
 from lightning_inr.errors import UserError
@@ -73,10 +80,10 @@ def align_file(cfg: DictConfig, fitting: Fitting) -> dict[str, Any]:
     """Give one file a projector of its own; what else is in it stays as it is, byte for byte."""
     data = read_bytes(cfg.bitstream, "bitstream")
     model = decode(data, choose_device(cfg.device))
-    source = instantiate(cfg.dataset).seen_at(model.video.stride)
+    source = instantiate(cfg.dataset).trim_to_stride(model.video.stride)
     check_same_video(cfg.bitstream, source, model.video)
     llm: VideoLLM = instantiate(cfg.video_llm)
-    space = llm.space(model.video)
+    space = llm.token_space(model.video)
     tokens = video_tokens(source.read, llm, space, model.video, _cache(cfg))
     talking = fit_file(data, space, tokens, instantiate(cfg.codec), fitting, model.device, cfg.seed)
     write_bytes(cfg.out, talking)
@@ -129,10 +136,10 @@ def _of_collection(cfg: DictConfig, llm: VideoLLM) -> Iterator[Lesson]:
             continue
         space = space or model.embedding_space
         check_same_space(model.embedding_space, space, record.path, "the files before it")
-        writes = llm.space(model.video)
+        writes = llm.token_space(model.video)
         tokens = video_tokens(open_original(record).read, llm, writes, model.video, _cache(cfg))
         with torch.no_grad():
-            latents = shared_latents(model, writes.showing)
+            latents = shared_latents(model, writes.sampling)
         yield Lesson(record.path, space, writes, latents, tokens)
 
 
@@ -144,14 +151,14 @@ def _of_dataset(cfg: DictConfig, llm: VideoLLM) -> Iterator[Lesson]:
             "dataset with a teacher, as dataset=shapes dataset.listing.split=train teacher=shapes"
         )
     clip: Clip = instantiate(cfg.teacher)
-    listing: Listing = instantiate(cfg.dataset.listing)
+    listing: DatasetSplit = instantiate(cfg.dataset.listing)
     for video in tqdm(_some(cfg, listing.videos), "tokens", leave=False, unit="video"):
         source = open_captioned(video.id, listing)
-        writes = llm.space(source.shape)
-        seen = source.shape.spread(writes.showing.frames)
+        writes = llm.token_space(source.shape)
+        seen = source.shape.spread(writes.sampling.frames)
         latents = teacher_features(source.read, seen, clip, _cache(cfg))
         tokens = video_tokens(source.read, llm, writes, source.shape, _cache(cfg))
-        yield Lesson(video.id, clip.space, writes, latents, tokens)
+        yield Lesson(video.id, clip.embedding_space, writes, latents, tokens)
 
 
 def _some(cfg: DictConfig, videos: Sequence[Video]) -> list[Video]:
@@ -167,7 +174,8 @@ def _alike(lessons: Iterator[Lesson]) -> list[Lesson]:
         found.append(each)
         if not same_form(found[0].writes, each.writes):
             raise UserError(
-                f"{each.name}: it is shown as {shown(each.writes)}, {found[0].name} as {shown(found[0].writes)}; "
+                f"{each.name}: it is shown as {describe_sampling(each.writes)}, "
+                f"{found[0].name} as {describe_sampling(found[0].writes)}; "
                 "share a projector among videos of one shape"
             )
     return found
@@ -190,4 +198,4 @@ def _mean(each: Sequence[Nearness]) -> dict[str, float]:
 
 
 def _cache(cfg: DictConfig) -> Path:
-    return Path(cfg.features or default_cache())
+    return Path(cfg.feature_cache or default_cache())

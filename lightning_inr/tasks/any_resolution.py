@@ -21,10 +21,10 @@ from lightning_inr.errors import UserError
 from lightning_inr.metrics import PEAK, mean_squares, psnr
 from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.paths import read_bytes, write_text
-from lightning_inr.report.pictures import draw_crops, draw_resolutions
+from lightning_inr.report.figures import draw_crops, draw_resolutions
 from lightning_inr.tasks import fit
 from lightning_inr.tasks.evaluate import frames_per_second
-from lightning_inr.tasks.reference import decode_stream
+from lightning_inr.tasks.reference_codecs import decode_stream
 
 PEER = Encoding("libx265", {"preset": "medium", "crf": "30", "x265-params": "log-level=none"})
 

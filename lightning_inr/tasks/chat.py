@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from lightning_inr.chat.session import Session, check_question
 from lightning_inr.errors import UserError
 from lightning_inr.tasks.chat_collection import answer_collection
-from lightning_inr.tasks.talking import UNTRAINED, Listener, Speaker, check_answering, find_listener, sampling
+from lightning_inr.tasks.talking import UNTRAINED, ChatBackend, FileTokens, check_answering, find_backend, sampling
 
 EXIT, FORGET = "exit", "forget"  # what is typed to end, and to begin anew
 PROMPT = "> "
@@ -28,25 +28,25 @@ def run(cfg: DictConfig) -> None:
     if cfg.question is not None:
         check_question(str(cfg.question))  # before anything large is loaded
     path = Path(cfg.bitstream)
-    listener = find_listener(cfg, [path], sees=False)
-    speaker = listener.hear(path)
-    print(introduction(speaker, listener), flush=True)
-    if listener.llm.untrained:
+    backend = find_backend(cfg, [path], load_vision=False)
+    file_tokens = backend.read(path)
+    print(introduction(file_tokens, backend), flush=True)
+    if backend.llm.untrained:
         print(UNTRAINED, flush=True)
-    session = Session(listener.llm, speaker.space, speaker.tokens, cfg.most, **sampling(cfg))
+    session = Session(backend.llm, file_tokens.token_space, file_tokens.tokens, cfg.max_new_tokens, **sampling(cfg))
     if cfg.question is not None:
         answer(session, str(cfg.question))
     else:
         converse(session)
 
 
-def introduction(speaker: Speaker, listener: Listener) -> str:
+def introduction(file_tokens: FileTokens, backend: ChatBackend) -> str:
     """One line: the file, which frames of it are shown and when, to whom, as how many tokens."""
-    video, shown = speaker.video, speaker.shown
+    video, shown = file_tokens.video, file_tokens.shown
     times = ", ".join(f"{number / video.fps:.2f}" for number in shown)
     return (
-        f"{speaker.path}: {len(shown)} of {video.frames} frames, at {times} s, "
-        f"shown to {listener.llm.name} as {len(speaker.tokens)} tokens; no pixel decoded"
+        f"{file_tokens.path}: {len(shown)} of {video.frames} frames, at {times} s, "
+        f"shown to {backend.llm.name} as {len(file_tokens.tokens)} tokens; no pixel decoded"
     )
 
 

@@ -16,7 +16,7 @@ from lightning_inr.data.questions import Question
 from lightning_inr.errors import UserError
 from lightning_inr.paths import write_text
 from lightning_inr.retrieval.collection import Record, read_manifest
-from lightning_inr.tasks.talking import find_listener, sampling
+from lightning_inr.tasks.talking import find_backend, sampling
 
 CAPTION = "Describe the video."
 
@@ -26,12 +26,12 @@ def answer_collection(cfg: DictConfig) -> None:
     folder, out = Path(cfg.collection), Path(cfg.out).expanduser()
     records = {record.id: record for record in read_manifest(folder)}
     asked = wanted(cfg, records)
-    listener = find_listener(cfg, [folder / record.path for record in records.values()], sees=False)
+    backend = find_backend(cfg, [folder / record.path for record in records.values()], load_vision=False)
     settings = {
-        "model": listener.llm.name,
-        "fingerprint": listener.llm.fingerprint,
+        "model": backend.llm.name,
+        "fingerprint": backend.llm.fingerprint,
         "projector": cfg.projector,
-        "most": cfg.most,
+        "max_new_tokens": cfg.max_new_tokens,
         "temperature": cfg.temperature,
     }
     check_same_settings(out, settings)
@@ -45,12 +45,16 @@ def answer_collection(cfg: DictConfig) -> None:
             if not questions:
                 continue
             try:
-                speaker = listener.hear(folder / records[name].path)
+                file_tokens = backend.read(folder / records[name].path)
             except UserError as error:
                 tqdm.write(f"left out: {name}: {error}")
                 left_out.append(name)
                 continue
-            ask_each(Session(listener.llm, speaker.space, speaker.tokens, cfg.most, **sampling(cfg)), questions, file)
+            ask_each(
+                Session(backend.llm, file_tokens.token_space, file_tokens.tokens, cfg.max_new_tokens, **sampling(cfg)),
+                questions,
+                file,
+            )
     print(f"{len(asked) - len(left_out)} of {len(asked)} videos have answered in {out}")
 
 

@@ -25,7 +25,7 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
-from lightning_inr.data.captioned import Captioned, Listing, Segment
+from lightning_inr.data.captioned import CaptionedVideo, DatasetSplit, Segment
 from lightning_inr.data.file import open_video
 from lightning_inr.data.source import VideoSource
 from lightning_inr.errors import Terminated, UserError
@@ -33,7 +33,7 @@ from lightning_inr.paths import FAILED, write_bytes, write_text
 from lightning_inr.retrieval.collection import Record, write_manifest
 from lightning_inr.retrieval.gallery import check_same_space, read_model
 from lightning_inr.retrieval.query import open_collection
-from lightning_inr.tasks.evaluate import Wish, measuring_process
+from lightning_inr.tasks.evaluate import EvaluationRequest, measuring_process
 from lightning_inr.tasks.fit import check_same_fit
 from lightning_inr.tasks.fitting import Teachers, fit_video, load_teachers, prepare
 from lightning_inr.teachers.clip import Clip
@@ -63,7 +63,7 @@ def collect(cfg: DictConfig, folder: Path) -> None:
     write_text(folder / "missing.txt", "".join(f"{name}\n" for name in listing.missing))
     print(f"{listing.name}: {len(listing.videos)} videos, {len(listing.missing)} more are missing on disk", flush=True)
     loggers: list[Logger] = [] if cfg.logger is None else [instantiate(cfg.logger, save_dir=str(folder))]
-    with measuring_process() as measure, Shared(folder) as shared:
+    with measuring_process() as measure, CollectionLock(folder) as shared:
         worker = Worker(cfg, folder, teachers, measure)
         try:
             failed = worker.collect(listing.videos, shard, shared, loggers)
@@ -85,18 +85,18 @@ def _check_teacher(folder: Path, teacher: Clip) -> None:
     for path in sorted(folder.glob("*.linr"))[:1]:
         space = read_model(path).embedding_space
         if space is not None:
-            check_same_space(teacher.space, space, "the teacher", f"collection {folder}")
+            check_same_space(teacher.embedding_space, space, "the teacher", f"collection {folder}")
 
 
-def read_listing(cfg: DictConfig) -> Listing:
+def read_listing(cfg: DictConfig) -> DatasetSplit:
     """The videos of `dataset`; UserError if it is one video alone."""
     if "listing" not in cfg.dataset:
         raise UserError("dataset: one video is no collection; choose msrvtt, coin, howto100m, activitynet or shapes")
-    listing: Listing = instantiate(cfg.dataset.listing)
+    listing: DatasetSplit = instantiate(cfg.dataset.listing)
     return listing
 
 
-def take_shard(videos: Sequence[Captioned], shard: str) -> range:
+def take_shard(videos: Sequence[CaptionedVideo], shard: str) -> range:
     """`3/16` -> the places of the third, the nineteenth … video."""
     match = re.fullmatch(r"(\d+)/(\d+)", str(shard))
     if match is None or not 1 <= int(match[1]) <= int(match[2]):
@@ -122,13 +122,13 @@ def summary(records: Sequence[Record]) -> str:
     return "\n".join(f"  {name:<14}{value:>24}" for name, value in rows.items())
 
 
-class Shared:
+class CollectionLock:
     """The folder as its workers see it: whose video is whose, and the one manifest."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.records = folder, folder / "records"
 
-    def __enter__(self) -> "Shared":
+    def __enter__(self) -> "CollectionLock":
         self.records.mkdir(parents=True, exist_ok=True)
         self.claims: IO[bytes] = (self.records / "claims").open("ab")
         return self
@@ -151,11 +151,11 @@ class Shared:
         finally:
             fcntl.lockf(self.claims, fcntl.LOCK_UN, 1, 1 + place)
 
-    def record(self, video: Captioned) -> Path:
+    def record(self, video: CaptionedVideo) -> Path:
         """Where its record is, or will be."""
         return self.records / f"{video.id}.json"
 
-    def done(self, video: Captioned) -> bool:
+    def done(self, video: CaptionedVideo) -> bool:
         """Whether its file and its record are there."""
         return self.record(video).exists() and (self.folder / f"{video.id}.linr").exists()
 
@@ -176,14 +176,14 @@ class Worker:
     """One process that fits one video after the other; what takes long to start is started once."""
 
     def __init__(
-        self, cfg: DictConfig, folder: Path, teachers: Teachers, measure: Callable[[Wish], dict[str, Any]]
+        self, cfg: DictConfig, folder: Path, teachers: Teachers, measure: Callable[[EvaluationRequest], dict[str, Any]]
     ) -> None:
         self.cfg, self.folder, self.teachers, self.measure = cfg, folder, teachers, measure
         options: Any = OmegaConf.to_container(cfg.dataset, resolve=True)
         self.part = {name: value for name, value in options.items() if name not in NOT_OPTIONS}
 
     def collect(
-        self, videos: Sequence[Captioned], shard: range, shared: Shared, loggers: Sequence[Logger]
+        self, videos: Sequence[CaptionedVideo], shard: range, shared: CollectionLock, loggers: Sequence[Logger]
     ) -> Mapping[str, str]:
         """Fit what is not done; id -> reason of those that failed at every attempt."""
         failed: dict[str, str] = {}
@@ -204,7 +204,7 @@ class Worker:
                         self._show(bar, done, loggers)
         return failed
 
-    def _try(self, video: Captioned, record: Path, done: list[Record], failed: dict[str, str]) -> None:
+    def _try(self, video: CaptionedVideo, record: Path, done: list[Record], failed: dict[str, str]) -> None:
         """Fit it and say so in one of the two; only what would stop every other video is raised."""
         try:
             done.append(self.fit(video, record))
@@ -215,11 +215,11 @@ class Worker:
                 raise
             failed[video.id] = str(error).splitlines()[0] if str(error) else repr(error)
 
-    def fit(self, video: Captioned, record: Path) -> Record:
+    def fit(self, video: CaptionedVideo, record: Path) -> Record:
         """Fit one video, write its file and then its record."""
         start = time.perf_counter()
         options = {"path": str(video.path.resolve()), **self.part}
-        source = open_video(**options).seen_at(self.cfg.stride)
+        source = open_video(**options).trim_to_stride(self.cfg.stride)
         L.seed_everything(self.cfg.seed, verbose=False)  # for each: its numbers do not hang on those before it
         scratch = self.folder / "records" / f"{video.id}.fit"  # no id ends in what makes it a record or a lock
         fitted = fit_video(prepare(self.cfg, source, scratch, self.teachers), self.cfg, scratch)
@@ -229,7 +229,9 @@ class Worker:
         path = self.folder / f"{video.id}.linr"
         write_bytes(path, fitted.bitstream)
         dataset = {"_target_": "lightning_inr.data.file.open_video", **options}
-        figures = self.measure(Wish(str(path), dataset, self.cfg.device, timed=False, teacher=fitted.teacher))
+        figures = self.measure(
+            EvaluationRequest(str(path), dataset, self.cfg.device, timed=False, teacher=fitted.teacher)
+        )
         shutil.rmtree(scratch, ignore_errors=True)  # the checkpoint, if the fit was long enough to have one
         figures |= {"fit_seconds": fitted.figures["fit_seconds"], "seconds": time.perf_counter() - start}
         made = self._describe(video, source, path.name, options, figures)._replace(unconverged=unconverged)
@@ -237,7 +239,7 @@ class Worker:
         return made
 
     def _describe(
-        self, video: Captioned, source: VideoSource, path: str, options: dict[str, Any], figures: dict[str, Any]
+        self, video: CaptionedVideo, source: VideoSource, path: str, options: dict[str, Any], figures: dict[str, Any]
     ) -> Record:
         """The record of a video that was fitted and measured."""
         angles = figures.get("alignment", {})

@@ -33,7 +33,7 @@ from lightning_inr.errors import UserError
 from lightning_inr.metrics import PEAK, FrameQuality, compare, psnr, summarise
 from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.paths import read_bytes
-from lightning_inr.report.pictures import Compared, draw_comparison
+from lightning_inr.report.figures import Compared, draw_comparison
 from lightning_inr.tasks.held_out import measure_held_out
 from lightning_inr.types import VideoShape
 from lightning_inr.vmaf import figures, vmaf
@@ -41,7 +41,7 @@ from lightning_inr.vmaf import figures, vmaf
 SECONDS_OF_TIMING = 3.0
 
 
-class Wish(NamedTuple):
+class EvaluationRequest(NamedTuple):
     """What crosses to the measuring process: plain values only."""
 
     bitstream: str
@@ -58,17 +58,19 @@ class Wish(NamedTuple):
 def run(cfg: DictConfig) -> None:
     """Print the figures as JSON."""
     dataset: Any = OmegaConf.to_container(cfg.dataset, resolve=True)
-    print(json.dumps(measure_apart(Wish(str(cfg.bitstream), dataset, cfg.device, vmaf=cfg.vmaf)), indent=2))
+    print(
+        json.dumps(measure_apart(EvaluationRequest(str(cfg.bitstream), dataset, cfg.device, vmaf=cfg.vmaf)), indent=2)
+    )
 
 
-def measure_apart(wish: Wish) -> dict[str, Any]:
+def measure_apart(request: EvaluationRequest) -> dict[str, Any]:
     """`measure` in a fresh process: nothing of a fit can leak into its figures."""
     with measuring_process() as measure_there:
-        return measure_there(wish)
+        return measure_there(request)
 
 
 @contextmanager
-def measuring_process() -> Iterator[Callable[[Wish], dict[str, Any]]]:
+def measuring_process() -> Iterator[Callable[[EvaluationRequest], dict[str, Any]]]:
     """Yield `measure` as another process does it, which fits nothing; it starts with the first wish.
 
     It ends with this process, however that ends, and takes no notice of Ctrl-C itself.
@@ -76,13 +78,13 @@ def measuring_process() -> Iterator[Callable[[Wish], dict[str, Any]]]:
     spawning = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawning, initializer=_end_with_parent) as pool:
 
-        def measure_there(wish: Wish) -> dict[str, Any]:
+        def measure_there(request: EvaluationRequest) -> dict[str, Any]:
             try:
                 with _no_interrupts_in_children():
-                    figures = pool.submit(measure, wish._replace(limits=current_limits()))
+                    figures = pool.submit(measure, request._replace(limits=current_limits()))
                 return figures.result()
             except BrokenProcessPool as error:
-                message = f"bitstream={wish.bitstream}: the measuring process died; is there enough memory?"
+                message = f"bitstream={request.bitstream}: the measuring process died; is there enough memory?"
                 raise UserError(message) from error
 
         try:
@@ -115,30 +117,30 @@ def _no_interrupts_in_children() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def measure(wish: Wish) -> dict[str, Any]:
+def measure(request: EvaluationRequest) -> dict[str, Any]:
     """Decode the file, compare every frame with its source; figures named as in result.json."""
-    device = choose_device(wish.device)
+    device = choose_device(request.device)
     start = time.perf_counter()
-    data = read_bytes(wish.bitstream, "bitstream")
-    with use_limits(wish.limits):
+    data = read_bytes(request.bitstream, "bitstream")
+    with use_limits(request.limits):
         model = decode(data, device)
     load_seconds = time.perf_counter() - start
     video = model.video
-    whole: VideoSource = instantiate(wish.dataset)
-    source = whole.seen_at(video.stride)
-    check_same_video(wish.bitstream, source, video)
+    whole: VideoSource = instantiate(request.dataset)
+    source = whole.trim_to_stride(video.stride)
+    check_same_video(request.bitstream, source, video)
     speed = {}
-    if wish.timed:
+    if request.timed:
         speed["decode_fps"] = frames_per_second(lambda: model.render(range(video.frames)), video.frames)
     watched = Watched(model, source)
-    if wish.pictures:
-        write_frames(watched, Path(wish.pictures) / "decoded.mp4", video.fps)
-        _draw_comparison(model, source, watched.quality, Path(wish.pictures) / "comparison.png")
+    if request.pictures:
+        write_frames(watched, Path(request.pictures) / "decoded.mp4", video.fps)
+        _draw_comparison(model, source, watched.quality, Path(request.pictures) / "comparison.png")
     else:
         deque(watched, maxlen=0)
     between = {}
     if video.stride > 1:
-        between = measure_held_out(model, source, Path(wish.pictures) / "strip.png" if wish.pictures else None)
+        between = measure_held_out(model, source, Path(request.pictures) / "strip.png" if request.pictures else None)
     return {
         "video": source.name,
         "frames": video.frames,
@@ -148,13 +150,13 @@ def measure(wish: Wish) -> dict[str, Any]:
         "params": sum(tensor.numel() for tensor in model.state_dict().values()),
         "bytes": len(data),
         "role_bytes": {role: described["bytes"] for role, described in describe(data)["roles"].items()},
-        "passes": model.passes,
+        "passes": model.passes_per_frame,
         "bpp": 8 * len(data) / (video.frames * video.height * video.width),
         **summarise(watched.quality),
-        **(measure_vmaf(model, source) if wish.vmaf else {}),
+        **(measure_vmaf(model, source) if request.vmaf else {}),
         **between,
-        **({} if wish.teacher is None else {"alignment": measure_alignment(model, wish.teacher)}),
-        **measure_tokens(model, wish.tokens),
+        **({} if request.teacher is None else {"alignment": measure_alignment(model, request.teacher)}),
+        **measure_tokens(model, request.tokens),
         "load_seconds": load_seconds,
         **speed,
         "device": _describe(device),
@@ -171,9 +173,9 @@ def measure_vmaf(model: VideoRepresentation, source: VideoSource) -> dict[str, A
 def measure_alignment(model: VideoRepresentation, teacher: NDArray[np.float32]) -> dict[str, Any]:
     """The teacher's name, and cos(semantic, teacher (frames, S)): means over seen and, if any, held-out frames."""
     index = torch.arange(model.video.frames, device=model.device)
-    angles = F.cosine_similarity(model.semantic(index.float()).cpu(), torch.from_numpy(teacher))
+    angles = F.cosine_similarity(model.frame_embeddings(index.float()).cpu(), torch.from_numpy(teacher))
     seen = torch.zeros(len(angles), dtype=torch.bool)
-    seen[list(model.video.seen)] = True
+    seen[list(model.video.training_frames)] = True
     assert model.embedding_space is not None
     held_out = {} if seen.all() else {"cos_held_out": float(angles[~seen].mean())}
     return {"teacher": model.embedding_space.teacher, "cos_seen": float(angles[seen].mean()), **held_out}

@@ -17,11 +17,11 @@ from lightning_inr.paths import existing
 from lightning_inr.retrieval.collection import open_original, read_manifest
 from lightning_inr.tasks import fit
 from lightning_inr.tasks.collect import collect
-from lightning_inr.tasks.record import provenance
-from lightning_inr.tasks.talking import Listener
+from lightning_inr.tasks.provenance import provenance
+from lightning_inr.tasks.talking import ChatBackend
 
 
-class Film(NamedTuple):
+class EvaluationItem(NamedTuple):
     """A file, and the video that it was made from."""
 
     id: str
@@ -30,7 +30,7 @@ class Film(NamedTuple):
     questions: Sequence[Question]
 
 
-def films_of(cfg: DictConfig) -> tuple[list[Film], dict[str, Any]]:
+def prepare_items(cfg: DictConfig) -> tuple[list[EvaluationItem], dict[str, Any]]:
     """The files to be measured, those fitted first that are not there yet, and what result.json says of them."""
     opened: list[tuple[str, Path, Callable[[], VideoSource]]]
     folder = _collection(cfg)
@@ -56,12 +56,12 @@ def films_of(cfg: DictConfig) -> tuple[list[Film], dict[str, Any]]:
             figures = {name: described[name] for name in ("model", "bytes", "bpp")}
             about = {"video": source.name, **provenance(cfg, source.matrix), **figures}
     asked: list[Question] | None = None if cfg.questions is None else instantiate(cfg.questions)
-    films = [Film(*each, _questions(asked, each[0], each[1], cfg.answers.ask)) for each in opened]
-    if not any(film.questions for film in films):
+    items = [EvaluationItem(*each, _questions(asked, each[0], each[1], cfg.answers.ask)) for each in opened]
+    if not any(item.questions for item in items):
         raise UserError(
-            f"questions: none is about {films[0].id}, or another of these videos; ask about them by their id"
+            f"questions: none is about {items[0].id}, or another of these videos; ask about them by their id"
         )
-    return [film for film in films if film.questions], about
+    return [item for item in items if item.questions], about
 
 
 def _collection(cfg: DictConfig) -> Path | None:
@@ -78,18 +78,18 @@ def _questions(asked: Sequence[Question] | None, name: str, path: Path, otherwis
     return [question for question in asked if question.video in (name, path.stem)]
 
 
-def those_that_talk(films: Sequence[Film], listener: Listener) -> list[Film]:
+def items_with_tokens(items: Sequence[EvaluationItem], backend: ChatBackend) -> list[EvaluationItem]:
     """Without those that say nothing to this model, which are named; UserError if none is left."""
     found = []
-    for film in films:
+    for item in items:
         try:
-            listener.hear(film.path)
+            backend.read(item.path)
         except UserError as error:
-            if len(films) == 1:
+            if len(items) == 1:
                 raise
-            print(f"left out: {film.id}: {error}")
+            print(f"left out: {item.id}: {error}")
             continue
-        found.append(film)
+        found.append(item)
     if not found:
-        raise UserError(f"not one of {len(films)} files talks to {listener.llm.name}; align them with task=align")
+        raise UserError(f"not one of {len(items)} files talks to {backend.llm.name}; align them with task=align")
     return found

@@ -13,16 +13,16 @@ from omegaconf import DictConfig, OmegaConf
 from lightning_inr.data.source import VideoSource
 from lightning_inr.errors import UserError
 from lightning_inr.paths import alone_in, write_bytes, write_text
-from lightning_inr.report.pictures import draw_training
-from lightning_inr.tasks.evaluate import Wish, measure_apart
+from lightning_inr.report.figures import draw_training
+from lightning_inr.tasks.evaluate import EvaluationRequest, measure_apart
 from lightning_inr.tasks.fitting import fit_video, forget, load_teachers, prepare
-from lightning_inr.tasks.record import load_config, provenance
+from lightning_inr.tasks.provenance import load_config, provenance
 from lightning_inr.training.callbacks import Moment
 from lightning_inr.training.loggers import log_result
 
 # Settings that may differ when a fit is gone on with: they do not change what is fitted.
 NOT_THE_FIT = (
-    "task", "run_dir", "device", "gpus", "logger", "trainer", "keep_checkpoints", "features", "bar",
+    "task", "run_dir", "device", "gpus", "logger", "trainer", "keep_checkpoints", "feature_cache", "progress_bar",
     "callbacks.history", "callbacks.previews", "threads", "collection", "shard", "attempts", "retrieval",
     "answers", "questions", "bitstream", "dtype", "vmaf", "limits", "teacher.device", "video_llm.device",
 )  # fmt: skip
@@ -42,7 +42,7 @@ def fit_into(folder: Path, cfg: DictConfig) -> dict[str, Any]:
         print(f"{folder} holds a finished fit of this configuration\n{table(finished)}")
         return finished
     source: VideoSource = instantiate(cfg.dataset)
-    source = source.seen_at(cfg.stride)
+    source = source.trim_to_stride(cfg.stride)
     L.seed_everything(cfg.seed, verbose=False)
     teachers = load_teachers(cfg)
     loggers: list[Logger] = [] if cfg.logger is None else [instantiate(cfg.logger, save_dir=str(folder))]
@@ -56,7 +56,7 @@ def fit_into(folder: Path, cfg: DictConfig) -> dict[str, Any]:
     _draw_curves(fitted.moments, folder / "training.png")
 
     dataset: Any = OmegaConf.to_container(cfg.dataset, resolve=True)
-    wish = Wish(
+    request = EvaluationRequest(
         str(folder / "video.linr"),
         dataset,
         cfg.device,
@@ -69,7 +69,7 @@ def fit_into(folder: Path, cfg: DictConfig) -> dict[str, Any]:
         "model": cfg.preset,
         "rank": cfg.get("rank"),
         **provenance(cfg, source.matrix),
-        **measure_apart(wish),
+        **measure_apart(request),
         **fitted.figures,
         "seed": cfg.seed,
     }

@@ -27,9 +27,9 @@ from lightning_inr.data.source import VideoSource
 from lightning_inr.devices import choose_device, fast_bfloat16
 from lightning_inr.errors import Terminated, UserError
 from lightning_inr.metrics import PEAK, mean_squares, psnr
-from lightning_inr.models import blueprint, build
+from lightning_inr.models import build, build_on_meta
 from lightning_inr.models.base import VideoRepresentation
-from lightning_inr.models.size import read_count, sized
+from lightning_inr.models.size import read_count, solve_width
 from lightning_inr.retrieval.gallery import check_same_space
 from lightning_inr.teachers.clip import Clip
 from lightning_inr.teachers.video_llm import VideoLLM
@@ -39,7 +39,7 @@ from lightning_inr.training.checkpoints import WholeCheckpoints
 from lightning_inr.training.collapse import CollapseGuard
 from lightning_inr.training.convergence import why_unconverged
 from lightning_inr.training.fit import FitModule
-from lightning_inr.training.rounding import Rounding
+from lightning_inr.training.rounding import WeightQuantization
 from lightning_inr.training.threads import choose_threads, use_threads
 from lightning_inr.training.token_alignment import TokenAlignmentModule
 from lightning_inr.types import EmbeddingSpace, VideoShape
@@ -109,29 +109,29 @@ def prepare(
     video = source.shape._replace(stride=cfg.stride)
     options: Any = OmegaConf.to_container(cfg.model, resolve=True)
     name = options.pop("name")
-    check_cost(blueprint(name, video, **options))  # reading takes longer than refusing a wrong rank
+    check_cost(build_on_meta(name, video, **options))  # reading takes longer than refusing a wrong rank
     trainer = _trainer(cfg, folder, choose_device(cfg.device), loggers)
     data = FrameDataModule(source, cfg.stride, **cfg.data)
     if options.get("shots", ()) is None:
         seen = (data.frames.frame(row) for row in range(len(data.frames)))
-        options["shots"] = [video.seen[row] for row in find_shots(seen)]
-    net, multiply_adds = _build(cfg, name, video, clip.space if clip else None, options)
+        options["shots"] = [video.training_frames[row] for row in find_shots(seen)]
+    net, multiply_adds = _build(cfg, name, video, clip.embedding_space if clip else None, options)
     threads = choose_threads(cfg.threads, multiply_adds * data.step_frames)
     module: FitModule = instantiate(cfg.module, net=net)
-    net.begin_with(data.mean_colour())
+    net.init_output_colour(data.mean_colour())
     views, tokens = None, None
     read = data.frames.frame if cfg.stride == 1 else source.read  # from memory, if it holds all frames
-    cache = Path(cfg.features or default_cache())
+    cache = Path(cfg.feature_cache or default_cache())
     if clip is not None:
         views = teacher_features(read, range(source.frames), clip, cache)
-        data.frames.teacher = views[list(net.video.seen)]
+        data.frames.teacher = views[list(net.video.training_frames)]
     if teachers.video_llm is not None:
         assert isinstance(module, TokenAlignmentModule)
-        tokens_as = teachers.video_llm.space(net.video)
+        tokens_as = teachers.video_llm.token_space(net.video)
         if teachers.projector is not None:
             check_same_form(teachers.projector, tokens_as)
         tokens = video_tokens(read, teachers.video_llm, tokens_as, net.video, cache)
-        module.listen(tokens, tokens_as, teachers.projector.network if teachers.projector else None)
+        module.set_token_target(tokens, tokens_as, teachers.projector.network if teachers.projector else None)
     return Prepared(codec, module, trainer, data, threads, views, tokens)
 
 
@@ -141,8 +141,8 @@ def fit_video(prepared: Prepared, cfg: DictConfig, folder: Path) -> Fitted:
     with use_threads(threads):
         _fit(trainer, module, data, folder)
     net = module.net
-    net.absorb(data.in_order())
-    unquantised = {"psnr_unquantised": mean_psnr(net, data.frames.source)} if cfg.unquantised else {}
+    net.store_embeddings(data.in_order())
+    unquantized = {"psnr_unquantised": mean_psnr(net, data.frames.source)} if cfg.evaluate_unquantized else {}
     seconds = one_of(trainer, Budget).seconds
     lack = why_unconverged(module, data, views, f"{trainer.global_step} steps in {seconds:.0f} s")
     start = time.perf_counter()
@@ -152,7 +152,7 @@ def fit_video(prepared: Prepared, cfg: DictConfig, folder: Path) -> Fitted:
         fitting = Fitting(cosine_weight=module.cosine_weight)
         bitstream = fit_file(bitstream, net.token_space, tokens, codec, fitting, net.device, cfg.seed)
     figures = {
-        **unquantised,
+        **unquantized,
         "fit_seconds": seconds,
         "epochs": trainer.current_epoch,
         "steps": trainer.global_step,  # of the optimiser
@@ -160,7 +160,7 @@ def fit_video(prepared: Prepared, cfg: DictConfig, folder: Path) -> Fitted:
         "converged": lack is None,
         **({} if lack is None else {"unconverged": lack}),
         "collapsed": any(isinstance(each, CollapseGuard) and each.collapsed for each in all_of(trainer)),
-        **{f"estimated_{name}": value for name, value in module.notes.items()},
+        **{f"estimated_{name}": value for name, value in module.extra_metrics.items()},
         "encode_seconds": time.perf_counter() - start,
     }
     seen, said = (None if each is None else each.numpy() for each in (views, tokens))
@@ -176,13 +176,13 @@ def _check_projector(projector: SharedProjector, clip: Clip | None, video_llm: V
     """UserError if a shared projector reads another teacher's space than the fit's, or speaks to another model."""
     if clip is None:
         raise UserError(f"projector: it reads latents that {projector.reads.teacher} has aligned; add its teacher=…")
-    check_same_space(clip.space, projector.reads, "the teacher", "the projector")
+    check_same_space(clip.embedding_space, projector.reads, "the teacher", "the projector")
     check_same_model(projector.writes, video_llm)
 
 
 def mean_psnr(net: VideoRepresentation, source: VideoSource) -> float:
     """PSNR in dB of the seen frames as the network paints them before it is coded, their mean."""
-    frames = zip(net.video.seen, net.eval().render(net.video.seen), strict=True)
+    frames = zip(net.video.training_frames, net.eval().render(net.video.training_frames), strict=True)
     return fmean(
         float(psnr(float(mean_squares(frame[None], source.read(index)[None])), PEAK)) for index, frame in frames
     )
@@ -192,7 +192,7 @@ def learned_steps(trainer: L.Trainer) -> Mapping[str, Step]:
     """The grids that training has learned to encode with; none if it has learned none."""
     learned: dict[str, Step] = {}
     for callback in all_of(trainer):
-        if isinstance(callback, Rounding):
+        if isinstance(callback, WeightQuantization):
             learned |= callback.steps()
     return learned
 
@@ -204,14 +204,14 @@ def _quiet() -> None:
 
 
 def _build(
-    cfg: DictConfig, name: str, video: VideoShape, space: EmbeddingSpace | None, options: dict[str, Any]
+    cfg: DictConfig, name: str, video: VideoShape, embedding_space: EmbeddingSpace | None, options: dict[str, Any]
 ) -> tuple[VideoRepresentation, int]:
     """The model of these options, at the size that `params` asks for, if it does; the multiply-adds of a frame."""
     if cfg.params is not None:
-        options = sized(name, video, read_count(cfg.params), space=space, **options)
-        space = options.pop("space")
-    net = build(name, video, space, **options).to(memory_format=torch.channels_last)
-    return net, frame_cost(blueprint(name, video, **options)).multiply_adds
+        options = solve_width(name, video, read_count(cfg.params), embedding_space=embedding_space, **options)
+        embedding_space = options.pop("embedding_space")
+    net = build(name, video, embedding_space, **options).to(memory_format=torch.channels_last)
+    return net, frame_cost(build_on_meta(name, video, **options)).multiply_adds
 
 
 def _trainer(cfg: DictConfig, folder: Path, device: torch.device, loggers: Sequence[Logger]) -> L.Trainer:

@@ -11,12 +11,12 @@ import torch
 from lightning_inr.chat.scores import Nearness, compare_tokens
 from lightning_inr.data.questions import Question
 from lightning_inr.paths import write_text
-from lightning_inr.tasks.films import Film
-from lightning_inr.tasks.talking import Listener
-from lightning_inr.tasks.told import TRUE, Answer, Exchange, answer, tell
+from lightning_inr.tasks.films import EvaluationItem
+from lightning_inr.tasks.talking import ChatBackend
+from lightning_inr.tasks.told import TRUE, Answer, Exchange, answer, collect_token_sources
 
 
-class Heard(NamedTuple):
+class ItemResult(NamedTuple):
     """All that a film made the model say."""
 
     exchanges: Sequence[Exchange]
@@ -24,45 +24,52 @@ class Heard(NamedTuple):
     shown: Sequence[int]  # numbers of the frames
 
 
-def hear(
-    film: Film, following: Film | None, listener: Listener, most: int, device: torch.device, folder: Path
-) -> Heard:
+def evaluate_item(
+    item: EvaluationItem,
+    following: EvaluationItem | None,
+    backend: ChatBackend,
+    max_new_tokens: int,
+    device: torch.device,
+    folder: Path,
+) -> ItemResult:
     """Tell the film in every way and ask its questions; what the same run has heard before is read from `folder`."""
-    kept, key = folder / f"{film.path.stem}.json", _key(film, following, listener, most)
+    kept, key = folder / f"{item.path.stem}.json", _key(item, following, backend, max_new_tokens)
     before = _load(kept, key)
     if before is not None:
         return before
-    told = tell(film, following, listener, device)
-    heard = Heard(
-        [Exchange(each, list(answer(listener.llm, told, each, most))) for each in film.questions],
-        {method: compare_tokens(tokens, told.tokens[TRUE]) for method, tokens in told.tokens.items()},
-        told.speaker.shown,
+    sources = collect_token_sources(item, following, backend, device)
+    result = ItemResult(
+        [Exchange(each, list(answer(backend.llm, sources, each, max_new_tokens))) for each in item.questions],
+        {method: compare_tokens(tokens, sources.tokens[TRUE]) for method, tokens in sources.tokens.items()},
+        sources.file_tokens.shown,
     )
-    write_text(kept, json.dumps({"key": key, **heard._asdict()}))
-    return heard
+    write_text(kept, json.dumps({"key": key, **result._asdict()}))
+    return result
 
 
-def _key(film: Film, following: Film | None, listener: Listener, most: int) -> str:
+def _key(item: EvaluationItem, following: EvaluationItem | None, backend: ChatBackend, max_new_tokens: int) -> str:
     """Of all that decides what is said."""
-    files = [each.path.stat() for each in (film, following) if each is not None]
-    weights = [] if listener.shared is None else listener.shared.network.state_dict().values()
-    told = (
-        listener.llm.fingerprint,
-        listener.llm.tower,
+    files = [each.path.stat() for each in (item, following) if each is not None]
+    weights = [] if backend.shared is None else backend.shared.network.state_dict().values()
+    sources = (
+        backend.llm.fingerprint,
+        backend.llm.vision_fingerprint,
         [float(tensor.double().sum()) for tensor in weights],
         [(file.st_size, file.st_mtime_ns) for file in files],
-        most,
-        film.questions,
+        max_new_tokens,
+        item.questions,
     )
-    return hashlib.blake2b(repr(told).encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(repr(sources).encode(), digest_size=16).hexdigest()
 
 
-def _load(kept: Path, key: str) -> Heard | None:
+def _load(kept: Path, key: str) -> ItemResult | None:
     try:
         state = json.loads(kept.read_text())
         if state["key"] != key:
             return None
         exchanges = [Exchange(Question(*asked), [Answer(*each) for each in said]) for asked, said in state["exchanges"]]
-        return Heard(exchanges, {name: Nearness(*each) for name, each in state["nearness"].items()}, state["shown"])
+        return ItemResult(
+            exchanges, {name: Nearness(*each) for name, each in state["nearness"].items()}, state["shown"]
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from lightning_inr.data.source import VideoSource
 from lightning_inr.metrics import PEAK, mean_squares, psnr
 from lightning_inr.models.base import VideoRepresentation
-from lightning_inr.report.pictures import draw_strip
+from lightning_inr.report.figures import draw_strip
 
 
 class Gap(NamedTuple):
@@ -32,7 +32,7 @@ def measure_held_out(
     `picture`: where the gap in the middle of the video is drawn.
     """
     errors: dict[str, list[float]] = {"seen": [], "psnr": [], "blend_true": [], "blend_decoded": [], "nearest": []}
-    last = model.video.seen[-1]
+    last = model.video.training_frames[-1]
     for gap in _gaps(model, source):
         for name, frames in _guesses(gap).items():
             errors[name] += mean_squares(frames, gap.source[1:-1]).tolist()
@@ -49,7 +49,7 @@ def measure_held_out(
 def _gaps(model: VideoRepresentation, source: VideoSource) -> Iterator[Gap]:
     stride = model.video.stride
     end = source.read(0)  # read once: going back would decode a compressed video anew from its last key frame
-    for first in tqdm(model.video.seen[:-1], "held out", leave=False, unit="gap"):
+    for first in tqdm(model.video.training_frames[:-1], "held out", leave=False, unit="gap"):
         numbers = range(first, first + stride + 1)
         true = [end, *(source.read(number) for number in numbers[1:])]
         end = true[-1]

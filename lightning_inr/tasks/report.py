@@ -10,11 +10,11 @@ from omegaconf import DictConfig
 
 from lightning_inr.errors import UserError
 from lightning_inr.paths import existing, write_text
-from lightning_inr.report.board import log_report
 from lightning_inr.report.charts import draw_bytes, draw_curves
 from lightning_inr.report.curves import METRICS, curves, differences
 from lightning_inr.report.page import write_page
 from lightning_inr.report.runs import Run, collect, name_methods
+from lightning_inr.report.wandb_report import log_report
 
 COLUMNS = (
     "video", "model", "rank", "frames", "height", "width", "params", "bytes", "bpp", "estimated_bpp",

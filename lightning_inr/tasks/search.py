@@ -17,15 +17,15 @@ from lightning_inr.paths import existing, read_bytes, write_text
 from lightning_inr.report.hits import Shown, draw_hits
 from lightning_inr.retrieval.gallery import read_model, unit
 from lightning_inr.retrieval.query import Hit, OpenCollection, check_teacher, open_collection, search
-from lightning_inr.tasks.record import load_config
+from lightning_inr.tasks.provenance import load_config
 from lightning_inr.teachers.clip import Clip, load_clip
 
 
 def run(cfg: DictConfig) -> list[Hit]:
     """Print the hits; hits.json, and hits.png with their frames decoded, go to `out`."""
-    ways = [name for name in ("query", "image", "like") if cfg[name] is not None]
+    ways = [name for name in ("query", "image", "query_file") if cfg[name] is not None]
     if len(ways) != 1:
-        raise UserError(f"{' '.join(ways) or 'query'}: give one of query=…, image=… and like=…")
+        raise UserError(f"{' '.join(ways) or 'query'}: give one of query=…, image=… and query_file=…")
     collection = open_collection(cfg.collection, cfg.index)
     print_left_out(collection.left_out)
     hits = search(collection, query_vector(cfg, collection), cfg.k, cfg.per)
@@ -43,17 +43,19 @@ def run(cfg: DictConfig) -> list[Hit]:
 @torch.inference_mode()
 def query_vector(cfg: DictConfig, collection: OpenCollection) -> NDArray[np.float32]:
     """(S,) of length 1: what is asked for, in the collection's space; UserError if that cannot be said in it."""
-    if cfg.like is not None:
-        model = read_model(Path(cfg.like))
+    if cfg.query_file is not None:
+        model = read_model(Path(cfg.query_file))
         if model.embedding_space is None:
-            raise UserError(f"like={cfg.like}: no teacher has aligned it; fit it with module=alignment teacher=clip")
-        if not 0 <= cfg.position <= model.video.frames - 1:
-            raise UserError(f"position={cfg.position}: {cfg.like} has frames 0 to {model.video.frames - 1}")
-        vector = unit(model.semantic(torch.tensor([float(cfg.position)])).numpy())[0]
+            raise UserError(
+                f"query_file={cfg.query_file}: no teacher has aligned it; fit it with module=alignment teacher=clip"
+            )
+        if not 0 <= cfg.query_frame <= model.video.frames - 1:
+            raise UserError(f"query_frame={cfg.query_frame}: {cfg.query_file} has frames 0 to {model.video.frames - 1}")
+        vector = unit(model.frame_embeddings(torch.tensor([float(cfg.query_frame)])).numpy())[0]
         check_teacher(collection, model.embedding_space)
         return vector
     clip = find_teacher(cfg, collection.folder)
-    check_teacher(collection, clip.space)
+    check_teacher(collection, clip.embedding_space)
     if cfg.image is not None:
         return clip.embed_frames([read_image(cfg.image)]).numpy()[0]
     if not str(cfg.query).strip():

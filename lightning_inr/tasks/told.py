@@ -13,18 +13,18 @@ from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.paths import read_bytes
 from lightning_inr.retrieval.gallery import read_model
 from lightning_inr.tasks.evaluate import check_same_video
-from lightning_inr.tasks.films import Film
-from lightning_inr.tasks.talking import TALKING, Listener, Speaker
+from lightning_inr.tasks.films import EvaluationItem
+from lightning_inr.tasks.talking import TOKEN_ROLES, ChatBackend, FileTokens
 from lightning_inr.teachers.video_llm import Message, VideoLLM
 
 TRUE, OURS = "true frames", "our latents"
 ANOTHER = "another video's latents"
 
 
-class Told(NamedTuple):
+class TokenSources(NamedTuple):
     """A film, and its tokens by every method."""
 
-    speaker: Speaker
+    file_tokens: FileTokens
     tokens: Mapping[str, Tensor]  # (K, d) each
 
 
@@ -46,31 +46,33 @@ class Exchange(NamedTuple):
 
 
 @torch.inference_mode()
-def tell(film: Film, following: Film | None, listener: Listener, device: torch.device) -> Told:
+def collect_token_sources(
+    item: EvaluationItem, following: EvaluationItem | None, backend: ChatBackend, device: torch.device
+) -> TokenSources:
     """A film by every method: the true frames, our latents, and what shows how much of an answer needs no video."""
-    model = read_model(film.path, TALKING)
-    speaker = listener.hear_model(film.path, model)
-    source = film.open().seen_at(speaker.video.stride)
-    check_same_video(str(film.path), source, speaker.video)
-    frames = [source.read(number) for number in speaker.shown]
-    true = listener.llm.features(frames, speaker.space)
-    painted = list(decode(read_bytes(film.path, "bitstream"), device).render(speaker.shown))
+    model = read_model(item.path, TOKEN_ROLES)
+    file_tokens = backend.tokens_of_model(item.path, model)
+    source = item.open().trim_to_stride(file_tokens.video.stride)
+    check_same_video(str(item.path), source, file_tokens.video)
+    frames = [source.read(number) for number in file_tokens.shown]
+    true = backend.llm.features(frames, file_tokens.token_space)
+    painted = list(decode(read_bytes(item.path, "bitstream"), device).render(file_tokens.shown))
     tokens = {
         TRUE: true,
-        OURS: speaker.tokens,
-        "decoded frames": listener.llm.features(painted, speaker.space),
+        OURS: file_tokens.tokens,
+        "decoded frames": backend.llm.features(painted, file_tokens.token_space),
         "mean token": true.mean(0).expand_as(true),
     }
-    if speaker.video.frames > 1:  # one latent alone has no spread
-        tokens["random latents"] = listener.hear_model(film.path, scrambled(model)).tokens
+    if file_tokens.video.frames > 1:  # one latent alone has no spread
+        tokens["random latents"] = backend.tokens_of_model(item.path, with_random_latents(model)).tokens
     if following is not None:
-        other = listener.hear(following.path).tokens
+        other = backend.read(following.path).tokens
         if other.shape == true.shape:  # videos of other lengths may be shown as fewer frames
             tokens[ANOTHER] = other
-    return Told(speaker, tokens)
+    return TokenSources(file_tokens, tokens)
 
 
-def scrambled(model: VideoRepresentation) -> VideoRepresentation:
+def with_random_latents(model: VideoRepresentation) -> VideoRepresentation:
     """The same model, changed in place: random latents, each dimension with the mean and spread it has over time."""
     groups, state, chance_of = model.coded_groups(), model.state_dict(), torch.Generator().manual_seed(0)
     fresh = {}
@@ -82,13 +84,13 @@ def scrambled(model: VideoRepresentation) -> VideoRepresentation:
 
 
 @torch.inference_mode()
-def answer(llm: VideoLLM, told: Told, question: Question, most: int) -> Iterator[Answer]:
+def answer(llm: VideoLLM, sources: TokenSources, question: Question, max_new_tokens: int) -> Iterator[Answer]:
     """What `question` is answered by every method, beside the teacher's own greedy answer."""
-    prompt = llm.prompt([Message("user", question.text)], told.speaker.space)
-    own = llm.answer(prompt, told.tokens[TRUE], most)
-    reference = llm.logits(prompt, told.tokens[TRUE], own)
-    for method, tokens in told.tokens.items():
-        ids = own if method == TRUE else llm.answer(prompt, tokens, most)
+    prompt = llm.prompt([Message("user", question.text)], sources.file_tokens.token_space)
+    own = llm.answer(prompt, sources.tokens[TRUE], max_new_tokens)
+    reference = llm.logits(prompt, sources.tokens[TRUE], own)
+    for method, tokens in sources.tokens.items():
+        ids = own if method == TRUE else llm.answer(prompt, tokens, max_new_tokens)
         logits = reference if method == TRUE else llm.logits(prompt, tokens, own)
         kl = float(token_kl(reference, logits).mean())
         yield Answer(method, llm.read(ids).strip(), kl, top1_agreement(reference, logits), exact_match(own, ids))

@@ -11,7 +11,7 @@ WHOLE = "video_llama"  # the family that is put together here
 
 def load_video_llm(
     model: str,
-    sees: bool = True,
+    load_vision: bool = True,
     frames: int = 8,
     side: int = 112,
     dtype: str = "auto",
@@ -21,10 +21,10 @@ def load_video_llm(
 ) -> VideoLLM:
     """A video language model of transformers by hub id or folder, shown at most `frames` frames of a video.
 
-    `side`: frames have about side² pixels where the model takes any size. `sees=False` leaves the vision tower on the
-    disk. `dtype` is auto (as saved), float32, bfloat16 or float16; `bits` 4 or 8 shrinks the weights by bitsandbytes;
-    `device_map` spreads them by accelerate. UserError, naming how to get it, if any of it is not there: a model never
-    starts from random weights, and no program that comes with it is run.
+    `side`: frames have about side² pixels where the model takes any size. `load_vision=False` leaves the vision tower
+    on the disk. `dtype` is auto (as saved), float32, bfloat16 or float16; `bits` 4 or 8 shrinks the weights by
+    bitsandbytes; `device_map` spreads them by accelerate. UserError, naming how to get it, if any of it is not there: a
+    model never starts from random weights, and no program that comes with it is run.
     """
     if model.endswith(CHECKPOINTS):  # a file's token space may name one
         raise UserError(
@@ -33,13 +33,13 @@ def load_video_llm(
         )
     from lightning_inr.teachers.transformers_llm import load_transformers_llm  # takes seconds
 
-    return load_transformers_llm(model, sees, frames, side, dtype, device, device_map, bits)
+    return load_transformers_llm(model, load_vision, frames, side, dtype, device, device_map, bits)
 
 
 def load_tiny(
     folder: str,
     family: str = "llava_onevision",
-    sees: bool = True,
+    load_vision: bool = True,
     frames: int = 8,
     side: int = 112,
     device: str = "auto",
@@ -55,8 +55,8 @@ def load_tiny(
     if family != WHOLE:
         if not (path / "config.json").exists():
             write_small(path, family)
-        return load_video_llm(folder, sees, frames, side, device=device)
+        return load_video_llm(folder, load_vision, frames, side, device=device)
     if not (path / "video_llama.pth").exists():
         write_small_video_llama(path)
     weights, llama, blip2 = (str(path / piece) for piece in ("video_llama.pth", "llama", "blip2"))
-    return load_video_llama(weights, llama, blip2, sees=sees, frames=frames, device=device)
+    return load_video_llama(weights, llama, blip2, load_vision=load_vision, frames=frames, device=device)

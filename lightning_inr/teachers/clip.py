@@ -34,7 +34,7 @@ class Clip:
         self, model: nn.Module, prepare: Callable[[Image.Image], Tensor], tokenizer: Any, space: EmbeddingSpace
     ) -> None:
         self.model: Any = model.eval()  # a fresh one trains, and drops patches where its configuration says so
-        self.prepare, self.tokenizer, self.space = prepare, tokenizer, space
+        self.prepare, self.tokenizer, self.embedding_space = prepare, tokenizer, space
         self.device = next(model.parameters()).device
 
     def embed_frames(self, frames: Iterable[Tensor], batch: int = 32) -> Tensor:
@@ -54,7 +54,7 @@ class Clip:
         Either most letters stand in words of another script than Latin on which the tokenizer spends at least a token
         a letter, or the text is longer than the teacher's context.
         """
-        shown = f"query={reprlib.repr(text)}: {self.space.teacher}"
+        shown = f"query={reprlib.repr(text)}: {self.embedding_space.teacher}"
         foreign = [word for word in text.split() if any(map(_beyond_latin, word))]
         unknown = _letters("".join(foreign))
         if 2 * unknown > _letters(text) and self._tokens(" ".join(foreign)) >= unknown:
@@ -65,7 +65,7 @@ class Clip:
         return None
 
     def _embed(self, encode: Callable[[list[Item]], Tensor], items: Iterable[Item], batch: int) -> Tensor:
-        found = [torch.empty(0, self.space.width)]
+        found = [torch.empty(0, self.embedding_space.width)]
         with torch.inference_mode():
             found += [encode(group).float().cpu() for group in _batches(items, batch)]
         return torch.cat(found)  # out here, or a loss could not be taken against it
@@ -138,7 +138,9 @@ def _find(model: str | None, weights: str) -> _Origin:
     if os.path.isdir(path):  # unlike Path's own, never raises
         return _Origin(f"local-dir:{path}", None, path.resolve().name, folder=path)
     if model is None:
-        raise UserError(f"teacher.weights={weights}: no such folder; make one with task=teacher, or name another")
+        raise UserError(
+            f"teacher.weights={weights}: no such folder; make one with task=train_shapes_clip, or name another"
+        )
     if name not in open_clip.list_models():
         near = get_close_matches(name, open_clip.list_models(), 5, 0.3) or ["ViT-B-32-quickgelu"]
         raise UserError(f"teacher.model={model}: open_clip knows no such model; choose for example {', '.join(near)}")

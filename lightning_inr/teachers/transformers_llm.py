@@ -19,7 +19,7 @@ from lightning_inr.teachers.checkpoint import SAMPLE, digest, find_weights, fing
 from lightning_inr.teachers.loading import greedy, load_whole, placing, quiet, reason, remedy
 from lightning_inr.teachers.streaming import stream
 from lightning_inr.teachers.video_llm import Message, Prompt, check_space, sampled
-from lightning_inr.types import Showing, TokenSpace, VideoShape
+from lightning_inr.types import FrameSampling, TokenSpace, VideoShape
 
 VIDEO_SHARE = 0.75  # of what a model reads at once; the rest is for the conversation
 
@@ -28,7 +28,7 @@ class Family(NamedTuple):
     """What sets the models of one architecture apart."""
 
     head: str  # its class in transformers
-    tower: tuple[str, ...]  # the parts that only pixels need
+    vision_parts: tuple[str, ...]  # the parts that only pixels need
     any_size: bool = False  # whether frames keep their aspect, as a grid of patches; their prompts tell the times
     newline: bool = False  # whether a constant token ends the video
     spatial: bool = False  # whether tokens are placed in space and time rather than in a row
@@ -53,10 +53,16 @@ class TransformersLLM:
     """A `VideoLLM` of one of FAMILIES."""
 
     def __init__(
-        self, model: Any, processor: Any, name: str, fingerprint: str, sees: bool, frames: int, side: int
+        self, model: Any, processor: Any, name: str, fingerprint: str, load_vision: bool, frames: int, side: int
     ) -> None:
         self.model, self.processor, self.tokenizer = model, processor, processor.tokenizer
-        self.name, self.fingerprint, self.sees, self.frames, self.side = name, fingerprint, sees, frames, side
+        self.name, self.fingerprint, self.has_vision, self.frames, self.side = (
+            name,
+            fingerprint,
+            load_vision,
+            frames,
+            side,
+        )
         self.family = FAMILIES[model.config.model_type]
         self.device = model.get_input_embeddings().weight.device
 
@@ -71,7 +77,7 @@ class TransformersLLM:
         return bool(getattr(self.model.config, "untrained", False))
 
     @cached_property
-    def tower(self) -> str:
+    def vision_fingerprint(self) -> str:
         """Fingerprint of all that makes tokens of frames: the tower's weights and precision, and the preparation."""
         self._check_sight()
         told = {
@@ -80,11 +86,11 @@ class TransformersLLM:
             "precision": str(self.model.dtype),
             "transformers": transformers.__version__,
         }
-        parts = [getattr(self.model.base_model, part, None) for part in self.family.tower]
+        parts = [getattr(self.model.base_model, part, None) for part in self.family.vision_parts]
         named = (each for part in parts if part is not None for each in part.state_dict().items())
         return digest(told, ((name, tensor.flatten()[:: 1 + tensor.numel() // SAMPLE].cpu()) for name, tensor in named))
 
-    def space(self, video: VideoShape) -> TokenSpace:
+    def token_space(self, video: VideoShape) -> TokenSpace:
         """What the model would make of `video`; warns where it cannot read as many frames as asked for."""
         wanted = min(self.frames, video.frames)
         height, width = self._size(video)
@@ -94,15 +100,15 @@ class TransformersLLM:
         step = self._frames_a_group
         frames = max(step, min(wanted, most) // step * step)
         seconds = (video.frames - 1) / (frames - 1) / video.fps if min(frames, video.frames) > 1 else 1 / video.fps
-        showing = Showing(frames, height, width, seconds)
+        sampling = FrameSampling(frames, height, width, seconds)
         width = self.model.config.get_text_config().hidden_size
-        return TokenSpace(self.name, self.fingerprint, self._count(showing), frames // step, width, showing)
+        return TokenSpace(self.name, self.fingerprint, self._count(sampling), frames // step, width, sampling)
 
     def features(self, frames: Sequence[Tensor], space: TokenSpace) -> Tensor:
         """The shown frames (3, H, W) uint8 -> the tokens (K, d) float32 on the CPU that the vision tower makes."""
         self._check_sight()
         with torch.no_grad():
-            found = self.model.base_model.get_video_features(**self._pixels(frames, space.showing), return_dict=True)
+            found = self.model.base_model.get_video_features(**self._pixels(frames, space.sampling), return_dict=True)
         held = found.pooler_output  # of one video, in a list or not, by frames or not
         tokens = torch.cat([part.flatten(0, -2) for part in (held if isinstance(held, list | tuple) else [held])])
         tokens = tokens[:-1] if self.family.newline else tokens
@@ -114,8 +120,10 @@ class TransformersLLM:
         return tokens.float().cpu()
 
     def _check_sight(self) -> None:
-        if not self.sees:
-            raise UserError(f"video_llm.sees=false: {self.name} has no vision tower here; set video_llm.sees=true")
+        if not self.has_vision:
+            raise UserError(
+                f"video_llm.load_vision=false: {self.name} has no vision tower here; set video_llm.load_vision=true"
+            )
 
     def prompt(self, messages: Sequence[Message], space: TokenSpace | None) -> Prompt:
         """The conversation up to where the model answers; UserError for a text with the mark of a video in it.
@@ -124,7 +132,7 @@ class TransformersLLM:
         """
         if space is not None:  # before room is made for as many frames as a file claims
             step = self._frames_a_group
-            tokens = space.showing.frames // step * self._count(space.showing._replace(frames=step))
+            tokens = space.sampling.frames // step * self._count(space.sampling._replace(frames=step))
             check_space(self.name, space, tokens, self.model.config.get_text_config().hidden_size)
         marks = self.processor.video_token, self.processor.image_token
         for message in messages:
@@ -137,7 +145,7 @@ class TransformersLLM:
                 raise UserError(
                     f"video_llm.model={self.name}: its chat template has no place for a video; choose another"
                 )
-            text = text.replace(marks[0], self._placeholders(space.showing))
+            text = text.replace(marks[0], self._placeholders(space.sampling))
         start = self.tokenizer.bos_token
         ids = self.tokenizer(
             text, return_tensors="pt", add_special_tokens=start is None or not text.startswith(start)
@@ -145,8 +153,8 @@ class TransformersLLM:
         if space is None or not self.family.spatial:
             return Prompt(ids, space.tokens if space else 0)
         places = {
-            "video_grid_thw": self._grid(space.showing),
-            "second_per_grid_ts": torch.tensor([space.showing.seconds * self._frames_a_group]),
+            "video_grid_thw": self._grid(space.sampling),
+            "second_per_grid_ts": torch.tensor([space.sampling.seconds * self._frames_a_group]),
         }
         return Prompt(ids, space.tokens, places)
 
@@ -158,24 +166,24 @@ class TransformersLLM:
         before = hidden[0, prompt.length - 1 : prompt.length - 1 + len(answer)]
         return self.model.lm_head(before).float()
 
-    def answer(self, prompt: Prompt, tokens: Tensor | None, most: int = 128) -> Tensor:
-        """The likeliest ids (A,) on the CPU, at most `most`."""
-        found = self._generate(prompt, tokens, most)
+    def answer(self, prompt: Prompt, tokens: Tensor | None, max_new_tokens: int = 128) -> Tensor:
+        """The likeliest ids (A,) on the CPU, at max_new_tokens `max_new_tokens`."""
+        found = self._generate(prompt, tokens, max_new_tokens)
         return found[0, prompt.length :].cpu()
 
     def generate(
-        self, prompt: Prompt, tokens: Tensor | None, most: int = 128, **sampling: Any
+        self, prompt: Prompt, tokens: Tensor | None, max_new_tokens: int = 128, **sampling: Any
     ) -> Generator[str, None, None]:
         """The answer piece by piece; closing the iterator stops the search."""
-        return stream(partial(self._generate, prompt, tokens, most, **sampling), self.tokenizer)
+        return stream(partial(self._generate, prompt, tokens, max_new_tokens, **sampling), self.tokenizer)
 
     def read(self, ids: Tensor) -> str:
         """Ids as text, without those that only steer."""
         return self.tokenizer.decode(ids, skip_special_tokens=True)
 
-    def _generate(self, prompt: Prompt, tokens: Tensor | None, most: int, **options: Any) -> Tensor:
+    def _generate(self, prompt: Prompt, tokens: Tensor | None, max_new_tokens: int, **options: Any) -> Tensor:
         inputs = self._inputs(prompt, tokens, prompt.ids)
-        return self.model.generate(**inputs, max_new_tokens=most, **options)
+        return self.model.generate(**inputs, max_new_tokens=max_new_tokens, **options)
 
     def _inputs(self, prompt: Prompt, tokens: Tensor | None, ids: Tensor) -> dict[str, Any]:
         """What `forward` and `generate` take; made anew for each call, as transformers writes into it."""
@@ -204,15 +212,15 @@ class TransformersLLM:
         if space is not None:
             first = next(turn for turn in turns if turn["role"] == "user")["content"]
             if not self.family.any_size and getattr(self.model.config, "told_times", True):
-                first[0]["text"] = f"{sampled(space.showing)} {first[0]['text']}"
+                first[0]["text"] = f"{sampled(space.sampling)} {first[0]['text']}"
             first.insert(0, {"type": "video"})
         return turns
 
-    def _pixels(self, frames: Sequence[Tensor], showing: Showing) -> dict[str, Tensor]:
+    def _pixels(self, frames: Sequence[Tensor], sampling: FrameSampling) -> dict[str, Tensor]:
         """What the vision tower is given of the shown frames."""
         shown, how = torch.stack([frame.cpu() for frame in frames]), {}
         if self.family.any_size:  # left alone, the processor would choose a size of its own
-            shown = interpolate(shown, (showing.height, showing.width), mode="bicubic", antialias=True)
+            shown = interpolate(shown, (sampling.height, sampling.width), mode="bicubic", antialias=True)
             how = {"do_resize": False}
         seen = self.processor.video_processor([shown], do_sample_frames=False, return_tensors="pt", **how)
         known = ("pixel_values_videos", "video_grid_thw", "video_merge_sizes")
@@ -235,33 +243,42 @@ class TransformersLLM:
     def _most_frames(self, height: int, width: int) -> int:
         step = self._frames_a_group
         room = VIDEO_SHARE * self.context
-        return max(1, int(room / self._count(Showing(step, height, width, 1.0)))) * step
+        return max(1, int(room / self._count(FrameSampling(step, height, width, 1.0)))) * step
 
-    def _count(self, showing: Showing) -> int:
-        return self._placeholders(showing).count(self.processor.video_token) - self.family.newline
+    def _count(self, sampling: FrameSampling) -> int:
+        return self._placeholders(sampling).count(self.processor.video_token) - self.family.newline
 
-    def _grid(self, showing: Showing) -> Tensor:
+    def _grid(self, sampling: FrameSampling) -> Tensor:
         """(1, 3): steps of time, rows and columns of patches."""
         patch = self.processor.video_processor.patch_size
-        return torch.tensor([[showing.frames // self._frames_a_group, showing.height // patch, showing.width // patch]])
+        return torch.tensor(
+            [[sampling.frames // self._frames_a_group, sampling.height // patch, sampling.width // patch]]
+        )
 
-    def _placeholders(self, showing: Showing) -> str:
+    def _placeholders(self, sampling: FrameSampling) -> str:
         """What the processor writes in place of a video of that showing; it looks at shapes and times alone."""
-        shape = (showing.frames, 3, showing.height, showing.width)
-        times = VideoMetadata(showing.frames, 1 / showing.seconds, frames_indices=list(range(showing.frames)))
+        shape = (sampling.frames, 3, sampling.height, sampling.width)
+        times = VideoMetadata(sampling.frames, 1 / sampling.seconds, frames_indices=list(range(sampling.frames)))
         shown: dict[str, Any] = {
             "pixel_values_videos": [torch.zeros(1).expand(shape)],  # takes no memory
             "video_metadata": [times],
         }
         if self.family.any_size:
-            grid, merge = self._grid(showing), self.processor.video_processor.merge_size
+            grid, merge = self._grid(sampling), self.processor.video_processor.merge_size
             shown["video_grid_thw"], shown["video_merge_sizes"] = grid, torch.tensor([merge])
             shown["video_compression_mask"] = torch.ones(int(grid.prod()) // merge**2, dtype=torch.bool)
         return self.processor.replace_video_token(shown, 0)
 
 
 def load_transformers_llm(
-    model: str, sees: bool, frames: int, side: int, dtype: str, device: str, device_map: str | None, bits: int | None
+    model: str,
+    load_vision: bool,
+    frames: int,
+    side: int,
+    dtype: str,
+    device: str,
+    device_map: str | None,
+    bits: int | None,
 ) -> TransformersLLM:
     """See `load_video_llm`."""
     if not isinstance(frames, int) or frames < 1:
@@ -271,14 +288,14 @@ def load_transformers_llm(
     placed = placing(dtype, device, device_map, bits)
     with quiet():
         try:
-            return _load(str(Path(model).expanduser()), sees, frames, side, placed)
+            return _load(str(Path(model).expanduser()), load_vision, frames, side, placed)
         except UserError:
             raise
         except Exception as error:  # transformers meets a damaged or foreign folder with whatever its readers raise
             raise UserError(f"video_llm.model={model}: {reason(error)}; {remedy(model)}") from error
 
 
-def _load(model: str, sees: bool, frames: int, side: int, placed: Mapping[str, Any]) -> TransformersLLM:
+def _load(model: str, load_vision: bool, frames: int, side: int, placed: Mapping[str, Any]) -> TransformersLLM:
     """Raises whatever transformers does."""
     config = transformers.AutoConfig.from_pretrained(model, trust_remote_code=False)
     if config.model_type not in FAMILIES:
@@ -287,17 +304,19 @@ def _load(model: str, sees: bool, frames: int, side: int, placed: Mapping[str, A
             f"choose one of {', '.join(FAMILIES)}"
         )
     weights = find_weights(model)
-    loaded = load_whole("video_llm.model", model, _head(FAMILIES[config.model_type], sees), config, weights, placed)
+    loaded = load_whole(
+        "video_llm.model", model, _head(FAMILIES[config.model_type], load_vision), config, weights, placed
+    )
     loaded.generation_config = greedy(loaded)
     processor = transformers.AutoProcessor.from_pretrained(model, trust_remote_code=False)
     _settle(model, processor)
     marks = [processor.video_token, processor.image_token]  # said in an answer, they would ask for another picture
     loaded.generation_config.suppress_tokens = processor.tokenizer.convert_tokens_to_ids(marks)
     mark = fingerprint(config.to_dict(), weights)
-    return TransformersLLM(loaded, processor, model, mark, sees, frames, side)
+    return TransformersLLM(loaded, processor, model, mark, load_vision, frames, side)
 
 
-def _head(family: Family, sees: bool) -> Any:
+def _head(family: Family, load_vision: bool) -> Any:
     """The class to load; without sight it forgets its tower while that is still empty, so that no weight is read."""
     head: Any = getattr(transformers, family.head, None)
     takes = head is not None and "mm_encoder_outputs" in inspect.signature(head.forward).parameters
@@ -305,13 +324,13 @@ def _head(family: Family, sees: bool) -> Any:
         raise UserError(
             f"transformers {transformers.__version__} cannot take the tokens of a video; install transformers>=5.18"
         )
-    if sees:
+    if load_vision:
         return head
 
     class Blind(head):
         def __init__(self, config: Any, *args: Any, **options: Any) -> None:
             super().__init__(config, *args, **options)
-            for part in family.tower:
+            for part in family.vision_parts:
                 delattr(self.model, part)
 
     Blind.__name__, Blind.__module__ = head.__name__, head.__module__  # by both, transformers knows how to name weights

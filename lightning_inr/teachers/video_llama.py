@@ -20,7 +20,7 @@ from lightning_inr.teachers.video_llama_checkpoint import clip_shape, read_proje
 from lightning_inr.teachers.video_llama_prompt import STOPS, segments
 from lightning_inr.teachers.video_llama_tower import SIDE, Tower, prepare
 from lightning_inr.teachers.video_llm import Message, Prompt, check_space
-from lightning_inr.types import Showing, TokenSpace, VideoShape
+from lightning_inr.types import FrameSampling, TokenSpace, VideoShape
 
 
 class VideoLlama:
@@ -43,12 +43,12 @@ class VideoLlama:
             vision.to(self.device)
 
     @property
-    def sees(self) -> bool:
+    def has_vision(self) -> bool:
         """Whether the ViT and both Q-Formers are there."""
         return self.vision is not None
 
     @cached_property
-    def tower(self) -> str:
+    def vision_fingerprint(self) -> str:
         """Fingerprint of all that makes tokens of frames: the weights, the configuration and the preparation."""
         vision = self._sight()
         told: dict[str, Any] = {
@@ -69,12 +69,12 @@ class VideoLlama:
         """How many tokens the LLaMA reads, the answer's among them."""
         return self.language.config.max_position_embeddings
 
-    def space(self, video: VideoShape) -> TokenSpace:
+    def token_space(self, video: VideoShape) -> TokenSpace:
         """Frames of 224x224, at most as many as are wished for; the number of tokens does not depend on theirs."""
         count = min(self.frames, video.frames)
         seconds = (video.frames - 1) / (count - 1) / video.fps if count > 1 else 1 / video.fps
-        showing = Showing(count, SIDE, SIDE, seconds)
-        return TokenSpace(self.name, self.fingerprint, self.tokens, 0, self.projection.in_features, showing)
+        sampling = FrameSampling(count, SIDE, SIDE, seconds)
+        return TokenSpace(self.name, self.fingerprint, self.tokens, 0, self.projection.in_features, sampling)
 
     def features(self, frames: Sequence[Tensor], space: TokenSpace) -> Tensor:
         """Frames (3, H, W) uint8 in the order of time -> (32, 768) float32 on the CPU; UserError without the tower."""
@@ -91,7 +91,7 @@ class VideoLlama:
         if space is not None:
             check_space(self.name, space, self.tokens, self.projection.in_features)
         marks = (self.tokenizer.bos_token or "", self.tokenizer.eos_token or "")
-        first, *rest = segments(self.style, messages, space and space.showing, *marks)
+        first, *rest = segments(self.style, messages, space and space.sampling, *marks)
         before = self._ids(first, True)
         if not rest:
             return Prompt(before)
@@ -108,15 +108,15 @@ class VideoLlama:
         return found.logits[0].float()
 
     @torch.inference_mode()
-    def answer(self, prompt: Prompt, tokens: Tensor | None, most: int = 128) -> Tensor:
+    def answer(self, prompt: Prompt, tokens: Tensor | None, max_new_tokens: int = 128) -> Tensor:
         """The greedy answer's ids (A,), the one that ends it included, on the CPU."""
-        return self._search(prompt, tokens, most)()[0].cpu()
+        return self._search(prompt, tokens, max_new_tokens)()[0].cpu()
 
     def generate(
-        self, prompt: Prompt, tokens: Tensor | None, most: int = 128, **sampling: Any
+        self, prompt: Prompt, tokens: Tensor | None, max_new_tokens: int = 128, **sampling: Any
     ) -> Generator[str, None, None]:
         """The answer's text as it is found; closing the iterator ends the search."""
-        search = self._search(prompt, tokens, most, **sampling)
+        search = self._search(prompt, tokens, max_new_tokens, **sampling)
         with closing(stream(search, self.tokenizer)) as pieces:
             yield from _until(STOPS[self.style], pieces)
 
@@ -126,15 +126,19 @@ class VideoLlama:
 
     def _sight(self) -> Tower:
         if self.vision is None:
-            raise UserError(f"video_llm.sees=false: {self.name} has no vision tower here; set video_llm.sees=true")
+            raise UserError(
+                f"video_llm.load_vision=false: {self.name} has no vision tower here; set video_llm.load_vision=true"
+            )
         return self.vision
 
-    def _search(self, prompt: Prompt, tokens: Tensor | None, most: int, **options: Any) -> Callable[..., Tensor]:
+    def _search(
+        self, prompt: Prompt, tokens: Tensor | None, max_new_tokens: int, **options: Any
+    ) -> Callable[..., Tensor]:
         """A call that looks for an answer; it gives the ids of the answer alone, since it is given no others."""
         read = self._read(prompt, tokens)
         seen = torch.ones(read.shape[:2], dtype=torch.long, device=read.device)
         wishes = deepcopy(self.generation)
-        others = wishes.update(max_new_tokens=most, stop_strings=STOPS[self.style], **options)
+        others = wishes.update(max_new_tokens=max_new_tokens, stop_strings=STOPS[self.style], **options)
         given = {"inputs_embeds": read, "attention_mask": seen, "generation_config": wishes}
         return partial(self.language.generate, **given, tokenizer=self.tokenizer, **others)
 
@@ -162,7 +166,7 @@ def load_video_llama(
     llama: str = "meta-llama/Llama-2-7b-chat-hf",
     blip2: str = "Salesforce/blip2-flan-t5-xxl",
     style: str = "llama_2",
-    sees: bool = True,
+    load_vision: bool = True,
     frames: int = 8,
     dtype: str = "auto",
     device: str = "auto",
@@ -173,8 +177,9 @@ def load_video_llama(
     folders) that it was trained on. The published ones see with the ViT-g and the Q-Former of BLIP-2 for FlanT5-XXL.
 
     `style` is how the conversation is written: llama_2 or vicuna, as the `llama` is. At most `frames` are shown.
-    `sees=False` leaves `blip2` and both Q-Formers on the disk. Of `llama` alone are `dtype`, `device_map` and `bits`
-    (see `load_video_llm`); what sees has float32. UserError if a piece is missing or does not fit the others.
+    `load_vision=False` leaves `blip2` and both Q-Formers on the disk. Of `llama` alone are `dtype`, `device_map` and
+    `bits` (see `load_video_llm`); the vision part has float32. UserError if a piece is missing or
+    does not fit the others.
     """
     if style not in STOPS:
         raise UserError(f"video_llm.style={style}: choose {', '.join(STOPS)}")
@@ -192,7 +197,7 @@ def load_video_llama(
             f"video_llm.llama={llama}: its words have {language.config.hidden_size} numbers, but {weights} was "
             f"trained on one of {projection.out_features}; name that one"
         )
-    vision = read_tower(published, weights, os.path.expanduser(blip2)) if sees else None
+    vision = read_tower(published, weights, os.path.expanduser(blip2)) if load_vision else None
     mark = digest({"language": mark, "style": style}, projection.state_dict().items())
     return VideoLlama(language, tokenizer, projection, vision, style, str(weights), mark, min(frames, places), tokens)
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from lightning_inr.teachers.video_llm import Message, sampled
-from lightning_inr.types import Showing
+from lightning_inr.types import FrameSampling
 
 SYSTEM = (
     "You are able to understand the visual content that the user provides. "
@@ -14,7 +14,7 @@ STOPS = {"llama_2": None, "vicuna": "###"}  # what ends an answer; None: the lan
 
 
 def segments(
-    style: str, messages: Sequence[Message], showing: Showing | None, begin: str = "<s>", end: str = "</s>"
+    style: str, messages: Sequence[Message], sampling: FrameSampling | None, begin: str = "<s>", end: str = "</s>"
 ) -> list[str]:
     """The text before and after the video's tokens, in the `style` of a key of STOPS; text alone is one piece.
 
@@ -24,9 +24,9 @@ def segments(
     """
     first, *later = messages
     write = _vicuna if style == "vicuna" else lambda turns: _llama_2(turns, begin, end)
-    if showing is None:
+    if sampling is None:
         return [write([first, *later])]
-    shown = first._replace(text=f"<Video>{ROOM}</Video> {sampled(showing)}  {first.text}")
+    shown = first._replace(text=f"<Video>{ROOM}</Video> {sampled(sampling)}  {first.text}")
     before, _, after = write([shown, *later]).partition(ROOM)  # the first: a question may hold another
     return [before, after]
 

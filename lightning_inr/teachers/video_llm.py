@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 from torch import Tensor
 
 from lightning_inr.errors import UserError
-from lightning_inr.types import Showing, TokenSpace, VideoShape
+from lightning_inr.types import FrameSampling, TokenSpace, VideoShape
 
 
 class Message(NamedTuple):
@@ -44,11 +44,11 @@ class VideoLLM(Protocol):
         """Of what reads the tokens, in hexadecimal: the same in any precision, with and without the vision tower."""
 
     @property
-    def sees(self) -> bool:
+    def has_vision(self) -> bool:
         """Whether the vision tower is there: without it nothing but `features` is missing."""
 
     @property
-    def tower(self) -> str:
+    def vision_fingerprint(self) -> str:
         """Of all that makes tokens of frames, in hexadecimal: the key of what is kept of them; UserError without it."""
 
     @property
@@ -59,7 +59,7 @@ class VideoLLM(Protocol):
     def untrained(self) -> bool:
         """Whether its weights are random, as those of `write_small`: it tests plumbing, and understands nothing."""
 
-    def space(self, video: VideoShape) -> TokenSpace:
+    def token_space(self, video: VideoShape) -> TokenSpace:
         """What it would make of `video`: how it is shown, and how many tokens of which width that gives."""
 
     def features(self, frames: Sequence[Tensor], space: TokenSpace) -> Tensor:
@@ -74,11 +74,11 @@ class VideoLLM(Protocol):
     def logits(self, prompt: Prompt, tokens: Tensor | None, answer: Tensor) -> Tensor:
         """How likely each next token was, (A, V), had it answered the ids `answer` (A,); differentiable in `tokens`."""
 
-    def answer(self, prompt: Prompt, tokens: Tensor | None, most: int = 128) -> Tensor:
+    def answer(self, prompt: Prompt, tokens: Tensor | None, max_new_tokens: int = 128) -> Tensor:
         """The likeliest answer, token by token: at most `most` ids (A,), on the CPU, the one that ends it included."""
 
     def generate(
-        self, prompt: Prompt, tokens: Tensor | None, most: int = 128, **sampling: Any
+        self, prompt: Prompt, tokens: Tensor | None, max_new_tokens: int = 128, **sampling: Any
     ) -> Generator[str, None, None]:
         """The answer piece by piece as it is found; closing the iterator ends the search.
 
@@ -98,7 +98,7 @@ def check_space(name: str, space: TokenSpace, tokens: int, width: int) -> None:
         )
 
 
-def sampled(showing: Showing) -> str:
+def sampled(sampling: FrameSampling) -> str:
     """The sentence that says how many frames there are, and when."""
-    seconds = ", ".join(str(round(frame * showing.seconds, 1)) for frame in range(showing.frames))
-    return f"The video contains {showing.frames} frames sampled at {seconds} seconds."
+    seconds = ", ".join(str(round(frame * sampling.seconds, 1)) for frame in range(sampling.frames))
+    return f"The video contains {sampling.frames} frames sampled at {seconds} seconds."

@@ -25,5 +25,5 @@ class AlignmentModule(CompressionModule):
         """The loss, and the distance to the teacher by angle."""
         if batch.teacher is None:
             raise UserError("module=alignment: nothing to align to; add teacher=clip")
-        angle = F.cosine_similarity(self.net.semantic_view(batch.index, batch.frames), batch.teacher)
+        angle = F.cosine_similarity(self.net.training_embeddings(batch.index, batch.frames), batch.teacher)
         return {**super().terms(views, batch), "alignment": self.alignment_weight * (1 - angle.mean())}

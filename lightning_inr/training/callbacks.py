@@ -98,11 +98,11 @@ class Moment(NamedTuple):
 class History(Callback):
     """Every `seconds` a point of the curves: kept, in the checkpoint too, sent to the loggers, shown in one line.
 
-    `bar`: whether it is shown.
+    `progress_bar`: whether it is shown.
     """
 
-    def __init__(self, seconds: float = 1.0, bar: bool = True) -> None:
-        self.every, self.shown = seconds, bar
+    def __init__(self, seconds: float = 1.0, progress_bar: bool = True) -> None:
+        self.every, self.shown = seconds, progress_bar
         self.moments: list[Moment] = []
         self.bar = tqdm(disable=True)  # until the fit starts, which it may not
 
@@ -123,17 +123,17 @@ class History(Callback):
         budget = one_of(trainer, Budget)
         due = not self.moments or budget.seconds >= self.moments[-1].seconds + self.every or trainer.should_stop
         assert isinstance(pl_module, FitModule)
-        if not due or not (means := pl_module.take_means()):
+        if not due or not (means := pl_module.pop_metrics()):
             return
         psnr = means.pop("psnr")
         self.moments.append(Moment(budget.seconds, trainer.current_epoch, psnr, sum(means.values()), means))
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         values = {f"train/{name}": value for name, value in means.items()}
-        values |= {f"train/{name}": value for name, value in pl_module.notes.items()}
+        values |= {f"train/{name}": value for name, value in pl_module.extra_metrics.items()}
         values |= {"train/psnr": psnr, "train/loss": self.moments[-1].loss, "learning_rate": rate}
         for logger in trainer.loggers:
             logger.log_metrics(values | {"seconds": budget.seconds}, step=trainer.global_step)
-        self._show(budget, pl_module.notes)
+        self._show(budget, pl_module.extra_metrics)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.bar.close()
@@ -141,11 +141,11 @@ class History(Callback):
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         self.bar.close()  # what is said of it begins on a line of its own
 
-    def _show(self, budget: Budget, notes: dict[str, float]) -> None:
+    def _show(self, budget: Budget, extra_metrics: dict[str, float]) -> None:
         left = budget.seconds_left
         clock = time.strftime("%M:%S" if left < 3600 else "%H:%M:%S", time.gmtime(left))
         moment = self.moments[-1]
-        noted = "".join(f"  {value:.3f} {name}" for name, value in notes.items())
+        noted = "".join(f"  {value:.3f} {name}" for name, value in extra_metrics.items())
         text = f"epoch {moment.epoch}  PSNR {moment.psnr:.2f} dB{noted}  {clock} left"
         self.bar.set_postfix_str(text, refresh=False)
         self.bar.update(budget.spent - self.bar.n)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lightning_inr.training.callbacks import all_of
 from lightning_inr.training.fit import FitModule
-from lightning_inr.training.rounding import Rounding
+from lightning_inr.training.rounding import WeightQuantization
 
 
 class Reached(NamedTuple):
@@ -49,7 +49,7 @@ class CollapseGuard(Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, FitModule)
         rounded, rate_weight = _price_of_bits(trainer)
-        self.last = Reached(float(self._sum) / self._steps, pl_module.notes["bpp"] if rate_weight else 0.0)
+        self.last = Reached(float(self._sum) / self._steps, pl_module.extra_metrics["bpp"] if rate_weight else 0.0)
         self._sum, self._steps = torch.zeros(()), 0
         if rounded != self._rounded:
             self.best, self._rounded = None, rounded
@@ -74,5 +74,5 @@ class CollapseGuard(Callback):
 
 def _price_of_bits(trainer: L.Trainer) -> tuple[bool, float]:
     """Whether weights are rounded by now, and the weight in the loss of a bit a pixel."""
-    begun = [each for each in all_of(trainer) if isinstance(each, Rounding) and each.begun]
+    begun = [each for each in all_of(trainer) if isinstance(each, WeightQuantization) and each.begun]
     return bool(begun), sum(each.rate_weight for each in begun)

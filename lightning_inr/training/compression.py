@@ -25,5 +25,5 @@ class CompressionModule(FitModule):
         """The loss of the frame, and of what else the net paints on its way to it, each by its weight."""
         terms = {self.loss_name: self.loss(views["final"], batch.frames)}
         for name in views.keys() - {"final"}:
-            terms[name] = self.net.view_weights[name] * self.loss(views[name], batch.frames)
+            terms[name] = self.net.aux_weights[name] * self.loss(views[name], batch.frames)
         return terms

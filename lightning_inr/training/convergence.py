@@ -47,7 +47,7 @@ def _rows(data: FrameDataModule) -> range:
 def _psnr(module: FitModule, data: FrameDataModule) -> float:
     """Mean PSNR in dB of some seen frames, as the network paints them before it is coded."""
     rows = _rows(data)
-    painted = module.net.eval().render([data.frames.seen[row] for row in rows])
+    painted = module.net.eval().render([data.frames.training_frames[row] for row in rows])
     return _mean_psnr((frame, data.frames.frame(row)) for frame, row in zip(painted, rows, strict=True))
 
 
@@ -65,6 +65,6 @@ def _mean_psnr(pairs: Iterable[tuple[Tensor, Tensor]]) -> float:
 @torch.no_grad()
 def _cosine(module: AlignmentModule, views: Tensor) -> float:
     """Mean cosine of the latents of all seen frames to the teacher's views of them."""
-    seen = list(module.net.video.seen)
+    seen = list(module.net.video.training_frames)
     index = torch.tensor(seen, dtype=torch.float32, device=module.net.device)
-    return float(F.cosine_similarity(module.net.semantic(index), views[seen].to(index.device)).mean())
+    return float(F.cosine_similarity(module.net.frame_embeddings(index), views[seen].to(index.device)).mean())

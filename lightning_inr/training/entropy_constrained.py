@@ -21,7 +21,7 @@ from lightning_inr.errors import UserError
 from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.training.callbacks import Budget, one_of
 from lightning_inr.training.fit import FitModule
-from lightning_inr.training.rounding import Rounding
+from lightning_inr.training.rounding import WeightQuantization
 from lightning_inr.types import GridLayout
 
 # What changes slowly is worked out seldom; in between, the last of it serves.
@@ -36,7 +36,7 @@ SETTLED = 0.15  # share of the budget after which the size of the file says some
 FOLLOWING = 0.5  # power of the file's size, over what is asked for, by which the rate's weight follows it
 
 
-class EntropyConstrained(Rounding):
+class EntropyConstrained(WeightQuantization):
     """From `start` of the budget on, adds `rate_weight` times the bits a pixel to the loss.
 
     `density` names what is fitted to each tensor (codec.density); `step_learning_rate` is of the logarithm of steps.
@@ -120,10 +120,10 @@ class EntropyConstrained(Rounding):
             group = trainer.optimizers[0].param_groups[0]
             self._update(trainer.global_step, price, group["lr"] / group["base_lr"])
         between = STEPS_BETWEEN_ESTIMATES if self.bpp is None else STEPS_BETWEEN_CORRECTIONS
-        if "bpp" not in pl_module.notes or trainer.global_step % between == 0:
-            pl_module.notes["bpp"] = self.estimate(pl_module.net)
+        if "bpp" not in pl_module.extra_metrics or trainer.global_step % between == 0:
+            pl_module.extra_metrics["bpp"] = self.estimate(pl_module.net)
             if self.bpp is not None and one_of(trainer, Budget).spent > SETTLED:
-                self._follow(pl_module.notes["bpp"] / self.bpp)
+                self._follow(pl_module.extra_metrics["bpp"] / self.bpp)
         if self._rate:
             torch._foreach_add_(gradients, self._rate, alpha=price)
 
@@ -133,7 +133,7 @@ class EntropyConstrained(Rounding):
             return
         if self.bpp is not None:
             self._meet(pl_module.net)
-        reached = pl_module.notes["bpp"] = self.estimate(pl_module.net)
+        reached = pl_module.extra_metrics["bpp"] = self.estimate(pl_module.net)
         if self.bpp is not None and not 0.9 < reached / self.bpp < 1.1:
             print(f"bpp={self.bpp:g}: the file has {reached:.4f}; more steps come nearer")
 

@@ -51,26 +51,26 @@ class FitModule(L.LightningModule, ABC):
             "latents": latent_learning_rate,
             "grid": learning_rate if grid_learning_rate is None else grid_learning_rate,
         }
-        self.notes: dict[str, float] = {}  # what callbacks want shown beside the PSNR
+        self.extra_metrics: dict[str, float] = {}  # what callbacks want shown beside the PSNR
         self._seen: list[dict[str, float]] = []  # terms and PSNR of the steps looked at since `take_means`
 
     @abstractmethod
-    def terms(self, views: Mapping[str, Tensor], batch: FrameBatch) -> dict[str, Tensor]:
+    def terms(self, outputs: Mapping[str, Tensor], batch: FrameBatch) -> dict[str, Tensor]:
         """Named parts of the loss, each a scalar with its weight already in; `views` are the net's, of `batch`."""
 
     def training_step(self, batch: FrameBatch, batch_idx: int) -> Tensor:
         """The sum of the terms."""
-        views = self.net.views(batch.index, batch.frames, batch.window)
-        terms = self.terms(views, batch)
+        outputs = self.net.training_outputs(batch.index, batch.frames, batch.window)
+        terms = self.terms(outputs, batch)
         loss = functools.reduce(torch.add, terms.values())
         if self.global_step % STEPS_BETWEEN_LOOKS == 0:
             self._check(loss)
             with torch.no_grad():
-                seen = {**terms, "psnr": psnr(F.mse_loss(views["final"], batch.frames))}
+                seen = {**terms, "psnr": psnr(F.mse_loss(outputs["final"], batch.frames))}
             self._seen.append({name: float(value.detach()) for name, value in seen.items()})
         return loss
 
-    def take_means(self) -> dict[str, float]:
+    def pop_metrics(self) -> dict[str, float]:
         """Means of every term, and of the batches' PSNR in dB, since the last call; empty if no step was looked at."""
         seen, self._seen = self._seen, []
         return {name: fmean(step[name] for step in seen) for name in (seen[0] if seen else ())}

@@ -18,7 +18,7 @@ from lightning_inr.training.fit import FitModule
 STEPS_BETWEEN_ROUNDINGS = 16
 
 
-class Rounding(Callback):
+class WeightQuantization(Callback):
     """From `start` of the budget on, forward and backward see rounded weights.
 
     The optimiser moves the full-precision weights with that gradient (straight-through, Bengio et al. 2013).
@@ -53,7 +53,7 @@ class Rounding(Callback):
         self.entries = [entry for entry in plan if entry.quantized and entry.name in parameters]
         self.weights = [parameters[entry.name] for entry in self.entries]
         if self.begun:
-            pl_module.net.absorb([])  # a resumed fit brings what was stored along
+            pl_module.net.store_embeddings([])  # a resumed fit brings what was stored along
 
     @torch.no_grad()
     def on_train_batch_start(
@@ -65,7 +65,7 @@ class Rounding(Callback):
             assert isinstance(pl_module, FitModule)
             data = trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it from afar
             assert isinstance(data, FrameDataModule)
-            pl_module.net.absorb(data.in_order())
+            pl_module.net.store_embeddings(data.in_order())
             self.begun = True
         self.round_weights(trainer.global_step)
         self._full = [weight.data for weight in self.weights]
@@ -88,7 +88,7 @@ class Rounding(Callback):
         self.begun = state_dict["begun"]
 
 
-class QuantizationAware(Rounding):
+class QuantizationAware(WeightQuantization):
     """Rounds as the codec will, from the least to the largest value of each tensor or channel.
 
     What rounding does to each weight is computed anew every few steps: it changes little in between, and

@@ -90,11 +90,11 @@ class Teaching:
         self.frames, self.talks, self.stories = frames, talks, stories
         self.random = Random(f"video language model {seed}")
         self.model = llm.model.requires_grad_(True).train()
-        self.space = llm.space(VIDEO)
-        self.shown = VIDEO.spread(self.space.showing.frames)
+        self.token_space = llm.token_space(VIDEO)
+        self.shown = VIDEO.spread(self.token_space.sampling.frames)
         look = llm.processor.video_processor
         self.norms = torch.tensor([look.image_mean, look.image_std], device=llm.device)[:, :, None, None]
-        self.judge = nn.Linear(self.space.width, sum(map(len, ASPECTS)), device=llm.device)
+        self.judge = nn.Linear(self.token_space.width, sum(map(len, ASPECTS)), device=llm.device)
         self.pool: list[tuple[Story, Tensor]] = []
         self.question, self.answer = cache(self._question), cache(self._answer)
         base = self.model.base_model
@@ -172,11 +172,11 @@ class Teaching:
         seen = []
         for start in range(0, self.stories, WATCHED):
             frames = [show(story, self.random, self.shown) for story in stories[start : start + WATCHED]]
-            seen += list(self.see(torch.cat(frames)).reshape(len(frames), self.space.tokens, -1))
+            seen += list(self.see(torch.cat(frames)).reshape(len(frames), self.token_space.tokens, -1))
         return list(zip(stories, seen, strict=True))
 
     def _question(self, text: str, first: bool) -> list[int]:
-        return self.llm.prompt([Message("user", text)], self.space if first else None).ids[0].tolist()
+        return self.llm.prompt([Message("user", text)], self.token_space if first else None).ids[0].tolist()
 
     def _answer(self, text: str) -> list[int]:
         """As the chat template writes it; the line's end is not the model's to say."""

@@ -41,30 +41,30 @@ class TokenAlignmentModule(AlignmentModule):
         self.frames = 0
 
     @torch.no_grad()
-    def listen(self, target: Tensor, space: TokenSpace, reader: nn.Module | None = None) -> None:
+    def set_token_target(self, target: Tensor, space: TokenSpace, reader: nn.Module | None = None) -> None:
         """Match the teacher's `target` (K, d), by a projector of the net's own or through a shared, fixed `reader`.
 
         A reader takes the directions of what `semantic` says; the net's own projector begins near its best.
         """
         self.register_buffer("target", target, persistent=False)
-        self.frames = space.showing.frames
+        self.frames = space.sampling.frames
         if reader is not None:
             self.reader = reader.requires_grad_(False)
             return
-        self.net.attach(space)
+        self.net.attach_projector(space)
         assert self.net.projector is not None
-        self.net.projector.begin(self.net.pooled(self.net.shown(self.frames)), target)
+        self.net.projector.begin(self.net.pool_latents(self.net.sample_positions(self.frames)), target)
 
-    def said(self) -> Tensor:
+    def predict_tokens(self) -> Tensor:
         """The tokens (K, d) that the latents stand for now."""
         if self.reader is None:
             return self.net.tokens()
-        meaning = self.net.semantic(self.net.shown(self.frames))
+        meaning = self.net.frame_embeddings(self.net.sample_positions(self.frames))
         with full_precision(meaning.device):  # as the file will be read, and as `tokens` does
             return self.reader(F.normalize(meaning, dim=-1))
 
     def terms(self, views: Mapping[str, Tensor], batch: FrameBatch) -> dict[str, Tensor]:
         """The loss, the distance to CLIP if it teaches too, and the distance to the teacher's tokens."""
         others = AlignmentModule if batch.teacher is not None else CompressionModule
-        distance = token_loss(self.said(), self.target, self.cosine_weight)
+        distance = token_loss(self.predict_tokens(), self.target, self.cosine_weight)
         return {**others.terms(self, views, batch), "tokens": self.token_weight * distance}

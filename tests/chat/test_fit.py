@@ -10,9 +10,9 @@ from lightning_inr.chat.fit import Fitting, fit_projector
 from lightning_inr.errors import UserError
 from lightning_inr.losses import token_loss
 from lightning_inr.nn.projector import Projector, projector_for
-from lightning_inr.types import Showing, TokenSpace
+from lightning_inr.types import FrameSampling, TokenSpace
 
-SPACE = TokenSpace("tiny", "0123", 9, 3, 24, Showing(3, 32, 32, 0.1))
+SPACE = TokenSpace("tiny", "0123", 9, 3, 24, FrameSampling(3, 32, 32, 0.1))
 WHOLE = SPACE._replace(tokens=5, groups=0)
 
 

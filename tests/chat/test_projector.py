@@ -15,17 +15,17 @@ from lightning_inr.errors import UserError
 from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.nn.projector import projector_for
 from lightning_inr.teachers.video_llm import VideoLLM
-from lightning_inr.types import EmbeddingSpace, Showing, TokenSpace, VideoShape
+from lightning_inr.types import EmbeddingSpace, FrameSampling, TokenSpace, VideoShape
 from tests.conftest import small_model
 
 READS = EmbeddingSpace("clip", "4567", 12)
-WRITES = TokenSpace("tiny", "0123", 6, 3, 10, Showing(3, 32, 32, 0.1))
+WRITES = TokenSpace("tiny", "0123", 6, 3, 10, FrameSampling(3, 32, 32, 0.1))
 
 
 def llm(fingerprint: str = "0123", frames: int = 3, height: int = 32) -> VideoLLM:
     """A model that would be shown so much of any video."""
-    shown = WRITES._replace(tokens=2 * frames, groups=frames, showing=Showing(frames, height, 32, 0.1))
-    return cast(VideoLLM, SimpleNamespace(name="tiny", fingerprint=fingerprint, space=lambda video: shown))
+    shown = WRITES._replace(tokens=2 * frames, groups=frames, sampling=FrameSampling(frames, height, 32, 0.1))
+    return cast(VideoLLM, SimpleNamespace(name="tiny", fingerprint=fingerprint, token_space=lambda video: shown))
 
 
 def aligned(reads: EmbeddingSpace | None = READS, writes: TokenSpace | None = WRITES) -> VideoRepresentation:
@@ -34,7 +34,7 @@ def aligned(reads: EmbeddingSpace | None = READS, writes: TokenSpace | None = WR
     if reads is not None:
         net.align(reads)
     if writes is not None:
-        net.attach(writes)
+        net.attach_projector(writes)
     return decode(Codec(default_bits=16).encode(net))
 
 
@@ -57,7 +57,7 @@ def test_a_file_speaks_for_itself() -> None:
     space, tokens = read_tokens(net, llm())
     assert space == WRITES
     assert torch.equal(tokens, net.tokens())
-    assert read_tokens(net, llm(frames=2))[0].showing.frames == 3  # as the file says
+    assert read_tokens(net, llm(frames=2))[0].sampling.frames == 3  # as the file says
 
 
 def test_a_shared_projector_is_kept_in_two_bytes_a_number(path: Path) -> None:
@@ -81,10 +81,10 @@ def test_a_shared_projector_that_cannot_be_written_is_one_line(tmp_path: Path) -
 def test_a_shared_one_reads_directions_of_any_aligned_file_at_any_length() -> None:
     one, net = shared(), aligned(writes=None)
     space, tokens = read_tokens(net, llm(), one)
-    seen = torch.nn.functional.normalize(net.semantic(torch.tensor([0.0, 2.0, 4.0])), dim=1)
+    seen = torch.nn.functional.normalize(net.frame_embeddings(torch.tensor([0.0, 2.0, 4.0])), dim=1)
     assert torch.allclose(tokens, one.network(seen), atol=1e-5)
     space, tokens = read_tokens(net, llm(frames=5), one)
-    assert (space.showing.frames, tokens.shape) == (5, (10, 10))
+    assert (space.sampling.frames, tokens.shape) == (5, (10, 10))
 
 
 @pytest.mark.parametrize(
@@ -98,9 +98,9 @@ def test_a_shared_one_reads_directions_of_any_aligned_file_at_any_length() -> No
         ((READS, None), llm(height=64), True, "learned from showings of 3 frames of 32x32.* makes one of .* 32x64"),
     ],
 )
-def test_who_does_not_understand_is_told_why(net: Any, listener: VideoLLM, through: bool, said: str) -> None:
+def test_who_does_not_understand_is_told_why(net: Any, backend: VideoLLM, through: bool, said: str) -> None:
     with pytest.raises(UserError, match=said) as error:
-        read_tokens(aligned(*net), listener, shared() if through else None)
+        read_tokens(aligned(*net), backend, shared() if through else None)
     assert "\n" not in str(error.value)
 
 
@@ -123,7 +123,7 @@ def tell(path: Path, **changed: Any) -> None:
         {"writes": json.dumps(WRITES._replace(tokens=2**62))},
         {"writes": json.dumps(WRITES._replace(groups=-1))},
         {"writes": json.dumps(WRITES._replace(groups="3"))},
-        {"writes": json.dumps(WRITES._replace(showing=3))},  # type: ignore[arg-type]
+        {"writes": json.dumps(WRITES._replace(sampling=3))},  # type: ignore[arg-type]
         {"writes": "[" * 10**5},
     ],
 )

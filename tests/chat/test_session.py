@@ -10,9 +10,9 @@ import torch
 from lightning_inr.chat.session import Session
 from lightning_inr.errors import UserError
 from lightning_inr.teachers.video_llm import Message
-from lightning_inr.types import Showing, TokenSpace
+from lightning_inr.types import FrameSampling, TokenSpace
 
-SPACE = TokenSpace("echo", "0", 2, 0, 4, Showing(2, 8, 8, 1.0))
+SPACE = TokenSpace("echo", "0", 2, 0, 4, FrameSampling(2, 8, 8, 1.0))
 
 
 class Echo:
@@ -29,7 +29,9 @@ class Echo:
         words = sum(len(message.text.split()) for message in messages)
         return SimpleNamespace(length=words, messages=list(messages))
 
-    def generate(self, prompt: Any, tokens: Any, most: int = 128, **sampling: Any) -> Generator[str, None, None]:
+    def generate(
+        self, prompt: Any, tokens: Any, max_new_tokens: int = 128, **sampling: Any
+    ) -> Generator[str, None, None]:
         self.shown.append(prompt.messages)
         try:
             yield from f"{len(prompt.messages)} seen"
@@ -37,9 +39,9 @@ class Echo:
             self.closed += 1
 
 
-def session(context: int | None = None, most: int = 4) -> tuple[Session, Echo]:
+def session(context: int | None = None, max_new_tokens: int = 4) -> tuple[Session, Echo]:
     llm = Echo(context)
-    return Session(llm, SPACE, torch.zeros(2, 4), most), llm  # type: ignore[arg-type]
+    return Session(llm, SPACE, torch.zeros(2, 4), max_new_tokens), llm  # type: ignore[arg-type]
 
 
 def test_a_follow_up_sees_the_history() -> None:

@@ -14,8 +14,8 @@ from lightning_inr.codec import Codec, Limits, check_cost, decode, describe, use
 from lightning_inr.codec.container import MAGIC, VERSION, Container, pack, unpack
 from lightning_inr.codec.cost import frame_cost, upper_bound
 from lightning_inr.errors import BitstreamError
-from lightning_inr.models import blueprint
-from lightning_inr.types import Showing, TokenSpace, VideoShape
+from lightning_inr.models import build_on_meta
+from lightning_inr.types import FrameSampling, TokenSpace, VideoShape
 from tests.conftest import SMALL, small_model
 
 DATA = Codec(default_bits=6).encode(small_model())
@@ -63,7 +63,7 @@ def test_a_newer_version_is_named() -> None:
 
 def tokens(**changes: Any) -> list[Any]:
     """What a header says of the tokens of a video language model."""
-    return list(TokenSpace("tiny", "01", 4, 2, 6, Showing(2, 8, 8, 0.1))._replace(**changes))
+    return list(TokenSpace("tiny", "01", 4, 2, 6, FrameSampling(2, 8, 8, 0.1))._replace(**changes))
 
 
 def without(section: str) -> bytes:
@@ -130,7 +130,7 @@ def test_a_limit_is_named_and_can_be_raised() -> None:
 
 @pytest.mark.parametrize("name", list(SMALL))
 def test_what_a_frame_costs_is_bounded_before_it_is_counted(name: str) -> None:
-    net = blueprint(name, VideoShape(5, 22, 30, 25.0), **SMALL[name]).eval()
+    net = build_on_meta(name, VideoShape(5, 22, 30, 25.0), **SMALL[name]).eval()
     cost, most = frame_cost(net), upper_bound(net)
     assert 0 < cost.multiply_adds <= most.multiply_adds
     assert 660 <= cost.pixels == most.pixels
@@ -178,10 +178,10 @@ def hostile_headers() -> dict[str, bytes]:
         "tokens of terabytes": changed(token_space=tokens(tokens=10**12)),
         "tokens of no width": changed(token_space=tokens(width=0)),
         "tokens in words": changed(token_space="many"),
-        "more frames shown than there are": changed(token_space=tokens(showing=[99, 8, 8, 0.1])),
-        "no time between the frames shown": changed(token_space=tokens(showing=[2, 8, 8, 0.0])),
-        "time in words": changed(token_space=tokens(showing=[2, 8, 8, "0.1"])),
-        "shown in a size without end": changed(token_space=tokens(showing=[2, 2**40, 8, 0.1])),
+        "more frames shown than there are": changed(token_space=tokens(sampling=[99, 8, 8, 0.1])),
+        "no time between the frames shown": changed(token_space=tokens(sampling=[2, 8, 8, 0.0])),
+        "time in words": changed(token_space=tokens(sampling=[2, 8, 8, "0.1"])),
+        "shown in a size without end": changed(token_space=tokens(sampling=[2, 2**40, 8, 0.1])),
         "words for numbers": changed(config=config | {"width": "wide", "stages": 3}),
     }
 
@@ -200,7 +200,7 @@ def test_a_lying_header_is_refused_at_once_and_takes_no_memory(name: str) -> Non
 
 def test_a_single_frame_may_be_shown_as_a_pair() -> None:
     net = small_model(video=VideoShape(1, 22, 30, 25.0))
-    net.attach(TokenSpace("tiny", "01", 4, 1, 6, Showing(2, 8, 8, 0.04)))
+    net.attach_projector(TokenSpace("tiny", "01", 4, 1, 6, FrameSampling(2, 8, 8, 0.04)))
     assert decode(Codec().encode(net)).tokens().shape == (4, 6)
 
 

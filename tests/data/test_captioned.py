@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lightning_inr.data.captioned import Captioned, Listing, find_videos, list_found, open_captioned
+from lightning_inr.data.captioned import CaptionedVideo, DatasetSplit, find_videos, list_found, open_captioned
 from lightning_inr.errors import UserError
 from tests.conftest import moving_square, write_mp4
 
@@ -16,8 +16,8 @@ def touch(*paths: Path) -> None:
         path.touch()
 
 
-def annotated(*ids: str) -> list[Captioned]:
-    return [Captioned(id, Path(), captions=(f"about {id}",)) for id in ids]
+def annotated(*ids: str) -> list[CaptionedVideo]:
+    return [CaptionedVideo(id, Path(), captions=(f"about {id}",)) for id in ids]
 
 
 def test_videos_lie_anywhere_and_one_of_several_forms_is_chosen(tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_nothing_on_disk_and_nothing_listed_are_told_apart() -> None:
 
 def test_a_video_opens_by_its_id(tmp_path: Path) -> None:
     path = write_mp4(tmp_path / "one.mp4", moving_square(6))
-    listing = Listing("some test", (Captioned("the-id", path),), missing=("gone",))
+    listing = DatasetSplit("some test", (CaptionedVideo("the-id", path),), missing=("gone",))
     source = open_captioned("the-id", listing, first=1, frames=3)
     assert (source.name, source.frames) == ("the-id", 3)
     with pytest.raises(UserError, match=r"dataset.sequence=gone: its video is missing on disk; choose one of the-id"):

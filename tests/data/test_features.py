@@ -13,7 +13,7 @@ from torch import Tensor
 from lightning_inr.data.features import default_cache, teacher_features, video_tokens
 from lightning_inr.teachers.clip import Clip, load_clip
 from lightning_inr.teachers.video_llm import VideoLLM
-from lightning_inr.types import Showing, TokenSpace, VideoShape
+from lightning_inr.types import FrameSampling, TokenSpace, VideoShape
 from tests.conftest import moving_square, write_teacher
 
 
@@ -100,14 +100,14 @@ class Sight:
     """A video language model that only looks; counts how often."""
 
     def __init__(self, tower: str = "aa", loud: float = 1.0) -> None:
-        self.tower, self.loud, self.looks = tower, loud, 0
+        self.vision_fingerprint, self.loud, self.looks = tower, loud, 0
 
     def features(self, frames: Sequence[Tensor], space: TokenSpace) -> Tensor:
         self.looks += 1
         return self.loud * torch.stack([frame.float().flatten()[: space.width] / 3 for frame in frames])
 
 
-SPACE = TokenSpace("tiny", "0123", 3, 3, 8, Showing(3, 32, 32, 0.1))
+SPACE = TokenSpace("tiny", "0123", 3, 3, 8, FrameSampling(3, 32, 32, 0.1))
 
 
 def tokens(video: Tensor, sight: Sight, cache: Path, space: TokenSpace = SPACE) -> tuple[Tensor, bool]:
@@ -140,11 +140,13 @@ def test_another_tower_size_or_video_is_looked_at_anew(tmp_path: Path) -> None:
     changed[4] += 1
     unshown[3] += 1
     assert tokens(video, Sight("bb"), tmp_path)[1]
-    assert tokens(video, sight, tmp_path, SPACE._replace(showing=Showing(3, 32, 64, 0.1)))[1]
+    assert tokens(video, sight, tmp_path, SPACE._replace(sampling=FrameSampling(3, 32, 64, 0.1)))[1]
     assert tokens(changed, sight, tmp_path)[1]
     assert not tokens(unshown, sight, tmp_path)[1]
     # Who reads them, and what it is told of their times, changes nothing in them.
-    assert not tokens(video, sight, tmp_path, SPACE._replace(fingerprint="9", showing=Showing(3, 32, 32, 9.0)))[1]
+    assert not tokens(video, sight, tmp_path, SPACE._replace(fingerprint="9", sampling=FrameSampling(3, 32, 32, 9.0)))[
+        1
+    ]
 
 
 def test_tokens_beyond_16_bits_are_whole_and_not_kept(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 from lightning_inr.data.bunny import open_bunny
 from lightning_inr.data.compressed import CompressedVideo
 from lightning_inr.data.file import open_source, open_video
-from lightning_inr.data.source import Adapted, resize
+from lightning_inr.data.source import TransformedSource, resize
 from lightning_inr.errors import UserError
 from lightning_inr.types import VideoShape
 from tests.conftest import moving_square, write_images, write_mp4
@@ -248,7 +248,7 @@ def test_enlarging_is_smooth_and_stays_in_range() -> None:
 
 def test_bunny_is_there() -> None:
     source = open_bunny(frames=3, height=180)
-    assert isinstance(source, Adapted)
+    assert isinstance(source, TransformedSource)
     assert isinstance(source.source, CompressedVideo)
     assert (source.source.frames, source.source.height, source.source.width) == (132, 720, 1280)
     assert (source.height, source.width, source.fps) == (180, 320, 25)

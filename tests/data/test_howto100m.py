@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lightning_inr.data.annotations import NullForNaN
-from lightning_inr.data.captioned import Listing, Segment
+from lightning_inr.data.captioned import DatasetSplit, Segment
 from lightning_inr.data.howto100m import join, list_howto100m
 from lightning_inr.errors import UserError
 from tests.data.test_captioned import touch
@@ -32,7 +32,7 @@ def howto(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def listed(howto: Path, captions: str = "caption.json", least_seconds: float = 0.0) -> Listing:
+def listed(howto: Path, captions: str = "caption.json", least_seconds: float = 0.0) -> DatasetSplit:
     return list_howto100m(str(howto), str(howto / "subset.txt"), captions, least_seconds)
 
 

@@ -43,14 +43,14 @@ def test_only_every_second_frame_is_seen(images: Path) -> None:
 
 
 def test_blends_lie_where_they_say(images: Path) -> None:
-    data = FrameDataModule(open_source(str(images)), stride=2, batch_size=3, between=0.99)
+    data = FrameDataModule(open_source(str(images)), stride=2, batch_size=3, blend_probability=0.99)
     for batch in data.train_dataloader():
         for position, frame in zip(batch.index, batch.frames, strict=True):
             before = int(position) // 2 * 2
             first, last = moving_square()[before].float(), moving_square()[min(before + 2, 4)].float()
             assert (frame - torch.lerp(first, last, (position - before) / 2)).abs().max() <= 1
-    with pytest.raises(UserError, match=r"data.between=1: choose a share"):
-        FrameDataModule(open_source(str(images)), between=1)
+    with pytest.raises(UserError, match=r"data.blend_probability=1: choose a share"):
+        FrameDataModule(open_source(str(images)), blend_probability=1)
 
 
 def test_wrong_batch_size(images: Path) -> None:

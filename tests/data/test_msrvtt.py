@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lightning_inr.data.captioned import Listing
+from lightning_inr.data.captioned import DatasetSplit
 from lightning_inr.data.msrvtt import list_msrvtt
 from lightning_inr.errors import UserError
 from tests.data.test_captioned import touch
@@ -48,7 +48,7 @@ def msrvtt(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def captions(listing: Listing) -> dict[str, tuple[str, ...]]:
+def captions(listing: DatasetSplit) -> dict[str, tuple[str, ...]]:
     return {video.id: video.captions for video in listing.videos}
 
 

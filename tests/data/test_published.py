@@ -171,11 +171,11 @@ def test_parts_that_are_not_there(images: Path, part: dict[str, object], message
 
 @pytest.mark.parametrize(("stride", "frames"), [(1, 6), (2, 5), (3, 4), (5, 6)])
 def test_the_last_frame_is_seen(images: Path, stride: int, frames: int) -> None:
-    source = open_bunny(str(images)).seen_at(stride)
+    source = open_bunny(str(images)).trim_to_stride(stride)
     assert source.frames == frames
-    assert source.shape._replace(stride=stride).seen[-1] == frames - 1
+    assert source.shape._replace(stride=stride).training_frames[-1] == frames - 1
 
 
 def test_a_stride_larger_than_the_video(images: Path) -> None:
     with pytest.raises(UserError, match="stride=6: the video has 6 frames; choose 1 to 5"):
-        open_bunny(str(images)).seen_at(6)
+        open_bunny(str(images)).trim_to_stride(6)

@@ -50,7 +50,7 @@ ALIGN = Command(
     "align",
     [
         "task=align", "bitstream=begun/video.linr", "dataset=file", "dataset.path=frames", "video_llm=tiny",
-        "video_llm.frames=3", "features=features", "align.steps=20", "out=talking.linr",
+        "video_llm.frames=3", "feature_cache=features", "align.steps=20", "out=talking.linr",
     ],
     {"talking.linr": set()},
     needs_fit=True,

@@ -15,7 +15,7 @@ import torch
 from lightning_inr.codec import Codec
 from lightning_inr.codec.container import MAGIC, Container, pack, unpack
 from lightning_inr.models import build
-from lightning_inr.types import EmbeddingSpace, Showing, TokenSpace, VideoShape
+from lightning_inr.types import EmbeddingSpace, FrameSampling, TokenSpace, VideoShape
 from tests.conftest import SMALL
 
 HERE = Path(__file__).parent
@@ -43,9 +43,9 @@ def sound(number: int) -> bytes:
     torch.manual_seed(number)
     aligned = EmbeddingSpace("tiny", "01", 16) if name.startswith("latent") and number % 2 else None
     model = build(name, VIDEO, aligned, **SMALL[name])
-    model.absorb([])
+    model.store_embeddings([])
     if aligned is not None:
-        model.attach(TokenSpace("tiny", "01", 4, 2, 6, Showing(2, 8, 8, 0.1)))
+        model.attach_projector(TokenSpace("tiny", "01", 4, 2, 6, FrameSampling(2, 8, 8, 0.1)))
     model.decoder_only()
     return codec.encode(model)
 
@@ -136,7 +136,7 @@ def weights(data: bytes, chance: random.Random) -> bytes:
         return header(data, chance)  # what a caller of `build` may give is no matter of files
     if sum(parameter.numel() for parameter in model.parameters()) > 10**6:
         return header(data, chance)
-    model.absorb([])
+    model.store_embeddings([])
     model.decoder_only()
     chosen = chance.choice(list(model.parameters()))
     with torch.no_grad():

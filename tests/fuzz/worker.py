@@ -73,7 +73,7 @@ def try_file(number: int, data: bytes) -> Outcome:
         last = model.video.frames - 1
         for _ in model.render([0, last / 2, last]):
             pass
-        if model.embedding_space is not None and not model.semantic(torch.tensor([0.0])).isfinite().all():
+        if model.embedding_space is not None and not model.frame_embeddings(torch.tensor([0.0])).isfinite().all():
             fault = "a vector that is not finite"
         if model.token_space is not None:
             model.tokens()

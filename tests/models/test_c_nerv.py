@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from lightning_inr.errors import UserError
-from lightning_inr.models import blueprint, build
+from lightning_inr.models import build, build_on_meta
 from lightning_inr.models.c_nerv import CNeRV
 from lightning_inr.models.size import count_coded
 from lightning_inr.nn.encodings import frequency_code
@@ -11,7 +11,7 @@ from tests.conftest import SMALL
 
 
 def test_it_has_the_size_of_the_comparison() -> None:
-    net = blueprint("c_nerv", VideoShape(600, 720, 1280, 25.0))
+    net = build_on_meta("c_nerv", VideoShape(600, 720, 1280, 25.0))
     assert count_coded(net) == pytest.approx(12.4e6, rel=0.01)
 
 
@@ -22,7 +22,7 @@ def test_the_first_layer_reads_place_and_time_side_by_side() -> None:
     code = torch.cat([frequency_code(torch.tensor(v), 1.25, 6) for v in (row / 6, column / 8, position / 5)])
     weight = torch.cat([net.place.weight, net.moment.weight], dim=1)
     moment = net.moment(frequency_code(net.time(torch.tensor([position])), 1.25, 6))[0]
-    torch.testing.assert_close(net.space()[0, :, row, column] + moment, weight @ code + net.place.bias)
+    torch.testing.assert_close(net.spatial_features()[0, :, row, column] + moment, weight @ code + net.place.bias)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from lightning_inr.errors import UserError
-from lightning_inr.models import blueprint, build
+from lightning_inr.models import build, build_on_meta
 from lightning_inr.models.dnerv import DNeRV
 from lightning_inr.models.size import count_coded
 from lightning_inr.nn.fusion import GatedFusion
@@ -35,7 +35,7 @@ def random_bytes(frames: int) -> torch.Tensor:
 def test_published_sizes(
     video: VideoShape, options: dict[str, object], difference: tuple[int, ...], size: float
 ) -> None:
-    net = blueprint("dnerv", video, **options)
+    net = build_on_meta("dnerv", video, **options)
     assert net.embeddings["difference"].shape == (600, *difference)  # type: ignore[index]
     assert count_coded(net) == pytest.approx(size, rel=0.01)
 
@@ -68,7 +68,7 @@ def test_embeddings_are_stored_with_all_neighbours_known() -> None:
     frames = random_bytes(4)
     index = torch.arange(4.0)
     net = fresh(4)
-    net.absorb([FrameBatch(index[order], frames[order]) for order in ([2], [0, 3], [1])])
+    net.store_embeddings([FrameBatch(index[order], frames[order]) for order in ([2], [0, 3], [1])])
     assert net.stored
     assert not net.met.known_rows()
     stored = {name: table.detach().clone() for name, table in net.embeddings.items()}

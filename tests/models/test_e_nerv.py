@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from lightning_inr.errors import UserError
-from lightning_inr.models import blueprint, build
+from lightning_inr.models import build, build_on_meta
 from lightning_inr.models.e_nerv import ENeRV
 from lightning_inr.models.size import count_coded
 from lightning_inr.models.spatial import SpatialRepresentation
@@ -14,7 +14,7 @@ FIRST = torch.tensor([0.0, 1.0, 2.0, 3.0, 4.0])
 
 
 def test_it_has_the_papers_size() -> None:
-    net = blueprint("e_nerv", VideoShape(132, 720, 1280, 25.0))
+    net = build_on_meta("e_nerv", VideoShape(132, 720, 1280, 25.0))
     assert count_coded(net) == pytest.approx(12.49e6, rel=0.001)
     assert isinstance(net, ENeRV)
     assert isinstance(net.blocks.stages[0], FactoredStage)
@@ -26,8 +26,8 @@ def test_place_is_worked_out_once_for_all_frames(name: str, monkeypatch: pytest.
     net = build(name, VideoShape(40, 22, 30, 25.0), **SMALL[name])
     assert isinstance(net, SpatialRepresentation)
     calls = []
-    plain = net.space
-    monkeypatch.setattr(net, "space", lambda: calls.append(1) or plain())
+    plain = net.spatial_features
+    monkeypatch.setattr(net, "spatial_features", lambda: calls.append(1) or plain())
     monkeypatch.setattr("lightning_inr.models.base.PIXELS_AT_ONCE", 22 * 30 * 4)
     assert len(list(net.render(range(40)))) == 40
     assert len(calls) == 1

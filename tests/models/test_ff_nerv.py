@@ -6,7 +6,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from lightning_inr.errors import UserError
-from lightning_inr.models import blueprint, build
+from lightning_inr.models import build, build_on_meta
 from lightning_inr.models.ff_nerv import FFNeRV
 from lightning_inr.models.flow_guided import Draft
 from lightning_inr.models.size import count_coded
@@ -41,7 +41,7 @@ def flow_guided(video: VideoShape = SHAPE) -> Counting:
 )
 def test_published_sizes_are_met(file: str, height: int, width: int, millions: float) -> None:
     options: Any = OmegaConf.to_container(compose(f"model={file}").model, resolve=True)
-    net = blueprint(video=VideoShape(600, height, width, 120.0), **options)
+    net = build_on_meta(video=VideoShape(600, height, width, 120.0), **options)
     assert count_coded(net) == pytest.approx(millions * 1e6, rel=0.01)
 
 
@@ -52,7 +52,7 @@ def test_published_sizes_are_met(file: str, height: int, width: int, millions: f
 )  # fmt: skip
 def test_neighbours_are_seen_frames(stride: int, position: float, rows: list[int]) -> None:
     net = flow_guided(SHAPE._replace(stride=stride))
-    none = len(net.video.seen)
+    none = len(net.video.training_frames)
     assert net._rows_around(torch.tensor([position])).tolist() == [[none if row == BLACK else row for row in rows]]
 
 
@@ -62,7 +62,7 @@ def test_consecutive_frames_cost_one_pass_each() -> None:
     assert net.drafted == 9
     alone = torch.stack([next(iter(net.render([position]))) for position in range(9)])
     assert net.drafted == 9 + 3 + 4 + 5 * 5 + 4 + 3
-    assert net.passes == 5
+    assert net.passes_per_frame == 5
     assert (alone.int() - torch.stack(frames).int()).abs().max() <= 2  # bfloat16, where the machine has it
 
 
@@ -81,15 +81,15 @@ def test_a_frame_follows_its_neighbours() -> None:
 def test_training_reads_neighbours_as_they_were_painted_last() -> None:
     net = flow_guided()
     target = torch.rand(1, 3, 22, 30)
-    views = net.views(torch.tensor([4.0]), target)
-    assert set(views) == {"final", *net.view_weights}
+    outputs = net.training_outputs(torch.tensor([4.0]), target)
+    assert set(outputs) == {"final", *net.aux_weights}
     assert net.store.known_rows() == list(range(9))
     assert net.drafted == 1 + 9  # all are drafted once
     assert net.store.frames is not None
     before = net.store.frames.clone()
     with torch.no_grad():
         net.head.bias += 1
-    net.views(torch.tensor([4.0]), target)
+    net.training_outputs(torch.tensor([4.0]), target)
     assert net.drafted == 1 + 9 + 1
     changed = (net.store.frames != before).flatten(1).any(1)
     assert changed.nonzero().flatten().tolist() == [4]
@@ -99,8 +99,8 @@ def test_training_reads_neighbours_as_they_were_painted_last() -> None:
 def test_a_window_of_the_views_is_a_crop() -> None:
     net = flow_guided()
     index = torch.tensor([4.0])
-    whole = net.views(index, torch.rand(1, 3, 22, 30))
-    part = net.views(index, torch.rand(1, 3, 6, 7), Window(3, 5, 6, 7))
+    whole = net.training_outputs(index, torch.rand(1, 3, 22, 30))
+    part = net.training_outputs(index, torch.rand(1, 3, 6, 7), Window(3, 5, 6, 7))
     for name, view in part.items():
         torch.testing.assert_close(view, whole[name][:, :, 3:9, 5:12])
 

@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from lightning_inr.errors import UserError
-from lightning_inr.models import blueprint, build
+from lightning_inr.models import build, build_on_meta
 from lightning_inr.models.hinerv import HiNeRV, HiNeRVStage
 from lightning_inr.nn.convnext import PlainConvNeXtBlock
 from lightning_inr.nn.temporal_grid import TemporalGrid
@@ -26,7 +26,7 @@ UVG = VideoShape(600, 1080, 1920, 120.0)
 )  # fmt: skip
 def test_the_published_sizes_are_met(name: str, video: VideoShape, millions: float) -> None:
     options: Any = OmegaConf.to_container(compose(f"model={name}").model, resolve=True)
-    net = blueprint(video=video, **options)
+    net = build_on_meta(video=video, **options)
     assert sum(tensor.numel() for tensor in net.state_dict().values()) == pytest.approx(millions * 1e6, rel=0.01)
 
 
@@ -34,7 +34,7 @@ def test_channels_grow_the_model_in_small_steps() -> None:
     options: Any = OmegaConf.to_container(compose("model=hinerv_small").model, resolve=True)
     counts = []
     for step in range(200):
-        net = blueprint(video=VideoShape(132, 180, 320, 25.0), **{**options, "channels": 105 + step / 10})
+        net = build_on_meta(video=VideoShape(132, 180, 320, 25.0), **{**options, "channels": 105 + step / 10})
         counts.append(sum(tensor.numel() for tensor in net.state_dict().values()))
     assert counts == sorted(counts)
     assert max(after / before for before, after in pairwise(counts)) < 1.02
@@ -42,7 +42,7 @@ def test_channels_grow_the_model_in_small_steps() -> None:
 
 def test_a_grid_is_linear_between_the_centres_of_its_slices() -> None:
     grid = TemporalGrid(4, 3, 2)
-    grid.start()
+    grid.reset_parameters()
     read = grid(torch.tensor([0.0, 0.125, 0.25, 0.875, 1.0]))
     torch.testing.assert_close(read[0], grid.table[0])
     torch.testing.assert_close(read[1], grid.table[0])
@@ -67,7 +67,7 @@ def test_slices_stand_for_seen_frames() -> None:
 def test_a_stage_interpolates_and_adds_the_same_code_to_every_cell() -> None:
     grid = TemporalGrid(2, 9, 4, spread=1.0)
     stage = HiNeRVStage(5, 5, 5, 3, 1, 3, nn.ModuleList([grid]), torch.relu)
-    grid.start()
+    grid.reset_parameters()
     stage.blocks = nn.Sequential()
     level = torch.randn(2, 5, 1, 1)
     code = stage(level.expand(-1, -1, 4, 6), torch.tensor([0.25, 0.75])) - level

@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 
 from lightning_inr.errors import UserError
-from lightning_inr.models import blueprint, build
+from lightning_inr.models import build, build_on_meta
 from lightning_inr.models.hnerv import HNeRV
 from lightning_inr.models.size import count_coded
 from lightning_inr.nn.convnext import ConvNeXtBlock
@@ -20,11 +20,11 @@ BUNNY = VideoShape(132, 640, 1280, 25.0)
     [(32.2, 0.35e6, 0.016), (48.3, 0.75e6, 0.01), (68.5, 1.5e6, 0.01), (97.4, 3e6, 0.01)],
 )
 def test_the_papers_channels_give_the_papers_sizes(channels: float, size: float, tolerance: float) -> None:
-    assert count_coded(blueprint("hnerv", BUNNY, channels=channels)) == pytest.approx(size, rel=tolerance)
+    assert count_coded(build_on_meta("hnerv", BUNNY, channels=channels)) == pytest.approx(size, rel=tolerance)
 
 
 def test_kernels_grow_and_channels_shrink() -> None:
-    net = blueprint("hnerv", BUNNY, channels=68.5)
+    net = build_on_meta("hnerv", BUNNY, channels=68.5)
     assert isinstance(net, HNeRV)
     assert net.embeddings["content"].shape == (132, 16, 2, 4)
     stages = [stage for stage in net.blocks if isinstance(stage, UpsampleStage)]
@@ -37,14 +37,14 @@ def test_an_encoder_may_shrink_more_than_the_decoder_grows_in_its_blocks() -> No
     net = build("hnerv", VideoShape(3, 22, 30, 25.0), **options)
     assert isinstance(net, HNeRV)
     assert net.embeddings["content"].shape == (3, 3, 3, 4)
-    assert net.padded == (24, 32)
+    assert net.padded_size == (24, 32)
     assert net.reconstruct(torch.arange(3.0), torch.rand(3, 3, 22, 30)).shape == (3, 3, 22, 30)
 
 
 def test_a_held_out_frame_is_painted_from_the_mean_of_its_neighbours() -> None:
     net = build("hnerv", VideoShape(5, 22, 30, 25.0, stride=2), **SMALL["hnerv"])
     frames = torch.rand(5, 3, 22, 30)
-    net.absorb([FrameBatch(torch.arange(5.0), frames)])
+    net.store_embeddings([FrameBatch(torch.arange(5.0), frames)])
     first, between, second = net.latent(torch.tensor([0.0, 1.0, 2.0]))
     assert (first - second).abs().max() > 0
     torch.testing.assert_close(between, (first + second) / 2)
@@ -54,13 +54,13 @@ def test_stored_embeddings_give_the_frames_the_encoder_gave() -> None:
     net = build("hnerv", VideoShape(3, 22, 30, 25.0), **SMALL["hnerv"])
     index, frames = torch.arange(3.0), torch.rand(3, 3, 22, 30)
     fresh = net.reconstruct(index, frames)
-    net.absorb([FrameBatch(index, frames)])
+    net.store_embeddings([FrameBatch(index, frames)])
     torch.testing.assert_close(net(index), fresh)
 
 
 def test_a_convnext_block_scales_what_it_adds() -> None:
     block = ConvNeXtBlock(4)
-    block.start()
+    block.reset_parameters()
     assert block.scale is not None
     x = torch.randn(2, 4, 5, 6)
     torch.testing.assert_close(block(x), x, atol=1e-4, rtol=0)

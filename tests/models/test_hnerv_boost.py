@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from lightning_inr.errors import UserError
-from lightning_inr.models import blueprint, build
+from lightning_inr.models import build, build_on_meta
 from lightning_inr.models.hnerv_boost import HNeRVBoost
 from lightning_inr.models.size import count_coded
 from lightning_inr.nn.transformed import TransformedStage
@@ -12,7 +12,7 @@ from tests.conftest import SMALL, small_model
 
 
 def test_it_has_three_million_parameters() -> None:
-    net = blueprint("hnerv_boost", VideoShape(132, 720, 1280, 25.0))
+    net = build_on_meta("hnerv_boost", VideoShape(132, 720, 1280, 25.0))
     assert count_coded(net) == pytest.approx(3e6, rel=0.01)
     assert isinstance(net, HNeRVBoost)
     assert len(net.blocks) == 1 + 1 + 2 + 2 + 2
@@ -21,7 +21,7 @@ def test_it_has_three_million_parameters() -> None:
 
 def test_a_stage_scales_and_shifts_what_its_convolution_gives() -> None:
     stage = TransformedStage(3, 4, 2, 3, 5)
-    stage.start()
+    stage.reset_parameters()
     x, code = torch.randn(2, 3, 6, 7), torch.randn(2, 5)
     scale, shift = stage.affine(code)[:, :, None, None].chunk(2, dim=1)
     expected = torch.sin(depth_to_space(stage.convolution(x), 2) * (1 + scale) + shift)
@@ -32,7 +32,7 @@ def test_the_decoder_knows_the_time() -> None:
     net = small_model("hnerv_boost")
     assert isinstance(net, HNeRVBoost)
     same = {"content": net.embeddings["content"][:1].expand(2, -1, -1, -1)}
-    first, second = net.unfold(same, torch.tensor([0.0, 3.0]))
+    first, second = net.decode_embeddings(same, torch.tensor([0.0, 3.0]))
     assert (first - second).abs().max() > 1e-4
 
 

@@ -66,7 +66,7 @@ def test_smooth_latents_start_smooth_and_normal_ones_small() -> None:
 
 def test_pixelwise_network_paints_any_size() -> None:
     model = latent_inr(**PIXELWISE)
-    assert model.by_pixel
+    assert model.is_pixelwise
     coarse = model(torch.tensor([2.0]), size=(11, 15))
     fine = model(torch.tensor([2.0]), size=(33, 45))
     # The centre of a coarse pixel is the centre of the middle one of three fine pixels.
@@ -108,7 +108,7 @@ def test_what_frames_share_is_computed_once_for_all_of_them(monkeypatch: pytest.
 def test_heights_no_stride_divides(height: int) -> None:
     model = latent_inr(VideoShape(2, height, 30, 25.0))
     assert model(torch.tensor([0.0])).shape == (1, 3, height, 30)
-    assert model.padded == (-(-height // 4) * 4, 32)
+    assert model.padded_size == (-(-height // 4) * 4, 32)
 
 
 def test_a_window_costs_a_window() -> None:
@@ -142,7 +142,7 @@ def test_wrong_values_are_named(change: dict[str, Any], message: str) -> None:
 def test_it_begins_with_the_colour_it_is_told(stages: list[dict[str, int]]) -> None:
     colour = torch.tensor([0.1, 0.5, 0.9])
     model = latent_inr(stages=stages)
-    model.begin_with(colour)
+    model.init_output_colour(colour)
     torch.testing.assert_close(model(torch.zeros(1)).mean(dim=(0, 2, 3)), colour, atol=0.02, rtol=0)
-    model.begin_with(torch.zeros(3))  # black lies where the sigmoid is flat; the beginning does not
+    model.init_output_colour(torch.zeros(3))  # black lies where the sigmoid is flat; the beginning does not
     assert model(torch.zeros(1)).min() > 0.01

@@ -27,7 +27,7 @@ def test_frames_between_the_sides_of_a_cut_are_the_nearer_sides() -> None:
 def test_it_begins_with_the_colour_it_is_given() -> None:
     colour = torch.tensor([0.2, 0.5, 0.7])
     model = latent_inr_grids()
-    model.begin_with(colour)
+    model.init_output_colour(colour)
     torch.testing.assert_close(model(torch.arange(8)).mean((0, 2, 3)), colour, atol=0.05, rtol=0)
 
 

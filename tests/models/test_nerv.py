@@ -24,7 +24,7 @@ def test_blocks_halve_down_to_the_least() -> None:
     blocks = [block for block in net.blocks if isinstance(block, UpsampleStage)]
     widths = [block.convolution.out_channels // block.stride**2 for block in blocks]
     assert widths == [52, 26, 20]
-    assert net.padded == (180, 320)
+    assert net.padded_size == (180, 320)
 
 
 @pytest.mark.parametrize(

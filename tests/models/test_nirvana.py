@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lightning_inr.errors import UserError
-from lightning_inr.models import blueprint, build
+from lightning_inr.models import build, build_on_meta
 from lightning_inr.models.nirvana import NIRVANA
 from lightning_inr.nn.weight_chain import WeightChain
 from lightning_inr.types import VideoShape
@@ -38,7 +38,7 @@ def test_weights_are_the_running_sum_of_differences_from_the_last_full_ones() ->
 
 def test_a_link_trains_full_weights_and_its_own_difference() -> None:
     chain = WeightChain(2, 3, 1, links=4, span=0, spread=1.0)
-    chain.start()
+    chain.reset_parameters()
     weight, bias = chain(torch.tensor([2]))
     (weight.sum() + bias.sum()).backward()
     assert chain.full.grad is not None
@@ -116,7 +116,7 @@ def test_a_frame_alone_is_that_of_its_group() -> None:
 def test_channels_grow_the_model_in_small_steps() -> None:
     video = VideoShape(132, 180, 320, 25.0)
     counts = [
-        sum(parameter.numel() for parameter in blueprint("nirvana", video, channels=17 + step / 32).parameters())
+        sum(parameter.numel() for parameter in build_on_meta("nirvana", video, channels=17 + step / 32).parameters())
         for step in range(48)
     ]
     assert counts == sorted(counts)
@@ -124,7 +124,7 @@ def test_channels_grow_the_model_in_small_steps() -> None:
 
 
 def test_a_whole_width_is_kept() -> None:
-    net = blueprint("nirvana", VideoShape(3, 64, 64, 25.0), channels=64.0)
+    net = build_on_meta("nirvana", VideoShape(3, 64, 64, 25.0), channels=64.0)
     assert isinstance(net, NIRVANA)
     layers = [*net.siren, *net.decoder]
     widths = [layer.shape[0] for layer in layers if isinstance(layer, WeightChain)]

@@ -6,7 +6,7 @@ import torch
 from omegaconf import OmegaConf
 
 from lightning_inr.errors import UserError
-from lightning_inr.models import blueprint, build
+from lightning_inr.models import build, build_on_meta
 from lightning_inr.models.nvp import NVP
 from lightning_inr.nn.plane_pyramid import PlanePyramid
 from lightning_inr.types import VideoShape, Window
@@ -21,7 +21,7 @@ UVG = VideoShape(600, 1080, 1920, 120.0)
 )
 def test_the_published_sizes_are_met(name: str, planes: float, sparse: float, networks: float) -> None:
     options: Any = OmegaConf.to_container(compose(f"model={name}").model, resolve=True)
-    net = blueprint(video=UVG, **options)
+    net = build_on_meta(video=UVG, **options)
     groups = net.coded_groups()
     state = net.state_dict()
     counts = {
@@ -69,7 +69,7 @@ def test_between_frames_the_sparse_grid_blends_seen_ones() -> None:
 
 def test_a_pixel_does_not_depend_on_the_size_of_the_window_or_on_others() -> None:
     net = small_model("nvp")
-    assert net.by_pixel
+    assert net.is_pixelwise
     index = torch.tensor([1.0, 3.3])
     whole = net(index, size=(66, 90))  # its pixel (3i + 1, 3j + 1) lies where (i, j) of 22x30 does
     torch.testing.assert_close(whole[:, :, 1::3, 1::3], net(index), atol=1e-5, rtol=1e-4)
@@ -91,7 +91,7 @@ def test_every_layer_of_the_network_of_time_is_multiplied_by_what_the_latent_giv
 def test_the_sides_grow_in_turn() -> None:
     sides = []
     for channels in (300.0, 300.25, 300.75, 301.0):
-        net = blueprint("nvp", VideoShape(2, 8, 8, 25.0), channels=channels, levels=1)
+        net = build_on_meta("nvp", VideoShape(2, 8, 8, 25.0), channels=channels, levels=1)
         assert isinstance(net, NVP)
         sides.append(math.prod(net.cells))
     assert sides == [300 * 300, 300 * 301, 301 * 301, 301 * 301]

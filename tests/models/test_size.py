@@ -1,8 +1,8 @@
 import pytest
 
 from lightning_inr.errors import UserError
-from lightning_inr.models import MODELS, blueprint, build
-from lightning_inr.models.size import count_coded, read_count, sized
+from lightning_inr.models import MODELS, build, build_on_meta
+from lightning_inr.models.size import count_coded, read_count, solve_width
 from lightning_inr.types import VideoShape
 from tests.conftest import SMALL
 
@@ -12,8 +12,8 @@ VIDEO = VideoShape(20, 36, 64, 25.0)
 @pytest.mark.parametrize("name", list(MODELS))
 @pytest.mark.parametrize("params", [300_000, 1_000_000])
 def test_a_wanted_size_is_met_within_one_percent(name: str, params: int) -> None:
-    options = sized(name, VIDEO, params, **SMALL[name])
-    assert count_coded(blueprint(name, VIDEO, **options)) == pytest.approx(params, rel=0.01)
+    options = solve_width(name, VIDEO, params, **SMALL[name])
+    assert count_coded(build_on_meta(name, VIDEO, **options)) == pytest.approx(params, rel=0.01)
 
 
 def test_what_is_counted_is_what_is_coded() -> None:
@@ -23,7 +23,7 @@ def test_what_is_counted_is_what_is_coded() -> None:
 
 def test_too_small_a_size_names_the_smallest() -> None:
     with pytest.raises(UserError, match=r"params=10: the smallest nerv for this video holds \d+; choose more"):
-        sized("nerv", VIDEO, 10, **SMALL["nerv"])
+        solve_width("nerv", VIDEO, 10, **SMALL["nerv"])
 
 
 @pytest.mark.parametrize(("text", "count"), [("3.0M", 3_000_000), ("500k", 500_000), (640000, 640_000)])

@@ -5,7 +5,7 @@ import torch
 from omegaconf import OmegaConf
 
 from lightning_inr.errors import UserError
-from lightning_inr.models import blueprint, build
+from lightning_inr.models import build, build_on_meta
 from lightning_inr.models.size import count_coded
 from lightning_inr.models.t_nerv import TNeRV, TNeRVBlock, TNeRVConfig
 from lightning_inr.types import FrameBatch, VideoShape, Window
@@ -31,7 +31,7 @@ def small(**options: Any) -> TNeRV:
 
 def published(file: str, height: int, width: int) -> TNeRV:
     options: Any = OmegaConf.to_container(compose(f"model={file}").model, resolve=True)
-    net = blueprint(video=VideoShape(600, height, width, 120.0), **options)
+    net = build_on_meta(video=VideoShape(600, height, width, 120.0), **options)
     assert isinstance(net, TNeRV)
     return net
 
@@ -69,16 +69,16 @@ def test_every_ablation_learns_all_it_has_and_decodes(name: str) -> None:
     net = small(**ABLATIONS[name])
     index, target = torch.arange(9.0), torch.rand(9, 3, 22, 30)
     for _ in range(2):
-        views = net.views(index, target)
-        assert set(views) == ({"final"} if "D1" in name else {"final", *net.view_weights})
-        sum((view - target).square().mean() for view in views.values()).backward()  # type: ignore[union-attr]
-        net.absorb([FrameBatch(index, target)])
+        outputs = net.training_outputs(index, target)
+        assert set(outputs) == ({"final"} if "D1" in name else {"final", *net.aux_weights})
+        sum((view - target).square().mean() for view in outputs.values()).backward()  # type: ignore[union-attr]
+        net.store_embeddings([FrameBatch(index, target)])
     assert all(parameter.grad is not None and parameter.grad.abs().max() > 0 for parameter in net.parameters())
     names = [each for group in net.coded_groups().values() for each in group]
     net.decoder_only()
     assert sorted(names) == sorted(net.state_dict())
     assert net(torch.tensor([0.0, 3.5])).shape == (2, 3, 22, 30)
-    assert net.passes == (1 if "D1" in name else 5)
+    assert net.passes_per_frame == (1 if "D1" in name else 5)
 
 
 @pytest.mark.parametrize(("name", "role"), [("E1 embeddings only", "grid"), ("E2 grids only", "embeddings")])
@@ -98,15 +98,15 @@ def test_the_augmentation_is_stored_with_the_embeddings() -> None:
 def test_neighbours_that_no_step_has_painted_are_black_until_embeddings_are_stored() -> None:
     net = small()
     index, target = torch.tensor([4.0]), torch.rand(1, 3, 22, 30)
-    assert net.views(index, target)["aggregated"].max() == 0
+    assert net.training_outputs(index, target)["aggregated"].max() == 0
     assert net.store.known_rows() == [4]
-    net.absorb([FrameBatch(torch.arange(9.0), torch.rand(9, 3, 22, 30))])
-    assert net.views(index, target)["aggregated"].min() > 0
+    net.store_embeddings([FrameBatch(torch.arange(9.0), torch.rand(9, 3, 22, 30))])
+    assert net.training_outputs(index, target)["aggregated"].min() > 0
 
 
 def test_an_encoder_refuses_windows() -> None:
     with pytest.raises(UserError, match=r"data\.window=null"):
-        small().views(torch.tensor([4.0]), torch.rand(1, 3, 5, 7), Window(0, 0, 5, 7))
+        small().training_outputs(torch.tensor([4.0]), torch.rand(1, 3, 5, 7), Window(0, 0, 5, 7))
 
 
 def test_grids_alone_have_no_latents() -> None:

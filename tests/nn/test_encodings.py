@@ -34,7 +34,7 @@ def by_hand(grid: HashGrid, y: float, x: float) -> list[float]:
 @pytest.mark.parametrize("log2_entries", [6, 10])
 def test_hash_grid_reads_what_tiny_cuda_nn_would(log2_entries: int) -> None:
     grid = HashGrid(levels=4, features=2, log2_entries=log2_entries, coarsest=5, finest=37)
-    grid.start()
+    grid.reset_parameters()
     where = torch.tensor([[0.02, 0.97], [0.5, 0.5], [0.313, 0.721], [0.999, 0.001]])
     expected = torch.tensor([by_hand(grid, *point) for point in where.tolist()])
     torch.testing.assert_close(grid(where), expected, atol=1e-5, rtol=1e-5)
@@ -45,14 +45,14 @@ def test_hash_grid_reads_what_tiny_cuda_nn_would(log2_entries: int) -> None:
 )
 def test_tinycudann_gives_the_same_answer() -> None:
     grid = HashGrid(levels=8, features=2, log2_entries=12)
-    grid.start()
+    grid.reset_parameters()
     where = torch.rand(1000, 2)
     torch.testing.assert_close(grid.cuda()(where.cuda()).cpu(), grid.cpu()(where), atol=1e-3, rtol=0)
 
 
 def test_hash_grid_learns_everywhere() -> None:
     grid = HashGrid(levels=2, features=2, log2_entries=8, coarsest=4, finest=8)
-    grid.start()
+    grid.reset_parameters()
     grid(torch.rand(4000, 2)).square().sum().backward()
     assert grid.table.grad is not None
     assert (grid.table.grad != 0).float().mean() > 0.8
@@ -60,7 +60,7 @@ def test_hash_grid_learns_everywhere() -> None:
 
 def test_dense_grid_is_exact_at_its_points_and_linear_between() -> None:
     grid = DenseGrid(height=3, width=4, channels=2)
-    grid.start()
+    grid.reset_parameters()
     where = positions(0, 0, 3, 4, 3, 4, like=grid.grid)
     torch.testing.assert_close(grid(where), grid.grid.flatten(1).T)
     middle = grid(torch.tensor([[0.5, 0.5]]))[0]

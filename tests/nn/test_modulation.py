@@ -22,7 +22,7 @@ def test_a_modulated_layer_is_a_linear_layer_per_frame() -> None:
 def test_modulations_start_neutral(name: str) -> None:
     modulation = MODULATIONS[name]
     network = Hypernetwork(4, 1, 8, in_features=6, out_features=5, rank=3, start=modulation.start)
-    network.start()
+    network.reset_parameters()
     p, q = network(torch.randn(2, 4))
     assert p.shape == (2, 5, 3)
     assert q.shape == (2, 6, 3)
@@ -34,7 +34,7 @@ def test_modulations_start_neutral(name: str) -> None:
 def test_the_first_step_already_moves_the_modulation(name: str) -> None:
     modulation = MODULATIONS[name]
     network = Hypernetwork(4, 1, 8, in_features=6, out_features=5, rank=3, start=modulation.start)
-    network.start()
+    network.reset_parameters()
     p, q = network(torch.randn(2, 4))
     (modulation.sigma(p @ q.mT) * torch.randn(2, 5, 6)).sum().backward()
     assert network.factors.weight.grad is not None

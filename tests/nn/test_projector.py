@@ -5,13 +5,13 @@ import torch
 
 from lightning_inr.losses import relative_mse
 from lightning_inr.nn.projector import FixedTokens, FrameTokens, Projector, layout, projector_for
-from lightning_inr.types import Showing, TokenSpace
+from lightning_inr.types import FrameSampling, TokenSpace
 
 DIM = 12
 
 
 def space(tokens: int, groups: int, frames: int = 6, width: int = 10) -> TokenSpace:
-    return TokenSpace("tiny", "0123", tokens, groups, width, Showing(frames, 32, 32, 0.1))
+    return TokenSpace("tiny", "0123", tokens, groups, width, FrameSampling(frames, 32, 32, 0.1))
 
 
 SPACES = [space(4, 0), space(6, 0), space(18, 6), space(12, 3)]

@@ -15,7 +15,7 @@ def test_depth_to_space_is_a_pixel_shuffle_with_channels_in_another_order() -> N
 
 def test_a_stage_adds_its_grid_before_the_activation() -> None:
     stage = UpsampleStage(4, 3, 2, 3, grid_channels=2, height=10, width=12, activation=torch.relu)
-    stage.start()
+    stage.reset_parameters()
     x = torch.randn(1, 4, 5, 6)
     detail = stage.detail(0, 0, 10, 12)
     assert detail is not None

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from lightning_inr.report.answers import Row, Sample, answers_table
-from lightning_inr.report.board import log_answers
+from lightning_inr.report.wandb_report import log_answers
 
 ROWS = [
     Row("true frames", 2, 0.0, 100.0, 100.0, 1.0, 1.0, 0.0, {"all": 50.0, "colour": 100.0}),

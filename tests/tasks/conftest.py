@@ -31,7 +31,7 @@ def llm(written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Video
 def talking_model(llm: VideoLLM, video: VideoShape | None = None) -> VideoRepresentation:
     """A small model with a projector that says something."""
     net = small_model(video=video)
-    net.attach(llm.space(net.video))
+    net.attach_projector(llm.token_space(net.video))
     assert net.projector is not None
     with torch.no_grad():
         for parameter in net.projector.parameters():

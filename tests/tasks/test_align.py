@@ -12,13 +12,13 @@ from lightning_inr.chat.projector import load_shared, read_tokens
 from lightning_inr.codec import Codec, decode, describe
 from lightning_inr.codec.container import unpack
 from lightning_inr.retrieval.gallery import read_model
-from lightning_inr.tasks.talking import TALKING
+from lightning_inr.tasks.talking import TOKEN_ROLES
 from lightning_inr.teachers.video_llm import VideoLLM
 from lightning_inr.types import VideoShape
 from tests.conftest import Outcome, small_model
 
 Cli = Callable[..., Outcome]
-TINY = ["video_llm=llava_onevision", "video_llm.model=tiny", "video_llm.frames=3", "features=features"]
+TINY = ["video_llm=llava_onevision", "video_llm.model=tiny", "video_llm.frames=3", "feature_cache=features"]
 FILE = ["task=align", "bitstream=video.linr", "dataset=file", "dataset.path=images", "out=talking.linr", *TINY]
 SHARE = ["task=align", "out=shared.safetensors", "held_out=0.5", "align.steps=20", *TINY]
 
@@ -49,8 +49,8 @@ def test_a_file_gains_a_projector_and_keeps_all_else(cli: Cli, file: Path, llm: 
     assert after == before
     assert describe(talking)["roles"]["projector"]["bytes"] > len(talking) - len(silent) - 500  # the header's part
     model = decode(talking)
-    assert model.token_space == llm.space(model.video)
-    alone = read_model(Path("talking.linr"), TALKING)  # no pixel could be painted from these roles
+    assert model.token_space == llm.token_space(model.video)
+    alone = read_model(Path("talking.linr"), TOKEN_ROLES)  # no pixel could be painted from these roles
     assert np.allclose(read_tokens(alone, llm)[1], read_tokens(model, llm)[1], atol=1e-5)
 
     again = cli(*FILE, "bitstream=talking.linr", "align.steps=0", "out=again.linr")  # replaces the one it has
@@ -64,7 +64,7 @@ def test_a_collection_shares_a_projector_and_is_tested_on_the_unseen(cli: Cli, c
     assert found["relative_mse"] < 0.5 * found["floor"]["relative_mse"]
     assert found["bytes"] == Path("shared.safetensors").stat().st_size
     shared = load_shared("shared.safetensors")
-    model = read_model(collection / "video0.linr", TALKING)
+    model = read_model(collection / "video0.linr", TOKEN_ROLES)
     assert shared.reads == model.embedding_space
     assert read_tokens(model, llm, shared)[1].shape == (shared.writes.tokens, shared.writes.width)
 
@@ -73,7 +73,7 @@ def test_a_teachers_own_view_stands_in_for_latents(cli: Cli, collection: Path, l
     options = ["dataset=shapes", "dataset.listing.root=shapes", "dataset.listing.videos=4"]
     found = figures(cli(*SHARE, *options, "teacher=shapes", "teacher.weights=clip"))
     assert (found["videos"], found["held_out"]["videos"]) == (2, 2)
-    model = read_model(collection / "video0.linr", TALKING)
+    model = read_model(collection / "video0.linr", TOKEN_ROLES)
     assert read_tokens(model, llm, load_shared("shared.safetensors"))[1].isfinite().all()
 
 

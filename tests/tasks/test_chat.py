@@ -17,8 +17,8 @@ from tests.conftest import Outcome, small_model
 from tests.tasks.conftest import talking_model
 
 Cli = Callable[..., Outcome]
-CHAT = ["task=chat", "bitstream=video.linr", "most=4"]
-COLLECTION = ["task=chat", "collection=collection", "most=4"]
+CHAT = ["task=chat", "bitstream=video.linr", "max_new_tokens=4"]
+COLLECTION = ["task=chat", "collection=collection", "max_new_tokens=4"]
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_ctrl_c_in_an_answer_returns_to_the_prompt(cli: Cli, talking: Path, monk
     [
         ([*CHAT, "question= "], "question: it is empty"),
         (["task=chat"], "give one of bitstream=video.linr and collection=FOLDER"),
-        ([*CHAT, "most=0"], "most=0"),
+        ([*CHAT, "max_new_tokens=0"], "max_new_tokens=0"),
         ([*CHAT, "temperature=-1"], "temperature=-1"),
         (["task=chat", "bitstream=none.linr"], "bitstream=none.linr: no such file"),
         (["task=chat", "bitstream=mute.linr"], "mute.linr: no projector"),
@@ -140,7 +140,7 @@ def test_a_collection_is_captioned_and_gone_on_with(cli: Cli, talkers: Path) -> 
     Path("answers.jsonl").write_bytes(whole[: whole.rstrip().rfind(b"\n") + 9])  # killed in the middle of a line
     assert cli(*COLLECTION).code == 0
     assert Path("answers.jsonl").read_bytes() == whole
-    assert "most is 4 there, 5 now" in cli(*COLLECTION, "most=5").error
+    assert "max_new_tokens is 4 there, 5 now" in cli(*COLLECTION, "max_new_tokens=5").error
     assert "answers to other questions" in cli(*COLLECTION, "question=Why?").error
 
 

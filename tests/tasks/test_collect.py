@@ -12,11 +12,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from lightning_inr.data.captioned import Captioned
+from lightning_inr.data.captioned import CaptionedVideo
 from lightning_inr.errors import UserError
 from lightning_inr.retrieval.collection import read_manifest
 from lightning_inr.tasks import collect as task
-from lightning_inr.tasks.collect import Shared, take_shard
+from lightning_inr.tasks.collect import CollectionLock, take_shard
 from tests.conftest import ALIGNED, Outcome, write_teacher
 
 Cli = Callable[..., Outcome]
@@ -134,14 +134,14 @@ def test_a_video_belongs_to_one_worker_at_a_time(tmp_path: Path) -> None:
         "with Shared(Path(sys.argv[1])) as shared, shared.claim(3) as three, shared.claim(4) as four:\n"
         "    print(three, four)"
     )
-    with Shared(tmp_path) as shared, shared.claim(3) as ours:
+    with CollectionLock(tmp_path) as shared, shared.claim(3) as ours:
         assert ours
         said = subprocess.run([sys.executable, "-c", other, str(tmp_path)], capture_output=True, text=True, check=True)
     assert said.stdout.split() == ["False", "True"]
 
 
 def test_shards_share_the_videos_between_them() -> None:
-    videos = [Captioned(str(number), Path()) for number in range(10)]
+    videos = [CaptionedVideo(str(number), Path()) for number in range(10)]
     shards = [list(take_shard(videos, f"{part}/3")) for part in (1, 2, 3)]
     assert sorted(place for shard in shards for place in shard) == list(range(10))
     for wrong in ("0/3", "4/3", "x"):

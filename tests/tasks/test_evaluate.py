@@ -47,14 +47,14 @@ def test_the_measuring_process_ends_with_its_parent(tmp_path: Path, number: sign
 
 
 def test_measuring_takes_no_notice_of_an_interrupt(tmp_path: Path) -> None:
-    from lightning_inr.tasks.evaluate import Wish, measuring_process
+    from lightning_inr.tasks.evaluate import EvaluationRequest, measuring_process
 
     (tmp_path / "video.linr").write_bytes(Codec().encode(small_model()))
     with measuring_process() as measure:
         with pytest.raises(UserError, match="no such file"):
-            measure(Wish("none.linr", {}, "cpu"))
+            measure(EvaluationRequest("none.linr", {}, "cpu"))
         for child in psutil.Process().children():
             child.send_signal(signal.SIGINT)
         time.sleep(0.2)
         with pytest.raises(UserError, match="no such file"):
-            measure(Wish("none.linr", {}, "cpu"))
+            measure(EvaluationRequest("none.linr", {}, "cpu"))

@@ -12,7 +12,7 @@ import torch
 
 from lightning_inr.codec import Codec
 from lightning_inr.data.writer import Encoding, encode_video
-from lightning_inr.tasks.reference import decode_stream
+from lightning_inr.tasks.reference_codecs import decode_stream
 from lightning_inr.types import VideoShape
 from tests.conftest import SMALL_OVERRIDES, Outcome, moving_square, small_model, write_images, write_result, write_yuv
 
@@ -132,7 +132,7 @@ def test_a_report_of_nothing(cli: Cli, tmp_path: Path) -> None:
 
 def test_conventional_codecs_are_measured_from_their_files(cli: Cli, tmp_path: Path) -> None:
     folder = write_images(tmp_path / "clip", moving_square(5, 37, 51))  # odd sides
-    command = ["task=reference", "dataset=file", f"dataset.path={folder}", "run_dir=peers"]
+    command = ["task=reference_codecs", "dataset=file", f"dataset.path={folder}", "run_dir=peers"]
     crf = ["peers.x265_veryslow.crf=[20]", "peers.x265_medium.crf=[20,40]", "peers.x264_medium.crf=[20]",
            "peers.svt_av1.crf=[30]", "peers.vvenc_medium.crf=[25]"]  # fmt: skip
     outcome = cli(*command, *crf)
@@ -153,7 +153,7 @@ def test_conventional_codecs_are_measured_from_their_files(cli: Cli, tmp_path: P
 
 
 def test_an_encoder_that_is_not_there(cli: Cli, images: Path) -> None:
-    outcome = cli("task=reference", "dataset=file", f"dataset.path={images}", "run_dir=peers",
+    outcome = cli("task=reference_codecs", "dataset=file", f"dataset.path={images}", "run_dir=peers",
                   "peers.x265_veryslow.codec=libnothing")  # fmt: skip
     assert outcome.code == 1
     assert "peers: libnothing cannot encode this" in outcome.error
@@ -210,12 +210,12 @@ def test_interpolation_is_measured_beside_its_floors(cli: Cli, images: Path) -> 
 def test_latents_as_a_picture(cli: Cli) -> None:
     for name in ("a", "b"):
         Path(f"{name}.linr").write_bytes(Codec().encode(small_model(video=VideoShape(20, 22, 30, 25.0))))
-    outcome = cli("task=latents", "bitstreams=[a.linr,b.linr]", "out=seen")
+    outcome = cli("task=plot_latents", "bitstreams=[a.linr,b.linr]", "out=seen")
     assert outcome.code == 0, outcome.err
     assert set(json.loads(outcome.out)) == {"a", "b"}
     assert Path("seen/latents.png").stat().st_size > 5000
     Path("n.linr").write_bytes(Codec().encode(small_model("nerv")))
-    assert "NeRV has no latents" in cli("task=latents", "bitstreams=n.linr").error
+    assert "NeRV has no latents" in cli("task=plot_latents", "bitstreams=n.linr").error
 
 
 def test_jobs_of_a_sweep_are_spread_over_gpus(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

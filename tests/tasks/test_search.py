@@ -36,10 +36,10 @@ def test_words_find_the_best_moment_of_each_video(cli: Cli, collection: Path) ->
 
 
 def test_a_frame_of_a_file_finds_itself(cli: Cli, collection: Path) -> None:
-    assert cli(*SEARCH, "like=collection/video2.linr", "position=4", "k=1").code == 0
+    assert cli(*SEARCH, "query_file=collection/video2.linr", "query_frame=4", "k=1").code == 0
     assert (hits()[0]["id"], hits()[0]["frame"]) == ("video2", 4)
     assert hits()[0]["score"] == pytest.approx(1.0, abs=1e-5)
-    assert "has frames 0 to 5" in cli(*SEARCH, "like=collection/video2.linr", "position=9").error
+    assert "has frames 0 to 5" in cli(*SEARCH, "query_file=collection/video2.linr", "query_frame=9").error
 
 
 def test_an_image_is_a_query(cli: Cli, collection: Path) -> None:
@@ -56,7 +56,7 @@ def test_the_index_is_kept_and_made_anew(collection: Path) -> None:
     written = kept.stat().st_mtime_ns
     assert len(open_collection(collection).vectors) == 24
     assert kept.stat().st_mtime_ns == written
-    query = decode((collection / "video1.linr").read_bytes()).semantic(torch.tensor([2.0]))[0]
+    query = decode((collection / "video1.linr").read_bytes()).frame_embeddings(torch.tensor([2.0]))[0]
     vector = (query / query.norm()).detach().numpy()
     assert search(whole, vector, 1)[0].frame == 2
 
@@ -91,7 +91,7 @@ def test_a_file_that_nobody_aligned_is_left_out_and_named(cli: Cli, collection: 
     assert outcome.code == 0, outcome.err
     assert "left out: 1 of the videos (video1): no teacher has aligned it" in outcome.out
     assert "video1" not in {hit["id"] for hit in hits()}
-    assert "no teacher has aligned it" in cli(*SEARCH, "like=collection/video1.linr").error
+    assert "no teacher has aligned it" in cli(*SEARCH, "query_file=collection/video1.linr").error
 
 
 def test_two_teachers_cannot_be_compared(cli: Cli, collection: Path) -> None:
@@ -111,7 +111,7 @@ def test_two_teachers_cannot_be_compared(cli: Cli, collection: Path) -> None:
     [
         (["query="], "query: it is empty"),
         (["query=   "], "query: it is empty"),
-        ([], "give one of query=…, image=… and like=…"),
+        ([], "give one of query=…, image=… and query_file=…"),
         (["query=a", "image=b.png"], "give one of"),
         (["query=a", "k=0"], "k=0"),
         (["query=a", "per=hour"], "per=hour: choose video or frame"),

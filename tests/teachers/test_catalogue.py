@@ -14,12 +14,12 @@ def test_it_is_written_once_and_is_the_same_model_each_time(family: str, tmp_pat
     folder = tmp_path / family
     first = load_tiny(str(folder), family, frames=2)
     stamps = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-    again = load_tiny(str(folder), family, sees=False, frames=2)
+    again = load_tiny(str(folder), family, load_vision=False, frames=2)
     assert again.fingerprint == first.fingerprint
-    assert (first.sees, again.sees) == (True, False)
+    assert (first.has_vision, again.has_vision) == (True, False)
     assert again.untrained
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == stamps
-    assert first.space(VideoShape(9, 32, 32, 25.0)).showing.frames == 2
+    assert first.token_space(VideoShape(9, 32, 32, 25.0)).sampling.frames == 2
 
 
 def test_an_unknown_family_is_named(tmp_path: Path) -> None:

@@ -43,13 +43,13 @@ def test_texts_are_what_open_clip_makes_of_them(clip: Clip, teacher: Path) -> No
 
 def test_vectors_have_length_one_and_a_loss_can_be_taken_against_them(clip: Clip) -> None:
     seen = clip.embed_frames(moving_square(3))
-    assert seen.shape == (3, clip.space.width)
+    assert seen.shape == (3, clip.embedding_space.width)
     assert seen.dtype == torch.float32
     assert seen.norm(dim=1) == pytest.approx(torch.ones(3))
-    latent = torch.randn(3, clip.space.width, requires_grad=True)
+    latent = torch.randn(3, clip.embedding_space.width, requires_grad=True)
     (latent * seen).sum().backward()
     assert latent.grad is not None
-    assert clip.embed_frames([]).shape == (0, clip.space.width)
+    assert clip.embed_frames([]).shape == (0, clip.embedding_space.width)
 
 
 def test_only_a_batch_of_frames_is_prepared_at_a_time(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,11 +62,11 @@ def test_only_a_batch_of_frames_is_prepared_at_a_time(clip: Clip, monkeypatch: p
 def test_the_fingerprint_is_of_weights_and_preprocessing(clip: Clip, teacher: Path, tmp_path: Path) -> None:
     same = write_teacher(tmp_path / "elsewhere" / "again")
     others = [write_teacher(tmp_path / "other", seed=1), write_teacher(tmp_path / "darker", mean=[0.1, 0.1, 0.1])]
-    again = load_clip(weights=str(same), device="cpu").space
-    assert again.fingerprint == clip.space.fingerprint
-    assert (clip.space.teacher, again.teacher) == ("tiny", "again")
-    fingerprints = {load_clip(weights=str(folder), device="cpu").space.fingerprint for folder in others}
-    assert len(fingerprints | {clip.space.fingerprint}) == 3
+    again = load_clip(weights=str(same), device="cpu").embedding_space
+    assert again.fingerprint == clip.embedding_space.fingerprint
+    assert (clip.embedding_space.teacher, again.teacher) == ("tiny", "again")
+    fingerprints = {load_clip(weights=str(folder), device="cpu").embedding_space.fingerprint for folder in others}
+    assert len(fingerprints | {clip.embedding_space.fingerprint}) == 3
 
 
 @pytest.fixture
@@ -86,8 +86,8 @@ def test_a_file_of_weights(clip: Clip, teacher: Path, known: str, ending: str) -
     path = teacher.parent / f"weights{ending}"
     save_file(state, path) if ending == ".safetensors" else torch.save({"state_dict": state}, path)
     loaded = load_clip(known, str(path), "cpu")
-    assert loaded.space.teacher == f"tiny-clip/weights{ending}"
-    assert loaded.space.fingerprint == clip.space.fingerprint
+    assert loaded.embedding_space.teacher == f"tiny-clip/weights{ending}"
+    assert loaded.embedding_space.fingerprint == clip.embedding_space.fingerprint
     assert torch.equal(loaded.embed_texts(["red"]), clip.embed_texts(["red"]))
 
 
@@ -97,7 +97,7 @@ def test_a_file_of_weights(clip: Clip, teacher: Path, known: str, ending: str) -
      ("ViT-B/32", "nowhere.pt", r"teacher.weights=nowhere.pt: no such file, .* tags of ViT-B-32: openai, "),
      ("ViT-B-32", "x" * 300, "teacher.weights=x+: no such file"),
      ("tiny-clip", "openai", r"teacher.weights=openai: .* tags of tiny-clip: none"),
-     (None, "runs/shapes_teacher", "teacher.weights=runs/shapes_teacher: no such folder; make one with task=teacher"),
+     (None, "runs/shapes_teacher", "teacher.weights=runs/shapes_teacher: no such folder; make one with task=train_"),
      (None, ".", "teacher.weights=.: no open_clip_config.json there")],
 )  # fmt: skip
 def test_what_is_not_there(
@@ -130,7 +130,7 @@ def test_weights_that_need_quick_gelu_get_it(
     quick, plain = (load_clip(known, name, "cpu") for name in ("quick", "plain"))
     assert "QuickGELU" in str(quick.model)
     assert "QuickGELU" not in str(plain.model)
-    assert plain.space.fingerprint == clip.space.fingerprint != quick.space.fingerprint
+    assert plain.embedding_space.fingerprint == clip.embedding_space.fingerprint != quick.embedding_space.fingerprint
 
 
 class Program:

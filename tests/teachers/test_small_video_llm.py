@@ -18,13 +18,13 @@ def test_the_seed_decides_the_weights(tmp_path: Path) -> None:
 
 def test_its_config_can_be_changed(tmp_path: Path) -> None:
     changes = {"text_config": {"hidden_size": 48}, "vision_config": {"image_size": 84}}
-    llm = load_video_llm(str(write_small(tmp_path / "wide", config=changes)), sees=False, frames=2)
-    space = llm.space(VideoShape(4, 30, 40, 25.0))
-    assert (space.width, space.showing.height, space.tokens) == (48, 84, 2 * 3 * 3)
+    llm = load_video_llm(str(write_small(tmp_path / "wide", config=changes)), load_vision=False, frames=2)
+    space = llm.token_space(VideoShape(4, 30, 40, 25.0))
+    assert (space.width, space.sampling.height, space.tokens) == (48, 84, 2 * 3 * 3)
 
 
 def test_says_that_nobody_has_trained_it(tmp_path: Path) -> None:
-    assert load_video_llm(str(write_small(tmp_path / "small")), sees=False).untrained
+    assert load_video_llm(str(write_small(tmp_path / "small")), load_vision=False).untrained
 
 
 @pytest.mark.parametrize("text", ["What happens?", "Ein Bär läuft 🐻\n", "\x00 tab\t"])

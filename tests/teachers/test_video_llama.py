@@ -20,7 +20,7 @@ from lightning_inr.teachers.video_llama import VideoLlama, load_video_llama
 from lightning_inr.teachers.video_llama_prompt import STOPS, segments
 from lightning_inr.teachers.video_llama_tower import Tower, prepare
 from lightning_inr.teachers.video_llm import Message
-from lightning_inr.types import Showing, VideoShape
+from lightning_inr.types import FrameSampling, VideoShape
 from tests.conftest import moving_square
 
 VIDEO = VideoShape(40, 48, 64, 10.0)
@@ -54,7 +54,7 @@ def published(folder: Path) -> dict[str, Tensor]:
     return torch.load(folder / "video_llama.pth", weights_only=True)["model"]
 
 
-def naive_answer(model: VideoLlama, frames: Tensor, most: int) -> Tensor:
+def naive_answer(model: VideoLlama, frames: Tensor, max_new_tokens: int) -> Tensor:
     """From pixels to ids in one piece, frame by frame and word by word, without a cache."""
     assert model.vision is not None
     vision, seen = model.vision, []
@@ -63,13 +63,17 @@ def naive_answer(model: VideoLlama, frames: Tensor, most: int) -> Tensor:
         asked = vision.qformer(vision.query_tokens, encoder_hidden_states=patches).last_hidden_state
         seen.append(asked + vision.video_frame_position_embedding(torch.tensor([place])))
     clip = vision.video_qformer(vision.video_query_tokens, encoder_hidden_states=torch.cat(seen, 1)).last_hidden_state
-    showing = model.space(VIDEO)._replace(showing=model.space(VIDEO).showing._replace(frames=len(frames))).showing
-    before, after = segments("llama_2", QUESTION, showing, "", model.tokenizer.eos_token)
+    sampling = (
+        model.token_space(VIDEO)
+        ._replace(sampling=model.token_space(VIDEO).sampling._replace(frames=len(frames)))
+        .sampling
+    )
+    before, after = segments("llama_2", QUESTION, sampling, "", model.tokenizer.eos_token)
     words = model.language.get_input_embeddings()
     ids = [torch.tensor(model.tokenizer(text).input_ids) for text in (before, after)]
     read = torch.cat([words(ids[0])[None], model.projection(clip), words(ids[1])[None]], 1)
     said: list[int] = []
-    for _ in range(most):
+    for _ in range(max_new_tokens):
         said.append(int(model.language(inputs_embeds=read, use_cache=False).logits[0, -1].argmax()))
         read = torch.cat([read, words(torch.tensor([[said[-1]]]))], 1)
     return torch.tensor(said)
@@ -95,8 +99,8 @@ def test_features_are_of_the_whole_clip(model: VideoLlama) -> None:
 
 
 def load_space(model: VideoLlama, frames: int) -> Any:
-    space = model.space(VIDEO)
-    return space._replace(showing=space.showing._replace(frames=frames))
+    space = model.token_space(VIDEO)
+    return space._replace(sampling=space.sampling._replace(frames=frames))
 
 
 def test_the_order_of_frames_is_seen(model: VideoLlama) -> None:
@@ -107,42 +111,42 @@ def test_the_order_of_frames_is_seen(model: VideoLlama) -> None:
 
 
 def test_frames_are_spread_and_timed_and_never_more_than_have_a_place(small: Path, model: VideoLlama) -> None:
-    assert model.space(VIDEO).showing == Showing(8, 224, 224, pytest.approx(39 / 7 / 10))
-    assert model.space(VIDEO._replace(frames=3)).showing == Showing(3, 224, 224, pytest.approx(0.1))
-    assert model.space(VIDEO._replace(frames=1)).showing.frames == 1
+    assert model.token_space(VIDEO).sampling == FrameSampling(8, 224, 224, pytest.approx(39 / 7 / 10))
+    assert model.token_space(VIDEO._replace(frames=3)).sampling == FrameSampling(3, 224, 224, pytest.approx(0.1))
+    assert model.token_space(VIDEO._replace(frames=1)).sampling.frames == 1
     with pytest.warns(UserWarning, match="32 frames, not 40"):
-        many = load_video_llama(**pieces(small), frames=40, sees=False)
-    assert many.space(VIDEO).showing.frames == 32
+        many = load_video_llama(**pieces(small), frames=40, load_vision=False)
+    assert many.token_space(VIDEO).sampling.frames == 32
 
 
 def test_answers_from_features_are_those_from_pixels(model: VideoLlama) -> None:
-    space = model.space(VIDEO)
+    space = model.token_space(VIDEO)
     answers = []
     for video in (moving_square(8), torch.randint(256, (8, 3, 30, 50), dtype=torch.uint8)):
         prompt = model.prompt(QUESTION, space)
-        answers.append(model.answer(prompt, model.features(list(video), space), most=12))
-        assert torch.equal(answers[-1], naive_answer(model, video, most=12))
+        answers.append(model.answer(prompt, model.features(list(video), space), max_new_tokens=12))
+        assert torch.equal(answers[-1], naive_answer(model, video, max_new_tokens=12))
     assert not torch.equal(*answers)
 
 
 def test_without_sight_nothing_that_sees_is_there_and_answers_stay(small: Path, model: VideoLlama) -> None:
     shutil.move(small / "blip2", small / "gone")  # not even read
     try:
-        blind = load_video_llama(**pieces(small), sees=False)
+        blind = load_video_llama(**pieces(small), load_vision=False)
     finally:
         shutil.move(small / "gone", small / "blip2")
-    space = model.space(VIDEO)
-    assert (blind.sees, blind.vision, blind.untrained) == (False, None, True)
-    assert (blind.space(VIDEO), blind.fingerprint) == (space, model.fingerprint)
+    space = model.token_space(VIDEO)
+    assert (blind.has_vision, blind.vision, blind.untrained) == (False, None, True)
+    assert (blind.token_space(VIDEO), blind.fingerprint) == (space, model.fingerprint)
     tokens, prompt = torch.randn(space.tokens, space.width), model.prompt(QUESTION, space)
     assert torch.equal(blind.answer(blind.prompt(QUESTION, space), tokens, 8), model.answer(prompt, tokens, 8))
-    for see in (lambda: blind.features(list(moving_square(8)), space), lambda: blind.tower):
-        with pytest.raises(UserError, match="sees=true"):
+    for see in (lambda: blind.features(list(moving_square(8)), space), lambda: blind.vision_fingerprint):
+        with pytest.raises(UserError, match="load_vision=true"):
             see()
 
 
 def test_an_answer_streams_scores_and_can_be_stopped(model: VideoLlama) -> None:
-    space = model.space(VIDEO)
+    space = model.token_space(VIDEO)
     tokens = torch.randn(space.tokens, space.width, requires_grad=True)
     history = [*QUESTION, Message("assistant", "A square."), Message("user", "Which colour?")]
     prompt = model.prompt(history, space)
@@ -183,7 +187,7 @@ def test_each_style_writes_turns_as_its_language_model_has_learnt_them() -> None
 def test_a_style_that_ends_answers_by_a_word_ends_them_there(
     small: Path, model: VideoLlama, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    vicuna = load_video_llama(**pieces(small), style="vicuna", sees=False)
+    vicuna = load_video_llama(**pieces(small), style="vicuna", load_vision=False)
     assert vicuna.fingerprint != model.fingerprint
     prompt = vicuna.prompt(QUESTION, None)
     whole = vicuna.read(vicuna.answer(prompt, None, 60))
@@ -250,8 +254,8 @@ def test_a_checkpoint_may_hold_the_images_half_and_what_is_not_needed(
         state[name] = torch.zeros(2)
     torch.save({"model": state, "optimizer": {}}, copied / "video_llama.pth")
     again = load_video_llama(**pieces(copied) | {"blip2": str(other / "blip2")})
-    assert (again.tower, again.fingerprint) == (model.tower, model.fingerprint)
-    frames, space = list(moving_square(8)), model.space(VIDEO)
+    assert (again.vision_fingerprint, again.fingerprint) == (model.vision_fingerprint, model.fingerprint)
+    frames, space = list(moving_square(8)), model.token_space(VIDEO)
     assert torch.equal(again.features(frames, space), model.features(frames, space))
 
 
@@ -259,7 +263,7 @@ def test_fingerprints_are_of_their_half(copied: Path, model: VideoLlama, tmp_pat
     other = write_small_video_llama(tmp_path / "other", seed=1)
     seen = load_video_llama(**pieces(copied) | {"blip2": str(other / "blip2")})
     assert seen.fingerprint == model.fingerprint
-    assert seen.tower != model.tower
+    assert seen.vision_fingerprint != model.vision_fingerprint
     half = load_video_llama(**pieces(copied), dtype="bfloat16")
     assert half.language.dtype == torch.bfloat16
     assert half.fingerprint == model.fingerprint
@@ -267,7 +271,7 @@ def test_fingerprints_are_of_their_half(copied: Path, model: VideoLlama, tmp_pat
     state["llama_proj.weight"] += 1
     torch.save({"model": state}, copied / "video_llama.pth")
     read = load_video_llama(**pieces(copied))
-    assert (read.fingerprint != model.fingerprint, read.tower) == (True, model.tower)
+    assert (read.fingerprint != model.fingerprint, read.vision_fingerprint) == (True, model.vision_fingerprint)
 
 
 @pytest.mark.parametrize(
@@ -306,7 +310,7 @@ def test_what_does_not_fit_is_said_in_a_line(
 
 def test_the_name_that_a_file_gives_leads_to_the_right_loader(model: VideoLlama) -> None:
     with pytest.raises(UserError, match=r"add video_llm=video_llama video_llm\.weights=.*video_llama\.pth"):
-        load_video_llm(model.space(VIDEO).model)
+        load_video_llm(model.token_space(VIDEO).model)
 
 
 class Program:
@@ -333,7 +337,7 @@ def test_a_damaged_or_another_folder_is_said_in_a_line(copied: Path) -> None:
     config.num_hidden_layers = 60
     config.save_pretrained(copied / "llama")
     with pytest.raises(UserError, match=r"llama=.*missing or cut"):
-        load_video_llama(**pieces(copied), sees=False)
+        load_video_llama(**pieces(copied), load_vision=False)
 
 
 def test_a_llama_that_lacks_weights_never_gets_random_ones(copied: Path) -> None:
@@ -344,4 +348,4 @@ def test_a_llama_that_lacks_weights_never_gets_random_ones(copied: Path) -> None
         smaller.save_pretrained(copied / "llama")
         config.save_pretrained(copied / "llama")
     with pytest.raises(UserError, match=r"lack model\.layers\.2"):
-        load_video_llama(**pieces(copied), sees=False)
+        load_video_llama(**pieces(copied), load_vision=False)

@@ -53,7 +53,7 @@ def frames_of(space: TokenSpace, seed: int = 0) -> list[Tensor]:
     """Noise, in the video's own size."""
     generator = torch.Generator().manual_seed(seed)
     shape = (3, VIDEO.height, VIDEO.width)
-    return [torch.randint(256, shape, generator=generator, dtype=torch.uint8) for _ in range(space.showing.frames)]
+    return [torch.randint(256, shape, generator=generator, dtype=torch.uint8) for _ in range(space.sampling.frames)]
 
 
 def pixel_inputs(llm: Any, messages: list[Message], frames: list[Tensor], space: TokenSpace) -> dict[str, Tensor]:
@@ -62,13 +62,13 @@ def pixel_inputs(llm: Any, messages: list[Message], frames: list[Tensor], space:
         {"role": role, "content": [{"type": "text", "text": text}]} for role, text in messages
     ]
     if "VideoLlama3" not in type(llm.model).__name__ and "Qwen" not in type(llm.model).__name__:
-        turns[0]["content"][0]["text"] = f"{sampled(space.showing)} {turns[0]['content'][0]['text']}"
+        turns[0]["content"][0]["text"] = f"{sampled(space.sampling)} {turns[0]['content'][0]['text']}"
     turns[0]["content"].insert(0, {"type": "video"})
-    video, size = torch.stack(frames), (space.showing.height, space.showing.width)
+    video, size = torch.stack(frames), (space.sampling.height, space.sampling.width)
     options = {}
     if llm.model.config.model_type in ("qwen2_5_vl", "video_llama_3"):
         video, options = interpolate(video, size, mode="bicubic", antialias=True), {"do_resize": False}
-    times = VideoMetadata(len(frames), 1 / space.showing.seconds, frames_indices=list(range(len(frames))))
+    times = VideoMetadata(len(frames), 1 / space.sampling.seconds, frames_indices=list(range(len(frames))))
     return llm.processor(
         text=[llm.processor.apply_chat_template(turns, add_generation_prompt=True)], videos=[video],
         video_metadata=[times], do_sample_frames=False, return_tensors="pt", **options,
@@ -76,14 +76,14 @@ def pixel_inputs(llm: Any, messages: list[Message], frames: list[Tensor], space:
 
 
 def test_the_prompt_says_when_the_frames_are(llm: Any) -> None:
-    soon, late = (llm.space(VIDEO._replace(fps=fps)) for fps in (25.0, 2.0))
+    soon, late = (llm.token_space(VIDEO._replace(fps=fps)) for fps in (25.0, 2.0))
     prompts = [llm.prompt(QUESTION, space) for space in (soon, late)]
     assert str(prompts[0]) != str(prompts[1])
 
 
 @pytest.mark.parametrize("messages", [QUESTION, FOLLOW_UP], ids=["question", "history"])
 def test_tokens_answer_as_pixels_do(llm: Any, messages: list[Message]) -> None:
-    space = llm.space(VIDEO)
+    space = llm.token_space(VIDEO)
     frames = frames_of(space)
     inputs = pixel_inputs(llm, messages, frames, space)
     prompt, tokens = llm.prompt(messages, space), llm.features(frames, space)
@@ -94,7 +94,7 @@ def test_tokens_answer_as_pixels_do(llm: Any, messages: list[Message]) -> None:
 
 
 def test_the_answer_s_likelihood_is_that_of_pixels(llm: Any) -> None:
-    space = llm.space(VIDEO)
+    space = llm.token_space(VIDEO)
     frames = frames_of(space)
     prompt, tokens = llm.prompt(QUESTION, space), llm.features(frames, space)
     answer = llm.answer(prompt, tokens, MOST)
@@ -114,10 +114,10 @@ def test_the_answer_s_likelihood_is_that_of_pixels(llm: Any) -> None:
 
 
 def test_without_its_tower_it_answers_alike(folder: Path, llm: Any) -> None:
-    space = llm.space(VIDEO)
+    space = llm.token_space(VIDEO)
     tokens = llm.features(frames_of(space), space)
-    blind: Any = load_video_llm(str(folder), sees=False, frames=4, side=56)
-    assert blind.space(VIDEO) == space
+    blind: Any = load_video_llm(str(folder), load_vision=False, frames=4, side=56)
+    assert blind.token_space(VIDEO) == space
     prompt = blind.prompt(QUESTION, space)
     assert torch.equal(blind.answer(prompt, tokens, MOST), llm.answer(prompt, tokens, MOST))
     with pytest.raises(UserError, match="set video_llm"):
@@ -133,18 +133,18 @@ def test_the_tower_is_never_read(folders: Callable[[str], Path], tmp_path: Path,
     shutil.copytree(folders("llava_onevision"), tmp_path / "model")
     file = tmp_path / "model" / "model.safetensors"
     kept = {key: value for key, value in load_file(file).items() if not key.startswith(("vision", "multi_modal"))}
-    expected = load_video_llm(str(folders("llava_onevision")), sees=False)
-    load_video_llm(str(tmp_path / "model"), sees=False)
+    expected = load_video_llm(str(folders("llava_onevision")), load_vision=False)
+    load_video_llm(str(tmp_path / "model"), load_vision=False)
     assert capfd.readouterr() == ("", "")  # nothing of weights that nobody asked for
     save_file(kept, file, {"format": "pt"})
-    blind = load_video_llm(str(tmp_path / "model"), sees=False)
+    blind = load_video_llm(str(tmp_path / "model"), load_vision=False)
     assert blind.fingerprint == expected.fingerprint
     with pytest.raises(UserError, match="the weights lack"):  # never random ones
         load_video_llm(str(tmp_path / "model"))
 
 
 def test_streams_what_it_answers(llm: Any) -> None:
-    space = llm.space(VIDEO)
+    space = llm.token_space(VIDEO)
     prompt, tokens = llm.prompt(QUESTION, space), llm.features(frames_of(space), space)
     assert "".join(llm.generate(prompt, tokens, MOST)) == llm.read(llm.answer(prompt, tokens, MOST))
 
@@ -152,7 +152,7 @@ def test_streams_what_it_answers(llm: Any) -> None:
 def test_an_answer_never_asks_for_a_picture(folders: Callable[[str], Path]) -> None:
     own = load_video_llm(str(folders("video_llava")), frames=4)
     assert isinstance(own, transformers_llm.TransformersLLM)
-    space = own.space(VIDEO)
+    space = own.token_space(VIDEO)
     prompt, tokens = own.prompt(QUESTION, space), own.features(frames_of(space), space)
     mark, other = own.tokenizer.convert_tokens_to_ids([own.processor.video_token, "a"])
     hidden = own.model.base_model(**own._inputs(prompt, tokens, prompt.ids))[0][0, -1]
@@ -173,7 +173,7 @@ def test_reads_text_alone(llm: Any) -> None:
 
 
 def test_different_videos_get_different_answers(llm: Any) -> None:
-    space = llm.space(VIDEO)
+    space = llm.token_space(VIDEO)
     prompt = llm.prompt(QUESTION, space)
     one, other = (llm.answer(prompt, llm.features(frames_of(space, seed), space), MOST) for seed in (0, 1))
     assert one.tolist() != other.tolist()
@@ -193,7 +193,7 @@ def test_a_closed_stream_stops(onevision: Any) -> None:
 
 def test_what_fails_in_the_stream_is_raised_here(onevision: Any) -> None:
     with pytest.raises(ValueError, match="16 tokens"):
-        list(onevision.generate(onevision.prompt(QUESTION, onevision.space(VIDEO)), None))
+        list(onevision.generate(onevision.prompt(QUESTION, onevision.token_space(VIDEO)), None))
 
 
 def test_sampling_is_the_caller_s(onevision: Any) -> None:
@@ -230,23 +230,23 @@ def test_what_it_makes_of_a_video(
     groups: int,
     size: tuple[int, int],
 ) -> None:
-    llm = load_video_llm(str(folders(family)), sees=False, frames=frames)
-    space = llm.space(VIDEO._replace(frames=5))
-    assert (space.showing.frames, space.tokens, space.groups) == (shown, tokens, groups)
-    assert (space.showing.height, space.showing.width) == size
-    assert space.showing.seconds == pytest.approx(4 / max(1, shown - 1) / 25 if frames > 1 else 4 / 25)
+    llm = load_video_llm(str(folders(family)), load_vision=False, frames=frames)
+    space = llm.token_space(VIDEO._replace(frames=5))
+    assert (space.sampling.frames, space.tokens, space.groups) == (shown, tokens, groups)
+    assert (space.sampling.height, space.sampling.width) == size
+    assert space.sampling.seconds == pytest.approx(4 / max(1, shown - 1) / 25 if frames > 1 else 4 / 25)
 
 
 def test_as_many_frames_as_it_can_read(tmp_path: Path) -> None:
     write_small(tmp_path / "short", config={"text_config": {"max_position_embeddings": 100}})
-    llm: VideoLLM = load_video_llm(str(tmp_path / "short"), sees=False, frames=30)
+    llm: VideoLLM = load_video_llm(str(tmp_path / "short"), load_vision=False, frames=30)
     with pytest.warns(UserWarning, match="reads at most 18 frames of this size, not 30"):
-        assert llm.space(VIDEO._replace(frames=40)).showing.frames == 18
+        assert llm.token_space(VIDEO._replace(frames=40)).sampling.frames == 18
 
 
 def test_a_file_that_says_other_tokens_than_its_showing_is(llm: Any) -> None:
-    space = llm.space(VIDEO)
-    for wrong in (space._replace(tokens=1), space._replace(showing=space.showing._replace(frames=2**24))):
+    space = llm.token_space(VIDEO)
+    for wrong in (space._replace(tokens=1), space._replace(sampling=space.sampling._replace(frames=2**24))):
         with pytest.raises(UserError, match=r"it says .* tokens .* align it anew"):
             llm.prompt(QUESTION, wrong)
 

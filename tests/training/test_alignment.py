@@ -30,29 +30,29 @@ def test_the_file_says_what_the_teacher_saw_only_if_it_was_asked_to(name: str, w
     optimizer = torch.optim.Adam(net.parameters(), lr=0.02)
     for _ in range(40):
         optimizer.zero_grad()
-        terms = module.terms(net.views(batch.index, batch.frames), batch)
+        terms = module.terms(net.training_outputs(batch.index, batch.frames), batch)
         sum(terms.values(), torch.zeros(())).backward()
         optimizer.step()
-    net.absorb([batch])
+    net.store_embeddings([batch])
     data = Codec().encode(net)
     decoded = decode(data)
-    angle = F.cosine_similarity(decoded.semantic(torch.arange(6.0)), VIEWS).mean()
+    angle = F.cosine_similarity(decoded.frame_embeddings(torch.arange(6.0)), VIEWS).mean()
     assert angle > 0.8 if weight else angle < 0.6
     assert decoded.embedding_space == SPACE
     assert describe(data)["space"] == SPACE._asdict()
-    assert describe(data)["roles"]["semantic"]["params"] == decoded.pooled(torch.zeros(1)).shape[1] * 12 + 12
+    assert describe(data)["roles"]["semantic"]["params"] == decoded.pool_latents(torch.zeros(1)).shape[1] * 12 + 12
 
 
 def test_a_latent_as_wide_as_the_teacher_is_aligned_itself() -> None:
     net = build("latent_inr", VIDEO, SPACE._replace(width=8), **SMALL["latent_inr"])
     assert net.semantic_head is None
     assert "semantic" not in net.coded_groups()
-    assert torch.equal(net.semantic(torch.tensor([2.0])), net.latent(torch.tensor([2.0])))
+    assert torch.equal(net.frame_embeddings(torch.tensor([2.0])), net.latent(torch.tensor([2.0])))
 
 
 def test_between_frames_it_is_in_between() -> None:
     net = build("latent_inr", VIDEO._replace(stride=2, frames=5), SPACE, **SMALL["latent_inr"])
-    before, between, after = net.semantic(torch.tensor([2.0, 3.0, 4.0]))
+    before, between, after = net.frame_embeddings(torch.tensor([2.0, 3.0, 4.0]))
     assert torch.allclose(between, (before + after) / 2, atol=1e-6)
 
 
@@ -60,7 +60,7 @@ def test_only_the_roles_asked_for_are_read() -> None:
     net = build("latent_inr", VIDEO, SPACE, **SMALL["latent_inr"])
     data = Codec().encode(net)
     part = decode(data, roles=("latents", "semantic"))
-    assert torch.equal(part.semantic(torch.arange(6.0)), decode(data).semantic(torch.arange(6.0)))
+    assert torch.equal(part.frame_embeddings(torch.arange(6.0)), decode(data).frame_embeddings(torch.arange(6.0)))
     assert {parameter.device.type for parameter in part.encoding.parameters()} == {"meta"}  # type: ignore[operator]
 
 
@@ -68,17 +68,17 @@ def test_what_cannot_be_aligned_says_so() -> None:
     with pytest.raises(UserError, match="NeRV has no latents"):
         build("nerv", VIDEO, SPACE, **SMALL["nerv"])
     with pytest.raises(UserError, match="no teacher has aligned this model; fit it with module=alignment"):
-        build("latent_inr", VIDEO, **SMALL["latent_inr"]).semantic(torch.zeros(1))
+        build("latent_inr", VIDEO, **SMALL["latent_inr"]).frame_embeddings(torch.zeros(1))
     net = build("latent_inr", VIDEO, SPACE, **SMALL["latent_inr"])
     with pytest.raises(UserError, match="alignment_weight=-1"):
         AlignmentModule(net, alignment_weight=-1)
     batch = FrameBatch(torch.zeros(1), moving_square()[:1].float() / 255)
     with pytest.raises(UserError, match="nothing to align to; add teacher=clip"):
-        AlignmentModule(net).terms(net.views(batch.index, batch.frames), batch)
+        AlignmentModule(net).terms(net.training_outputs(batch.index, batch.frames), batch)
 
 
 def test_a_blend_of_frames_comes_with_the_blend_of_what_was_seen(images: Path) -> None:
-    frames = Frames(ImageFolder(images), range(6), between=0.999)
+    frames = Frames(ImageFolder(images), range(6), blend_probability=0.999)
     frames.teacher = torch.arange(6.0)[:, None].repeat(1, 3)
     batch = frames.__getitems__([1, 4])
     assert batch.teacher is not None

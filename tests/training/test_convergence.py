@@ -20,7 +20,7 @@ from tests.training.test_fit import fit
 
 def lack(module: FitModule, images: Path, views: torch.Tensor | None = None) -> str | None:
     data = FrameDataModule(open_source(str(images)))
-    module.net.absorb(data.in_order())
+    module.net.store_embeddings(data.in_order())
     return why_unconverged(module, data, views, "5 steps in 1 s")
 
 

@@ -24,7 +24,7 @@ def fitted(
     codec = Codec(default_bits=8)
     constrained = EntropyConstrained(codec, rate_weight, density=density, bpp=bpp)
     module, _ = fit(images, constrained, budget=Budget(max_epochs=epochs, max_seconds=None))
-    return codec.encode(module.net, constrained.steps()), module.notes["bpp"]
+    return codec.encode(module.net, constrained.steps()), module.extra_metrics["bpp"]
 
 
 def test_the_estimate_agrees_with_the_file(images: Path) -> None:

@@ -200,7 +200,7 @@ def test_smoothness_pulls_latents_towards_the_line_of_their_neighbours() -> None
     assert isinstance(net, LatentINR)
     module = InterpolationModule(net, smoothness=2.0)
     batch = FrameBatch(torch.tensor([4.0]), torch.rand(1, 3, 22, 30))
-    terms = module.terms(net.views(batch.index, batch.frames), batch)
+    terms = module.terms(net.training_outputs(batch.index, batch.frames), batch)
     with torch.no_grad():
         off = net.latents[2] - (net.latents[1] + net.latents[3]) / 2
     assert float(terms["smoothness"]) == pytest.approx(2 * float(off.square().mean()), rel=1e-5)

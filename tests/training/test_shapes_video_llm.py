@@ -62,7 +62,7 @@ def test_only_answers_are_learnt(teaching: Teaching) -> None:
 def test_a_conversation_is_written_as_it_is_asked(teaching: Teaching) -> None:
     first, answer, second = "What is it?", "ball", "What does it do?"
     turns = [Message("user", first), Message("assistant", answer), Message("user", second)]
-    expected = teaching.llm.prompt(turns, teaching.space).ids[0].tolist()
+    expected = teaching.llm.prompt(turns, teaching.token_space).ids[0].tolist()
     assert teaching.question(first, True) + teaching.answer(answer) + teaching.question(second, False) == expected
 
 
@@ -74,7 +74,7 @@ def test_it_sees_a_frame_as_it_did_in_training(teaching: Teaching, tmp_path: Pat
     frames = torch.randint(0, 256, (4, 3, SIDE, SIDE), dtype=torch.uint8)
     with torch.no_grad():
         expected = teaching.see(frames).flatten(0, 1)
-    assert torch.allclose(loaded.features(list(frames), loaded.space(VIDEO)), expected, atol=1e-4)
+    assert torch.allclose(loaded.features(list(frames), loaded.token_space(VIDEO)), expected, atol=1e-4)
 
 
 def test_what_cannot_be_taught_is_said(teaching: Teaching) -> None:

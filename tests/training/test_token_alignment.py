@@ -11,11 +11,11 @@ from lightning_inr.codec import Codec, decode, describe
 from lightning_inr.errors import UserError
 from lightning_inr.models import build
 from lightning_inr.training.token_alignment import TokenAlignmentModule
-from lightning_inr.types import EmbeddingSpace, FrameBatch, Showing, TokenSpace, VideoShape
+from lightning_inr.types import EmbeddingSpace, FrameBatch, FrameSampling, TokenSpace, VideoShape
 from tests.conftest import SMALL, moving_square
 
 VIDEO = VideoShape(6, 48, 64, 25.0)
-SHOWING = Showing(3, 32, 32, 0.1)
+SHOWING = FrameSampling(3, 32, 32, 0.1)
 BY_FRAME = TokenSpace("tiny", "0123", 6, 3, 10, SHOWING)
 WHOLE = TokenSpace("tiny", "0123", 4, 0, 10, SHOWING)
 READS = EmbeddingSpace("clip", "4567", 12)
@@ -31,16 +31,16 @@ def learn(module: TokenAlignmentModule, steps: int = 60) -> None:
     optimizer = torch.optim.Adam(module.net.parameters(), lr=0.01)
     for _ in range(steps):
         optimizer.zero_grad()
-        terms = module.terms(module.net.views(batch.index, batch.frames), batch)
+        terms = module.terms(module.net.training_outputs(batch.index, batch.frames), batch)
         sum(terms.values(), torch.zeros(())).backward()
         optimizer.step()
-    module.net.absorb([batch])
+    module.net.store_embeddings([batch])
 
 
 @pytest.mark.parametrize("space", [BY_FRAME, WHOLE], ids=["by frame", "whole"])
 def test_the_file_says_what_the_teacher_would(space: TokenSpace) -> None:
     module = TokenAlignmentModule(build("latent_inr", VIDEO, **SMALL["latent_inr"]), token_weight=1.0)
-    module.listen(target(space), space)
+    module.set_token_target(target(space), space)
     learn(module)
     codec = Codec(bits={"projector": 12, "latents": 12})
     data = codec.encode(module.net)
@@ -55,7 +55,7 @@ def test_the_file_says_what_the_teacher_would(space: TokenSpace) -> None:
 
 def test_tokens_need_latents_and_projector_alone() -> None:
     module = TokenAlignmentModule(build("latent_inr", VIDEO, **SMALL["latent_inr"]))
-    module.listen(target(BY_FRAME), BY_FRAME)
+    module.set_token_target(target(BY_FRAME), BY_FRAME)
     data = Codec().encode(module.net)
     part = decode(data, roles=("latents", "projector"))
     assert torch.equal(part.tokens(), decode(data).tokens())
@@ -68,11 +68,11 @@ def test_latents_learn_to_be_understood_through_a_projector_they_cannot_change()
     heard = reader(F.normalize(torch.randn(3, READS.width), dim=1)).detach()
     net = build("latent_inr", VIDEO, READS, **SMALL["latent_inr"])
     module = TokenAlignmentModule(net, token_weight=1.0)
-    module.listen(heard, space, reader)
+    module.set_token_target(heard, space, reader)
     learn(module)
-    assert F.cosine_similarity(module.said(), heard).mean() > 0.9
+    assert F.cosine_similarity(module.predict_tokens(), heard).mean() > 0.9
     with torch.autocast("cpu", torch.bfloat16):
-        assert module.said().dtype == torch.float32
+        assert module.predict_tokens().dtype == torch.float32
     assert "projector" not in net.coded_groups()
     assert all(parameter.grad is None for parameter in reader.parameters())
 
@@ -89,4 +89,4 @@ def test_what_cannot_talk_says_so() -> None:
     with pytest.raises(UserError, match=r"embeddings of HNeRV come from frames .* task=align"):
         TokenAlignmentModule(build("hnerv", VIDEO, **SMALL["hnerv"]))
     with pytest.raises(UserError, match="NeRV has no latents"):
-        build("nerv", VIDEO, **SMALL["nerv"]).attach(WHOLE)
+        build("nerv", VIDEO, **SMALL["nerv"]).attach_projector(WHOLE)

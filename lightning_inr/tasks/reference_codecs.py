@@ -23,7 +23,7 @@ from lightning_inr.errors import UserError
 from lightning_inr.metrics import compare, summarise
 from lightning_inr.paths import write_text, writing
 from lightning_inr.tasks.evaluate import frames_per_second
-from lightning_inr.tasks.record import provenance
+from lightning_inr.tasks.provenance import provenance
 from lightning_inr.vmaf import PLAIN, figures, vmaf
 
 

@@ -8,8 +8,8 @@ import pytest
 from tests.conftest import Outcome
 
 SMALL = [
-    "task=shapes_video_llm", "dataset=shapes", "dataset.listing.videos=3", "teacher_steps=20", "teaching.frames=6",
-    "teaching.talks=4", "teaching.stories=4", "questions_each=2", "shown=4", "device=cpu",
+    "task=train_shapes_video_llm", "dataset=shapes", "dataset.listing.videos=3", "teacher_steps=20",
+    "teaching.frames=6", "teaching.talks=4", "teaching.stories=4", "questions_each=2", "shown=4", "device=cpu",
 ]  # fmt: skip
 
 
@@ -28,4 +28,4 @@ def test_train_then_measure(cli: Callable[..., Outcome], tmp_path: Path, monkeyp
 
 
 def test_other_datasets_are_refused(cli: Callable[..., Outcome]) -> None:
-    assert "add dataset=shapes" in cli("task=shapes_video_llm").error
+    assert "add dataset=shapes" in cli("task=train_shapes_video_llm").error

@@ -10,27 +10,27 @@ from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from lightning_inr.chat.scores import accuracy, chance
-from lightning_inr.data.captioned import Listing, open_captioned
+from lightning_inr.data.captioned import DatasetSplit, open_captioned
 from lightning_inr.data.questions import Question
 from lightning_inr.data.shapes_questions import shapes_questions
 from lightning_inr.errors import UserError
 from lightning_inr.report.answers import Row, answers_table
-from lightning_inr.tasks.answers import by_kind
-from lightning_inr.tasks.teacher import DATASET
+from lightning_inr.tasks.evaluate_chat import by_kind
+from lightning_inr.tasks.train_shapes_clip import DATASET
 from lightning_inr.teachers.catalogue import load_video_llm
 from lightning_inr.teachers.video_llm import Message, VideoLLM
 from lightning_inr.training.shapes_video_llm import Teaching, build_untrained, save_trained, teach
 
-MOST = 8  # tokens an answer
+MAX_NEW_TOKENS = 8  # tokens an answer
 
 
 def run(cfg: DictConfig) -> list[Row]:
     """Train and save a model if `video_llm_dir` has none; print and return how it answers about `dataset`."""
     options = cfg.dataset.get("listing", {})
     if options.get("_target_") != DATASET:
-        raise UserError("dataset: task=shapes_video_llm has only learnt to ask about shapes; add dataset=shapes")
+        raise UserError("dataset: task=train_shapes_video_llm has only learnt to ask about shapes; add dataset=shapes")
     folder = Path(cfg.video_llm_dir).expanduser()
-    listing: Listing = instantiate(options)
+    listing: DatasetSplit = instantiate(options)
     questions = shapes_questions(options.split, options.videos, options.seed, cfg.questions_each)
     if (folder / "config.json").exists():
         print(f"{folder} holds a video language model; delete it to train another")
@@ -50,17 +50,17 @@ def _train(cfg: DictConfig, folder: Path) -> None:
     save_trained(llm, folder)
 
 
-def measure(llm: VideoLLM, listing: Listing, questions: list[Question]) -> list[Row]:
+def measure(llm: VideoLLM, listing: DatasetSplit, questions: list[Question]) -> list[Row]:
     """Answers from the true frames, beside always saying the most common answer of the kind."""
     said = []
     for video in tqdm(listing.videos, "measure", unit="video", leave=False):
         source = open_captioned(video.id, listing)
-        space = llm.space(source.shape)
-        tokens = llm.features([source.read(number) for number in source.shape.spread(space.showing.frames)], space)
+        space = llm.token_space(source.shape)
+        tokens = llm.features([source.read(number) for number in source.shape.spread(space.sampling.frames)], space)
         for question in questions:
             if question.video == video.id:
                 prompt = llm.prompt([Message("user", question.text)], space)
-                said.append((question, llm.read(llm.answer(prompt, tokens, MOST))))
+                said.append((question, llm.read(llm.answer(prompt, tokens, MAX_NEW_TOKENS))))
     right = by_kind(said, lambda given: accuracy([text for _, text in given], [str(each.answer) for each, _ in given]))
     lucky = by_kind(
         said, lambda given: chance([str(each.answer) for each, _ in given], [str(each.kind) for each, _ in given])

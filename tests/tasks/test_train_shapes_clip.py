@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import Outcome
 
 SMALL = [
-    "task=teacher", "dataset=shapes", "dataset.listing.videos=4", "teacher_steps=4", "teaching.tasks=2",
+    "task=train_shapes_clip", "dataset=shapes", "dataset.listing.videos=4", "teacher_steps=4", "teaching.tasks=2",
     "teaching.videos=2", "clip.vision_cfg.width=8", "clip.text_cfg.layers=1", "clip.embed_dim=16", "device=cpu",
 ]  # fmt: skip
 
@@ -28,4 +28,4 @@ def test_train_then_measure(cli: Callable[..., Outcome], tmp_path: Path, monkeyp
 
 
 def test_other_datasets_are_refused(cli: Callable[..., Outcome]) -> None:
-    assert "add dataset=shapes" in cli("task=teacher").error
+    assert "add dataset=shapes" in cli("task=train_shapes_clip").error

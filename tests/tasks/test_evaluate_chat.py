@@ -16,9 +16,9 @@ from lightning_inr.data.file import open_video
 from lightning_inr.data.questions import Question
 from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.tasks import heard
-from lightning_inr.tasks.answers import choose_samples, summarise
-from lightning_inr.tasks.films import Film
-from lightning_inr.tasks.told import Answer, Exchange, Told, scrambled, tell
+from lightning_inr.tasks.evaluate_chat import choose_samples, summarise
+from lightning_inr.tasks.films import EvaluationItem
+from lightning_inr.tasks.told import Answer, Exchange, TokenSources, collect_token_sources, with_random_latents
 from lightning_inr.teachers.video_llm import VideoLLM
 from lightning_inr.types import VideoShape
 from tests.conftest import Outcome, moving_square, small_model, write_images
@@ -26,18 +26,18 @@ from tests.tasks.conftest import talking_model
 
 Cli = Callable[..., Outcome]
 SOURCE = ["dataset=file", "dataset.path=images"]
-MEASURE = ["task=answers", "run_dir=out", "answers.most=4", "answers.ask=[What happens?]"]
+MEASURE = ["task=evaluate_chat", "run_dir=out", "answers.max_new_tokens=4", "answers.ask=[What happens?]"]
 SHAPE = VideoShape(6, 48, 64, 25.0)
 
 
 def exact_model(llm: VideoLLM) -> VideoRepresentation:
     """A model whose tokens are those that `llm` makes of the moving square, but for rounding."""
     net = small_model(video=SHAPE)
-    space = llm.space(SHAPE)
-    net.attach(space)
+    space = llm.token_space(SHAPE)
+    net.attach_projector(space)
     assert net.projector is not None
     video = moving_square()
-    target = llm.features([video[number] for number in SHAPE.spread(space.showing.frames)], space)
+    target = llm.features([video[number] for number in SHAPE.spread(space.sampling.frames)], space)
     with torch.no_grad():
         for parameter in net.projector.parameters():
             parameter.zero_()
@@ -107,23 +107,23 @@ def test_a_measuring_that_was_killed_goes_on(
     video = decode((collection / "video0.linr").read_bytes()).video
     for path in collection.glob("*.linr"):
         path.write_bytes(Codec().encode(talking_model(llm, video)))
-    wish = [*MEASURE, "collection=collection", "answers.videos=3"]
-    told: list[str] = []
+    request = [*MEASURE, "collection=collection", "answers.videos=3"]
+    sources: list[str] = []
 
-    def killed_at_the_third(film: Film, *rest: Any) -> Told:
-        told.append(film.id)
-        if len(told) == 3:
+    def killed_at_the_third(item: EvaluationItem, *rest: Any) -> TokenSources:
+        sources.append(item.id)
+        if len(sources) == 3:
             raise KeyboardInterrupt
-        return tell(film, *rest)
+        return collect_token_sources(item, *rest)
 
     monkeypatch.setattr(heard, "tell", killed_at_the_third)
-    assert cli(*wish).code == 130
-    assert cli(*wish).code == 0
-    assert told == ["video0", "video1", "video2", "video2"]
+    assert cli(*request).code == 130
+    assert cli(*request).code == 0
+    assert sources == ["video0", "video1", "video2", "video2"]
     first = by_method()
     assert not Path("out/heard").exists()
-    monkeypatch.setattr(heard, "tell", tell)
-    assert cli(*wish).code == 0
+    monkeypatch.setattr(heard, "tell", collect_token_sources)
+    assert cli(*request).code == 0
     assert by_method() == first
 
 
@@ -132,7 +132,7 @@ def test_a_measuring_that_was_killed_goes_on(
     [
         (["bitstream=a.linr", "collection=b"], "give one of them"),
         (["bitstream=none.linr"], "no such file"),
-        (["bitstream=video.linr", "answers.most=0"], "answers.most=0"),
+        (["bitstream=video.linr", "answers.max_new_tokens=0"], "answers.max_new_tokens=0"),
         (["bitstream=video.linr", "answers.ask=[]"], "answers.ask=[]: list some"),
         (["bitstream=video.linr", "answers.ask=['']"], "answers.ask=['']: list some"),
         (["bitstream=video.linr", "answers.ask=What?"], "answers.ask=What?: list some"),
@@ -167,7 +167,7 @@ def test_means_leave_out_what_is_not_known_and_accuracy_is_by_kind() -> None:
 def test_scrambled_latents_keep_their_mean_and_spread() -> None:
     net = small_model(video=VideoShape(400, 22, 30, 25.0))
     before = net.state_dict()["latents"].clone()
-    after = scrambled(net).state_dict()["latents"]
+    after = with_random_latents(net).state_dict()["latents"]
     assert not torch.allclose(before, after)
     assert torch.allclose(before.mean(0), after.mean(0), atol=4 * float(before.std()) / 20)
     assert torch.allclose(before.std(0), after.std(0), rtol=0.3)
@@ -177,8 +177,8 @@ def test_samples_are_of_as_many_films_and_questions_as_there_are(images: Path) -
     heard_all = []
     for name in "ab":
         exchanges = [Exchange(Question(name, text), []) for text in ("who?", "what?")]
-        film = Film(name, images, lambda: open_video(str(images)), [])
-        heard_all.append((film, heard.Heard(exchanges, {}, [0, 5])))
+        item = EvaluationItem(name, images, lambda: open_video(str(images)), [])
+        heard_all.append((item, heard.ItemResult(exchanges, {}, [0, 5])))
     samples = choose_samples(heard_all, 9)
     assert [each.video for each in samples[:2]] == ["a", "b"]
     assert len({(each.video, each.question) for each in samples}) == len(samples) == 4

@@ -9,13 +9,13 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
-from lightning_inr.data.captioned import Listing, open_captioned
+from lightning_inr.data.captioned import DatasetSplit, open_captioned
 from lightning_inr.devices import choose_device
 from lightning_inr.errors import UserError
 from lightning_inr.report.recall import Row, recall_table
 from lightning_inr.retrieval.gallery import Gallery
 from lightning_inr.retrieval.protocols import PROTOCOLS, Options
-from lightning_inr.tasks.retrieval import ask_all, row_of
+from lightning_inr.tasks.evaluate_retrieval import ask_all, row_of
 from lightning_inr.teachers.clip import Clip, load_clip
 from lightning_inr.training.teacher import Teaching, build_clip, save_teacher, teach
 
@@ -25,10 +25,10 @@ DATASET = "lightning_inr.data.shapes.list_shapes"
 def run(cfg: DictConfig) -> list[Row]:
     """Train and save a teacher if `teacher_dir` has none; print and return what it finds in `dataset`."""
     if cfg.dataset.get("listing", {}).get("_target_") != DATASET:
-        raise UserError("dataset: task=teacher has only learnt to teach from shapes; add dataset=shapes")
+        raise UserError("dataset: task=train_shapes_clip has only learnt to teach from shapes; add dataset=shapes")
     folder = Path(cfg.teacher_dir).expanduser()
     device = choose_device(cfg.device)
-    listing: Listing = instantiate(cfg.dataset.listing)
+    listing: DatasetSplit = instantiate(cfg.dataset.listing)
     if (folder / "open_clip_config.json").exists():
         print(f"{folder} holds a teacher; delete it to train another")
     else:
@@ -43,7 +43,7 @@ def run(cfg: DictConfig) -> list[Row]:
     return rows
 
 
-def measure(clip: Clip, listing: Listing) -> list[Row]:
+def measure(clip: Clip, listing: DatasetSplit) -> list[Row]:
     """What the teacher's own view of the true frames finds."""
     views, lengths, rates = [], [], []
     for video in tqdm(listing.videos, "measure", unit="video", leave=False):
@@ -53,6 +53,6 @@ def measure(clip: Clip, listing: Listing) -> list[Row]:
         rates.append(source.fps)
     place = np.repeat(np.arange(len(lengths)), lengths)
     frame = np.concatenate([np.arange(length) for length in lengths])
-    gallery = Gallery(clip.space, np.concatenate(views), place, frame, frame / np.array(rates)[place])
+    gallery = Gallery(clip.embedding_space, np.concatenate(views), place, frame, frame / np.array(rates)[place])
     asked = ask_all(list(PROTOCOLS), listing.videos, gallery, clip, Options())
     return [row_of("CLIP, true frames", each) for each in asked]

@@ -32,7 +32,7 @@ def run(cfg: DictConfig) -> None:
 def read_latents(path: Path) -> Latents:
     """The latents (seen frames, D) in a file; UserError where it has none, or too few to draw."""
     model = decode(read_bytes(path, "bitstreams"))
-    seen = model.video.seen
+    seen = model.video.training_frames
     chosen = seen[:: -(-len(seen) // MOST)]
     latents: Latents = model.latent(torch.tensor(chosen)).numpy().astype(np.float32)
     if len(latents) < 4:

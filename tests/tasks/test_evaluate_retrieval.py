@@ -16,7 +16,7 @@ from lightning_inr.retrieval.protocols import Options, ask_classes, ask_segments
 from tests.conftest import ALIGNED, Outcome
 
 Cli = Callable[..., Outcome]
-MEASURE = ["task=retrieval", "collection=collection", "run_dir=measured", "features=features"]
+MEASURE = ["task=evaluate_retrieval", "collection=collection", "run_dir=measured", "feature_cache=features"]
 METHODS = ["CLIP, true frames", "CLIP, decoded frames", "our latents", "random latents"]
 
 
@@ -67,7 +67,7 @@ def test_perfect_latents_find_everything(collection: Path) -> None:
     records = read_manifest(collection)
     records = [record._replace(label=f"class {place}") for place, record in enumerate(records)]
     gallery = read_gallery(collection, records)
-    eye = np.eye(len(records), gallery.space.width, dtype=np.float32)
+    eye = np.eye(len(records), gallery.embedding_space.width, dtype=np.float32)
     gallery = gallery._replace(vectors=eye[gallery.video])
     [classes] = ask_classes(records, gallery, lambda texts: eye[[int(text[-1]) for text in texts]], Options())
     assert classes.scores.recall_1 == 100
@@ -82,9 +82,9 @@ def test_only_a_frame_inside_a_segment_is_right(collection: Path) -> None:
     inside = 3  # frames 0 to 3 of 12 a second lie in the first quarter of a second, its end included
     spans = [records[0].segments[0]._replace(start=0.0, end=0.25, label="it begins")]
     records = [records[0]._replace(segments=spans), *(record._replace(segments=[]) for record in records[1:])]
-    late = np.zeros((len(gallery.video), gallery.space.width), np.float32)
+    late = np.zeros((len(gallery.video), gallery.embedding_space.width), np.float32)
     late[np.arange(len(late)), np.where((gallery.video == 0) & (gallery.frame > inside), 0, 1)] = 1
-    query = np.zeros((1, gallery.space.width), np.float32)
+    query = np.zeros((1, gallery.embedding_space.width), np.float32)
     query[0, 0] = 1
     [asked] = ask_segments(records, gallery._replace(vectors=late), lambda texts: query, Options())
     outside = int(((gallery.video == 0) & (gallery.frame > inside)).sum())

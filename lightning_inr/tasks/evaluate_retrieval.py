@@ -18,15 +18,15 @@ from lightning_inr.codec import decode
 from lightning_inr.data.features import default_cache, teacher_features
 from lightning_inr.errors import UserError
 from lightning_inr.paths import read_bytes, write_text, writing
-from lightning_inr.report.board import log_recall
 from lightning_inr.report.hits import Shown, draw_neighbours
 from lightning_inr.report.recall import Row, draw_recall, recall_table
+from lightning_inr.report.wandb_report import log_recall
 from lightning_inr.retrieval.collection import Record, open_original, read_manifest
 from lightning_inr.retrieval.gallery import Gallery, check_same_space, read_gallery, unit
 from lightning_inr.retrieval.protocols import PROTOCOLS, Asked, Described, Options
 from lightning_inr.retrieval.scores import recall
 from lightning_inr.tasks.collect import collect
-from lightning_inr.tasks.record import provenance
+from lightning_inr.tasks.provenance import provenance
 from lightning_inr.tasks.search import find_teacher, print_left_out
 from lightning_inr.teachers.clip import Clip
 
@@ -47,7 +47,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     records = read_manifest(collection)
     clip = find_teacher(cfg, collection)
     gallery = every(cfg.retrieval.frame_stride, read_gallery(collection, records))
-    check_same_space(clip.space, gallery.space, "the teacher", f"collection {collection}")
+    check_same_space(clip.embedding_space, gallery.embedding_space, "the teacher", f"collection {collection}")
     print_left_out(gallery.left_out)
     options = Options(**{name: cfg.retrieval[name] for name in Options._fields})
     asked = {
@@ -83,7 +83,7 @@ def galleries(
     cfg: DictConfig, collection: Path, records: Sequence[Record], gallery: Gallery, clip: Clip
 ) -> Mapping[str, NDArray[np.float32]]:
     """The same frames as four methods see them, (N, S) each; those on true frames only where the videos still are."""
-    cache = Path(cfg.features or default_cache())
+    cache = Path(cfg.feature_cache or default_cache())
 
     def true_frames(record: Record) -> NDArray[np.float32]:
         source = open_original(record)

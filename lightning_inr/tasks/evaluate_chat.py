@@ -18,10 +18,10 @@ from lightning_inr.devices import choose_device
 from lightning_inr.errors import UserError
 from lightning_inr.paths import write_text
 from lightning_inr.report.answers import Row, Sample, answers_table, draw_answers
-from lightning_inr.report.board import log_answers
-from lightning_inr.tasks.films import Film, films_of, those_that_talk
-from lightning_inr.tasks.heard import Heard, hear
-from lightning_inr.tasks.talking import UNTRAINED, find_listener
+from lightning_inr.report.wandb_report import log_answers
+from lightning_inr.tasks.films import EvaluationItem, items_with_tokens, prepare_items
+from lightning_inr.tasks.heard import ItemResult, evaluate_item
+from lightning_inr.tasks.talking import UNTRAINED, find_backend
 from lightning_inr.tasks.told import ANOTHER, OURS, TRUE, Exchange
 
 ALL = "all"  # kinds of questions together
@@ -32,30 +32,30 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     """Measure `bitstream`, `collection`, or the fit of this configuration; result.json, answers.jsonl, answers.png."""
     folder = Path(cfg.run_dir)
     _check(cfg)
-    films, about = films_of(cfg)
-    listener = find_listener(cfg, [film.path for film in films], sees=True)
-    films = those_that_talk(films, listener)
+    items, about = prepare_items(cfg)
+    backend = find_backend(cfg, [item.path for item in items], load_vision=True)
+    items = items_with_tokens(items, backend)
     parts, device = folder / "heard", choose_device(cfg.device)
-    heard: list[tuple[Film, Heard]] = []
-    for place, film in enumerate(tqdm(films, "answers", unit="video", leave=False, disable=None)):
-        following = films[(place + 1) % len(films)] if len(films) > 1 else None
-        heard.append((film, hear(film, following, listener, cfg.answers.most, device, parts)))
-    exchanges = [exchange for _, each in heard for exchange in each.exchanges]
-    samples = choose_samples(heard, cfg.answers.shown)
-    rows = summarise(exchanges, [each.nearness for _, each in heard])
-    note = UNTRAINED if listener.llm.untrained else ""
+    results: list[tuple[EvaluationItem, ItemResult]] = []
+    for place, item in enumerate(tqdm(items, "answers", unit="video", leave=False, disable=None)):
+        following = items[(place + 1) % len(items)] if len(items) > 1 else None
+        results.append((item, evaluate_item(item, following, backend, cfg.answers.max_new_tokens, device, parts)))
+    exchanges = [exchange for _, each in results for exchange in each.exchanges]
+    samples = choose_samples(results, cfg.answers.shown)
+    rows = summarise(exchanges, [each.nearness for _, each in results])
+    note = UNTRAINED if backend.llm.untrained else ""
     write_text(
         folder / "answers.jsonl", "".join(json.dumps(_line(each), ensure_ascii=False) + "\n" for each in exchanges)
     )
     draw_answers(samples, folder / "answers.png", note)
-    result = {**about, "video_llm": listener.llm.name, "note": note, "answers": [_values(row) for row in rows]}
+    result = {**about, "video_llm": backend.llm.name, "note": note, "answers": [_values(row) for row in rows]}
     write_text(folder / "result.json", json.dumps(result, indent=2) + "\n")
     if cfg.logger is not None and "project" in cfg.logger:
         board = instantiate(cfg.logger, save_dir=str(folder)).experiment
         log_answers(board, rows, samples)
         board.finish()
     shutil.rmtree(parts)
-    if len(films) == 1:
+    if len(items) == 1:
         print(f"{ANOTHER}: left out, there is one file; measure a collection=FOLDER")
     print(answers_table(rows) + (f"\n{note}" if note else ""))
     print(f"look at {folder}: answers.png, answers.jsonl, result.json")
@@ -74,7 +74,7 @@ def _check_identical(exchanges: Sequence[Exchange]) -> None:
 def _check(cfg: DictConfig) -> None:
     if cfg.bitstream is not None and cfg.collection is not None:
         raise UserError("bitstream and collection: give one of them")
-    for name, least in (("most", 1), ("shown", 1), ("videos", 1)):
+    for name, least in (("max_new_tokens", 1), ("shown", 1), ("videos", 1)):
         value = cfg.answers[name]
         if not (isinstance(value, int) and value >= least) and not (value is None and name == "videos"):
             raise UserError(f"answers.{name}={value}: choose a whole number from {least}")
@@ -123,14 +123,14 @@ def _mean(values: Iterable[float]) -> float:
     return fmean(there) if there else math.nan
 
 
-def choose_samples(heard: Sequence[tuple[Film, Heard]], count: int) -> list[Sample]:
+def choose_samples(results: Sequence[tuple[EvaluationItem, ItemResult]], count: int) -> list[Sample]:
     """So many exchanges, of as many films and questions as there are, with the frames they are about."""
     samples = []
     for number in range(count):
-        turn, place = divmod(number, len(heard))
-        film, (exchanges, _, shown) = heard[place]
+        turn, place = divmod(number, len(results))
+        item, (exchanges, _, shown) = results[place]
         if turn < len(exchanges):
-            source, (question, answers) = film.open(), exchanges[(place + turn) % len(exchanges)]
+            source, (question, answers) = item.open(), exchanges[(place + turn) % len(exchanges)]
             said = {each.method: each.text for each in answers if each.method in (TRUE, OURS)}
             truth = {} if question.answer is None else {"truth": question.answer}
             frames = [source.read(place) for place in shown]
