@@ -1,3 +1,30 @@
-"""Videos as neural networks: fit one, write one `.linr` file, decode it anywhere."""
+"""Videos as neural networks: fit one, write one `.linr` file, decode it anywhere.
+
+    import lightning_inr as li
+
+    video = li.fit("clip.mp4", "clip.linr", bpp=0.2)
+    frame = li.open("clip.linr")[70]
+    hits = li.search("collection/", "a red ball rolls left", k=5)
+
+Importing the package imports no torch; the first use of one of these names does.
+"""
+
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+__all__ = ["Video", "__version__", "fit", "open", "search"]
+
+if TYPE_CHECKING:
+    from lightning_inr.api import Video, fit, open, search
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("Video", "fit", "open", "search"):
+        from lightning_inr import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,21 +1,25 @@
-"""The ways a command can fail through no fault of the code."""
+"""Errors caused by input rather than by the code, and the formatting of their messages."""
 
 LONGEST_LINE = 500  # characters of a message
 
 
 def printable(text: str, most: int = LONGEST_LINE) -> str:
-    """`text` of foreign origin for a terminal: no control characters, nothing longer than `most`."""
-    shown = text if len(text) <= most else f"{text[: most - 1]}…"
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in shown)
+    """Foreign `text` for a terminal: cut to `most` characters, control characters escaped."""
+    shortened = text if len(text) <= most else f"{text[: most - 1]}…"
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in shortened)
 
 
 class UserError(ValueError):
-    """A value the user gave cannot be used; the message is one line: the value and the remedy."""
+    """A value given by the user cannot be used; the message is one line with the value and the remedy."""
+
+
+class OptionError(UserError):
+    """An option does not exist, or nothing reads it; the message may be as long as the list of those there are."""
 
 
 class BitstreamError(UserError):
-    """A `.linr` file is damaged, foreign, or newer than this version."""
+    """A file is a damaged `.linr` file, no `.linr` file, or of a version that this program cannot read."""
 
 
 class Terminated(SystemExit):
-    """SIGTERM came; as KeyboardInterrupt does for SIGINT, the message may say how the work goes on."""
+    """SIGTERM was received, as KeyboardInterrupt for SIGINT; the message may state how to resume the work."""

@@ -11,13 +11,13 @@ from lightning_inr.errors import UserError
 
 @cache
 def has(kind: str, name: str) -> bool:
-    """Whether the program has the encoder or filter `name`; `kind` is `encoder` or `filter`."""
-    answer = subprocess.run([_program(), "-hide_banner", "-h", f"{kind}={name}"], capture_output=True, text=True)
-    return f"{kind} {name}" in answer.stdout.lower()
+    """Whether the FFmpeg program has the encoder or filter `name`; `kind` is "encoder" or "filter"."""
+    done = subprocess.run([_program(), "-hide_banner", "-h", f"{kind}={name}"], capture_output=True, text=True)
+    return f"{kind} {name}" in done.stdout.lower()
 
 
 def run_ffmpeg(*arguments: str, folder: Path | None = None) -> None:
-    """Run the program in `folder`; UserError with its last line if it fails."""
+    """Run the FFmpeg program in `folder`; UserError with the last line of its stderr if it fails."""
     command = [_program(), "-hide_banner", "-loglevel", "error", "-nostdin", "-y", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", cwd=folder)
     if done.returncode:

@@ -1,4 +1,4 @@
-"""What the papers compare frames (B, 3, h, w) in [0, 1] with, and tokens: pure functions of prediction and target."""
+"""Losses of the papers, functions of prediction and target: frames (B, 3, h, w) in [0, 1], or tokens (..., d)."""
 
 from collections.abc import Callable, Mapping
 
@@ -11,6 +11,7 @@ from torchmetrics.functional.image import (
 )
 
 from lightning_inr.errors import UserError
+from lightning_inr.metrics import MS_SSIM_LEAST_SIDE
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -29,13 +30,13 @@ def ssim(prediction: Tensor, target: Tensor) -> Tensor:
     """1 - SSIM (Wang et al. 2004); UserError for sides below 11 pixels."""
     _check_sides(target, 11, "module.loss=mse")
     value = structural_similarity_index_measure(prediction, target, data_range=1.0)
-    assert isinstance(value, Tensor)  # no images are asked for
+    assert isinstance(value, Tensor)  # a tuple only if images are requested
     return 1 - value
 
 
 def ms_ssim(prediction: Tensor, target: Tensor) -> Tensor:
-    """1 - MS-SSIM (Wang et al. 2003); UserError for sides below 161 pixels."""
-    _check_sides(target, 161, "module.loss=l1_ssim")
+    """1 - MS-SSIM (Wang et al. 2003); UserError for sides below 176 pixels."""
+    _check_sides(target, MS_SSIM_LEAST_SIDE, "module.loss=l1_ssim")
     return 1 - multiscale_structural_similarity_index_measure(prediction, target, data_range=1.0)
 
 
@@ -61,7 +62,7 @@ def boost(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 def relative_mse(tokens: Tensor, target: Tensor) -> Tensor:
-    """Squared error of tokens (..., d), as a share of what the target's own mean token would leave: 1 is that good."""
+    """MSE of tokens (..., d) divided by the MSE of the target's mean token: 1 is as good as that mean."""
     spread = target - target.flatten(0, -2).mean(0)
     return F.mse_loss(tokens, target) / spread.square().mean().clamp(min=torch.finfo(target.dtype).tiny)
 
@@ -69,8 +70,8 @@ def relative_mse(tokens: Tensor, target: Tensor) -> Tensor:
 def token_loss(tokens: Tensor, target: Tensor, cosine_weight: float) -> Tensor:
     """L_MSE + cosine_weight * (1 - cosine) of tokens (..., d) (Latent-INR, Eq. 7).
 
-    The error is relative to the target's variance: tokens of different language models differ a thousandfold in it,
-    and one weight is to suit them all.
+    The MSE is relative to the target's variance: that variance differs a thousandfold between language models, and
+    the same weight is used for all of them.
     """
     return relative_mse(tokens, target) + cosine_weight * (1 - F.cosine_similarity(tokens, target, dim=-1).mean())
 

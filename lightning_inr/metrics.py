@@ -1,4 +1,4 @@
-"""Picture quality, measured on 8-bit RGB frames."""
+"""Quality metrics of 8-bit RGB frames: MSE, PSNR, SSIM and MS-SSIM."""
 
 from typing import NamedTuple
 
@@ -9,14 +9,14 @@ from torchmetrics.functional.image import (
     structural_similarity_index_measure,
 )
 
-# Five dyadic scales of an 11-tap window need more than 10 * 2**4 pixels a side.
-MS_SSIM_LEAST_SIDE = 161
+# Halved four times, rounding down, a side must still have the 11 pixels of the window.
+MS_SSIM_LEAST_SIDE = 11 * 2**4
 SSIM_LEAST_SIDE = 11
 PEAK = 255.0
 
 
 class FrameQuality(NamedTuple):
-    """One frame's distance from its source."""
+    """Metrics of one decoded frame against its source frame; None where a side is too small."""
 
     mse: float  # of 8-bit values, over all three channels
     ssim: float | None
@@ -24,14 +24,14 @@ class FrameQuality(NamedTuple):
 
 
 def psnr(mse: Tensor | float, peak: float = 1.0) -> Tensor:
-    """PSNR in dB of a mean squared error of values whose largest is `peak`; 100 dB at most."""
+    """PSNR in dB of a mean squared error, for values with maximum `peak`; limited to 100 dB."""
     mse = torch.as_tensor(mse, dtype=torch.float64)
     return (10 * torch.log10(peak**2 / mse.clamp_min(1e-10 * peak**2))).clamp_max(100.0)
 
 
 def mean_squares(decoded: Tensor, source: Tensor) -> Tensor:
-    """Mean squared error of each frame, (N, 3, H, W) uint8 twice -> (N,) of 8-bit values."""
-    # Frame by frame: the difference of many at once would be large.
+    """Mean squared error of each frame: two tensors (N, 3, H, W) uint8 -> (N,) float64, on the 8-bit scale."""
+    # One frame at a time: the float differences of all frames together would take much memory.
     pairs = zip(decoded, source, strict=True)
     return torch.stack([(a.float() - b.float()).square().mean(dtype=torch.float64) for a, b in pairs])
 
@@ -39,12 +39,12 @@ def mean_squares(decoded: Tensor, source: Tensor) -> Tensor:
 def compare(decoded: Tensor, source: Tensor) -> FrameQuality:
     """Quality of one `decoded` frame against its `source`, both (3, H, W) uint8.
 
-    SSIM and MS-SSIM after Wang et al. (2003, 2004) with the usual 11-tap Gaussian;
+    SSIM and MS-SSIM after Wang et al. (2003, 2004) with an 11-tap Gaussian window;
     None where a side is too small for the window.
     """
     a, b = decoded[None].float(), source[None].float()
     side = min(source.shape[-2:])
-    ssim = ms_ssim = None  # torchmetrics' SSIM says it may return two images: only when asked to
+    ssim = ms_ssim = None  # torchmetrics' SSIM is typed to return a tuple, too, but does so only on request
     if side >= SSIM_LEAST_SIDE:
         ssim = float(structural_similarity_index_measure(a, b, data_range=PEAK))  # type: ignore[arg-type]
     if side >= MS_SSIM_LEAST_SIDE:
@@ -52,8 +52,8 @@ def compare(decoded: Tensor, source: Tensor) -> FrameQuality:
     return FrameQuality(float((a - b).square().mean(dtype=torch.float64)), ssim, ms_ssim)
 
 
-def summarise(frames: list[FrameQuality]) -> dict[str, float | str | None]:
-    """Both averages of PSNR in use, and the means of SSIM and MS-SSIM, over a video's frames."""
+def summarize_quality(frames: list[FrameQuality]) -> dict[str, float | str | None]:
+    """Means over the frames of a video: PSNR per frame and PSNR of the mean MSE, in dB, SSIM and MS-SSIM."""
     mse = torch.tensor([frame.mse for frame in frames], dtype=torch.float64)
     result: dict[str, float | str | None] = {
         "psnr": float(psnr(mse, PEAK).mean()),

@@ -1,4 +1,4 @@
-"""Where things lie on disk, and how a file is written so that it is never half there."""
+"""Input paths, and atomic writing of files and folders."""
 
 import errno
 import fcntl
@@ -13,20 +13,20 @@ from pathlib import Path
 from lightning_inr.errors import UserError
 
 HOST = socket.gethostname()
-LEAST_ROOM = 65536  # bytes; a disk with less is full for a writer that asks for more at once
-LONGEST_STEM = 40  # characters of a draft's name that are the target's
-FAILED = "failed.txt"  # what a job of a sweep leaves in its folder in place of a result: one line, the reason
+LEAST_ROOM = 65536  # bytes; a disk with less free space counts as full, since writers request larger blocks
+LONGEST_STEM = 40  # characters of the target's stem in the name of its draft
+FAILED = "failed.txt"  # a failed job of a sweep writes its reason, one line, to this file of its folder
 
 
 def config_dir() -> str:
-    """Absolute path of the Hydra tree: inside the installed package, else beside it in a checkout."""
+    """Absolute path of the Hydra configuration: inside the installed package, else next to it in a checkout."""
     package = Path(__file__).resolve().parent
     installed = package / "conf"
     return str(installed if installed.is_dir() else package.parent / "conf")
 
 
 def existing(path: str | os.PathLike[str], option: str) -> Path:
-    """`path` as a Path; UserError naming `option` if nothing is there."""
+    """`path` as a Path; UserError naming `option` if it does not exist."""
     found = Path(path).expanduser()
     try:
         if found.exists():
@@ -37,7 +37,7 @@ def existing(path: str | os.PathLike[str], option: str) -> Path:
 
 
 def read_bytes(path: str | os.PathLike[str], option: str) -> bytes:
-    """What is in the file; UserError naming `option` if there is none, or it is no file: a pipe would never end."""
+    """Content of a file; UserError naming `option` if it is missing or no regular file (a pipe might never end)."""
     found = existing(path, option)
     if not found.is_file():
         raise UserError(f"{option}={path}: not a file; name one")
@@ -49,9 +49,9 @@ def read_bytes(path: str | os.PathLike[str], option: str) -> bytes:
 
 @contextmanager
 def writing(target: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a path beside `target` to write to; it takes the target's place only if all went well.
+    """Yield the path of a draft next to `target`; it replaces `target` only if the block raises no error.
 
-    Works for a file and for a folder. UserError if there is no room or no permission.
+    Works for a file and for a folder. UserError if the disk is full or permission is missing.
     """
     named, target = target, Path(target).expanduser().absolute()
     if not target.name:
@@ -69,20 +69,20 @@ def writing(target: str | os.PathLike[str]) -> Iterator[Path]:
         raise _cannot_write(named, error.strerror or str(error)) from error
     except UserError:
         raise
-    except Exception as error:  # torch, safetensors and others have errors of their own for a disk that is full
+    except Exception as error:  # torch, safetensors and others raise errors of their own for a full disk
         if not _is_full(target.parent):
             raise
         raise _cannot_write(named, os.strerror(errno.ENOSPC)) from error
     finally:
-        with suppress(OSError):  # what stopped the writing may stop this, too
+        with suppress(OSError):  # the cause of a failed write may also prevent the removal
             _remove(draft)
 
 
 @contextmanager
 def alone_in(folder: Path, option: str) -> Iterator[None]:
-    """Hold `folder` while the context lasts; UserError naming `option` if another process holds it.
+    """Lock `folder` inside the context; UserError naming `option` if another process holds the lock.
 
-    The system lets go of it when the process ends, however it ends.
+    The operating system releases the lock when the process ends, for any reason.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -102,13 +102,13 @@ def alone_in(folder: Path, option: str) -> Iterator[None]:
 
 
 def write_bytes(target: str | os.PathLike[str], data: bytes) -> None:
-    """Write `data` to `target` in one step."""
+    """Write `data` to `target` atomically."""
     with writing(target) as draft:
         draft.write_bytes(data)
 
 
 def write_text(target: str | os.PathLike[str], text: str) -> None:
-    """Write `text` to `target` in one step."""
+    """Write `text` to `target` atomically, in UTF-8."""
     write_bytes(target, text.encode())
 
 
@@ -122,7 +122,7 @@ def _is_full(folder: Path) -> bool:
 
 
 def _remove_abandoned(target: Path) -> None:
-    """Remove drafts of `target` whose process, on this machine, was killed."""
+    """Remove drafts of `target` from processes of this machine that no longer run."""
     before, after = (glob.escape(part) for part in _draft_name(target, "\0").split("\0"))
     for draft in target.parent.glob(f"{before}*@{glob.escape(HOST)}{after}"):
         process = draft.name.partition("@")[0].rpartition(".")[2]
@@ -131,7 +131,7 @@ def _remove_abandoned(target: Path) -> None:
 
 
 def _draft_name(target: Path, whose: str) -> str:
-    # The ending stays: writers choose the format by it. Names have 255 bytes at most.
+    # The suffix is kept because writers choose the format by it. File names have at most 255 bytes.
     return f".{target.stem[:LONGEST_STEM]}.{whose}{target.suffix}"
 
 
@@ -146,7 +146,7 @@ def _is_running(process: int) -> bool:
 
 
 def _replace_folder(draft: Path, target: Path) -> None:
-    """Move the files of `draft` into `target`, which may exist; foreign files there stay."""
+    """Move the files of `draft` into `target`, which may exist; other files there are kept."""
     target.mkdir(exist_ok=True)
     for file in draft.iterdir():
         file.replace(target / file.name)

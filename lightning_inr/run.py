@@ -20,7 +20,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from lightning_inr.errors import Terminated, UserError, printable
+from lightning_inr.errors import LONGEST_LINE, OptionError, Terminated, UserError, printable
+from lightning_inr.help import help_text
+from lightning_inr.option_checks import check_options, explain
 from lightning_inr.paths import FAILED, config_dir, write_text
 
 PATH_OPTIONS = {
@@ -41,11 +43,14 @@ def main() -> None:
     # that spins instead takes the core from the one it waits for.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     signal.signal(signal.SIGTERM, _terminate)
-    sys.argv[1:] = quote_paths(with_present_tasks(sys.argv[1:]))
+    sys.argv[1:] = quote_paths(with_present_names(sys.argv[1:]))
     # Hydra would print its own errors over several lines; this hands them to us.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     with one_line_errors():
-        door()
+        if {"--help", "-h"} & set(sys.argv[1:]):
+            print(help_text(sys.argv[1:]))
+        else:
+            door()
 
 
 @hydra.main(version_base="1.3", config_path=config_dir(), config_name="config")
@@ -59,13 +64,17 @@ def door(cfg: DictConfig) -> None:
         start(cfg)
 
 
-def with_present_tasks(arguments: Sequence[str]) -> list[str]:
-    """The arguments with tasks by the names they have now."""
-    named = [each.partition("=") for each in arguments]
-    return [
-        f"task={FORMER_TASKS[value]}" if name == "task" and value in FORMER_TASKS else name + equals + value
-        for name, equals, value in named
-    ]
+def with_present_names(arguments: Sequence[str]) -> list[str]:
+    """The arguments with tasks by the names they have now, and with the encoding as Hydra chooses a file."""
+    return [_with_present_name(*each.partition("=")) for each in arguments]
+
+
+def _with_present_name(name: str, equals: str, value: str) -> str:
+    if name == "task" and value in FORMER_TASKS:
+        return f"task={FORMER_TASKS[value]}"
+    if name in ("model.encoding", "encoding@model.encoding") and re.fullmatch(r"[\w,]+", value):
+        return f"model/encoding={value}"
+    return name + equals + value
 
 
 def quote_paths(arguments: Sequence[str]) -> list[str]:
@@ -117,6 +126,7 @@ def job_of_a_sweep(cfg: DictConfig) -> None:
 
 def start(cfg: DictConfig) -> None:
     """Call the task; only now, so that a wrong wish is answered before torch is imported."""
+    check_options(cfg)
     task = importlib.import_module(f"lightning_inr.tasks.{cfg.task}")
     from lightning_inr.codec.limits import read_limits
 
@@ -167,8 +177,13 @@ def _line(error: BaseException) -> str:
         return f"{option} has no value; add {option}=… to the command"
     if isinstance(error, InstantiationException) and error.__cause__ is not None:
         error = error.__cause__
+    if isinstance(error, HydraException):
+        error = explain(error, sys.argv[1:])
+    if isinstance(error, OptionError):
+        return printable(str(error), most=10 * LONGEST_LINE)
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return printable("; ".join(lines[:2]))
+    # The last line of Hydra's is the remedy; what OmegaConf says after its second is about its own types.
+    return printable("; ".join(lines if isinstance(error, HydraException) else lines[:2]))
 
 
 if __name__ == "__main__":

@@ -11,11 +11,11 @@ from torch import Tensor
 from lightning_inr import ffmpeg
 from lightning_inr.data.writer import Encoding, encode_video
 
-PLAIN = Encoding("rawvideo", {})  # 8-bit 4:2:0 BT.601 as it is; VMAF reads the luma alone
+PLAIN = Encoding("rawvideo", {})  # uncompressed 8-bit 4:2:0 BT.601; VMAF uses the luma only
 
 
 class Vmaf(NamedTuple):
-    """The mean over a video's frames, from 0 to 100 (alike); None with the reason."""
+    """Mean VMAF over a video's frames, 0 to 100 (identical); None, with the reason, if it cannot be measured."""
 
     value: float | None
     reason: str | None = None
@@ -24,7 +24,7 @@ class Vmaf(NamedTuple):
 def vmaf(decoded: Iterable[Tensor], source: Iterable[Tensor], fps: float) -> Vmaf:
     """VMAF of `decoded` against `source`, RGB frames (3, H, W) uint8 of one size; UserError if ffmpeg fails.
 
-    Both lie uncompressed in a temporary folder meanwhile: 1.5 bytes a pixel and frame, each.
+    Both are written uncompressed to a temporary folder: 1.5 bytes per pixel and frame each.
     """
     if not ffmpeg.has("filter", "libvmaf"):
         return Vmaf(None, "the ffmpeg of imageio-ffmpeg has no libvmaf; install another version of it")
@@ -40,5 +40,5 @@ def vmaf(decoded: Iterable[Tensor], source: Iterable[Tensor], fps: float) -> Vma
 
 
 def figures(found: Vmaf) -> dict[str, float | str | None]:
-    """As result.json has it."""
+    """The entries of result.json: vmaf, and vmaf_reason if there is one."""
     return {"vmaf": found.value, **({} if found.reason is None else {"vmaf_reason": found.reason})}

@@ -14,8 +14,11 @@ FLOORS = {
     "data": 3, "models": 3,
     "codec": 4, "vmaf": 4,
     "training": 5, "retrieval": 5, "chat": 5, "report": 5,
-    "tasks": 6,
-    "run": 7, "sweep": 7,
+    "pipelines": 6,
+    "configuration": 7,
+    "tasks": 8, "api": 8,
+    "options": 2, "option_checks": 3, "help": 4,
+    "run": 9, "sweep": 9,
 }  # fmt: skip
 PACKAGE = Path(lightning_inr.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -47,6 +50,26 @@ def test_imports_go_down(path: Path) -> None:
         if parts[0] != "lightning_inr" or len(parts) < 2 or parts[1] not in FLOORS:
             continue
         assert parts[1] == here or FLOORS[parts[1]] < FLOORS[here], f"{path} climbs to {module}"
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "tasks").glob("*.py")), ids=lambda path: path.stem)
+def test_no_task_imports_another(path: Path) -> None:
+    assert not [name for name in imported_modules(path) if name.startswith("lightning_inr.tasks")]
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "pipelines").glob("*.py")), ids=lambda path: path.stem)
+def test_pipelines_know_no_configuration(path: Path) -> None:
+    assert not {name.partition(".")[0] for name in imported_modules(path)} & {"hydra", "omegaconf"}
+
+
+def test_no_two_public_names_are_the_same() -> None:
+    places: dict[str, list[str]] = {}
+    for path in FILES:
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(str(path.relative_to(PACKAGE)))
+    del places["run"]  # the one function of every task
+    assert {name: files for name, files in places.items() if len(files) > 1} == {}
 
 
 def test_every_room_has_a_floor() -> None:

@@ -1,1 +1,1 @@
-"""Talking with a video through its latents."""
+"""Chat with a video language model about a video, whose latents give the visual tokens."""

@@ -1,4 +1,4 @@
-"""Training a projector alone, for latents that exist: of one file, or of many."""
+"""Trains a projector on the fixed latents of one file or of many."""
 
 import math
 from collections.abc import Sequence
@@ -19,32 +19,38 @@ from lightning_inr.types import TokenSpace
 
 
 @dataclass(frozen=True)
-class Fitting:
-    """How a projector is trained; UserError for numbers that make no sense."""
+class ProjectorFit:
+    """Options of the training of a projector; UserError for values out of range."""
 
     steps: int = 500
-    learning_rate: float = 0.003  # as a share of each tensor's own size; falls to 0
-    cosine_weight: float = 0.5
-    batch: int = 8  # videos a step
-    noise: float = 0.1  # added to latents of length 1: tangent of the angle by which they are turned
+    learning_rate: float = 0.003  # as a share of each tensor's root mean square; falls to 0 along a cosine
+    cosine_weight: float = 0.5  # lambda of Latent-INR, Eq. 7: weight of the cosine distance
+    batch: int = 8  # videos per step
+    noise: float = 0.1  # RMS length of Gaussian noise added to latents of length 1: tangent of their rotation
 
     def __post_init__(self) -> None:
         for name, least in (("steps", 0), ("batch", 1)):
             value = getattr(self, name)
             if not isinstance(value, int) or value < least:
-                raise UserError(f"align.{name}={value}: choose a whole number from {least}")
+                raise UserError(f"{name}={value} of the projector's fit: choose a whole number from {least}")
         for name in ("learning_rate", "cosine_weight", "noise"):
             value = getattr(self, name)
             if not isinstance(value, int | float) or not 0 <= value < math.inf:
-                raise UserError(f"align.{name}={value}: choose a number from 0")
+                raise UserError(f"{name}={value} of the projector's fit: choose a number from 0")
 
 
 def fit_file(
-    data: bytes, space: TokenSpace, tokens: Tensor, codec: Codec, fitting: Fitting, device: torch.device, seed: int = 0
+    data: bytes,
+    space: TokenSpace,
+    tokens: Tensor,
+    codec: Codec,
+    fitting: ProjectorFit,
+    device: torch.device,
+    seed: int = 0,
 ) -> bytes:
-    """The file `data` with a projector fitted to its latents, that says `tokens` (K, d) in `space`.
+    """The file `data` with a projector, fitted to map its latents to the visual tokens `tokens` (K, d) of `space`.
 
-    Whatever else is in the file stays as it is, byte for byte; `codec` is asked for the projector alone.
+    All other tensors of the file are kept byte for byte; `codec` encodes the projector alone.
     """
     model = decode(data, device)
     model.attach_projector(space)
@@ -62,18 +68,18 @@ def fit_file(
 
 
 def fit_projector(
-    projector: Projector, latents: Sequence[Tensor], tokens: Sequence[Tensor], fitting: Fitting, seed: int = 0
+    projector: Projector, latents: Sequence[Tensor], tokens: Sequence[Tensor], fitting: ProjectorFit, seed: int = 0
 ) -> None:
-    """Fit `projector` to one video or many, latents (N, D) and tokens (K, d) of each, from least squares on.
+    """Fit `projector` to latents (N, D) and visual tokens (K, d) of one or more videos; initialised by least squares.
 
-    Noise is for a projector that will read latents it has not seen: it must not trust them to the last digit.
+    `fitting.noise` regularises a projector that is applied to latents of other videos later.
     """
     device = projector.linear.weight.device
     generator, random = torch.Generator().manual_seed(seed), Random(seed)
 
     def drawn(places: Sequence[int]) -> tuple[Tensor, Tensor]:
-        shaken = [_shaken(latents[place], fitting.noise, generator) for place in places]
-        gathered = projector.gather(shaken, [tokens[place] for place in places])
+        noisy = [_add_noise(latents[place], fitting.noise, generator) for place in places]
+        gathered = projector.gather(noisy, [tokens[place] for place in places])
         return gathered[0].to(device), gathered[1].to(device)
 
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -85,23 +91,23 @@ def fit_projector(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, fitting.steps))
     with tqdm(range(fitting.steps), "projector", leave=False, unit="step") as bar:
         for _ in bar:
-            seen, said = drawn(random.sample(range(len(latents)), min(fitting.batch, len(latents))))
-            ours = projector(seen)
-            loss = token_loss(ours, said, fitting.cosine_weight)
+            inputs, target = drawn(random.sample(range(len(latents)), min(fitting.batch, len(latents))))
+            ours = projector(inputs)
+            loss = token_loss(ours, target, fitting.cosine_weight)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
-            near = F.cosine_similarity(ours.detach(), said, dim=-1).mean()
+            near = F.cosine_similarity(ours.detach(), target, dim=-1).mean()
             bar.set_postfix_str(f"loss {float(loss.detach()):.4f}, cosine {float(near):.3f}", refresh=False)
 
 
-def _shaken(latents: Tensor, noise: float, generator: torch.Generator) -> Tensor:
+def _add_noise(latents: Tensor, noise: float, generator: torch.Generator) -> Tensor:
     if not noise:
         return latents
     return latents + noise * latents.shape[-1] ** -0.5 * torch.randn(latents.shape, generator=generator)
 
 
 def _size(tensor: Tensor) -> float:
-    """Root of the mean square; that of a tensor of zeros, which must be able to leave them, is small."""
+    """Root mean square, at least 1e-8: a tensor of zeros also needs a learning rate above zero."""
     return max(1e-8, float(tensor.detach().square().mean().sqrt()))

@@ -1,4 +1,4 @@
-"""How near answers from latents come to a teacher's own on the true frames: pure functions."""
+"""Compares tokens and answers from latents with those of a video language model from the true frames."""
 
 import re
 import string
@@ -16,71 +16,67 @@ ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
 class Nearness(NamedTuple):
-    """How near a file's tokens are to the teacher's."""
+    """Distances between the visual tokens of a file and the teacher's."""
 
-    cosine: float
-    centred_cosine: float
-    relative_mse: float
+    cosine: float  # mean over tokens, -1 to 1
+    centred_cosine: float  # the same without the teacher's mean token
+    relative_mse: float  # 1: as far as the teacher's mean token
 
 
 def compare_tokens(ours: Tensor, teacher: Tensor) -> Nearness:
-    """Tokens (K, d), twice -> all three measures."""
-    return Nearness(cosine(ours, teacher), centred_cosine(ours, teacher), relative_mse(ours, teacher))
+    """Visual tokens (K, d) of a file and of the teacher -> all three distances."""
+    squared = float(losses.relative_mse(ours.float(), teacher.float()))
+    return Nearness(cosine(ours, teacher), centred_cosine(ours, teacher), squared)
 
 
 def token_kl(teacher: Tensor, ours: Tensor) -> Tensor:
-    """Logits (A, V), twice, of one answer -> KL(teacher || ours) in nats at each of its tokens, (A,)."""
+    """Logits (A, V) of one answer, from the teacher and ours -> KL(teacher || ours) in nats per token, (A,)."""
     return F.kl_div(ours.log_softmax(-1), teacher.log_softmax(-1), reduction="none", log_target=True).sum(-1)
 
 
 def top1_agreement(teacher: Tensor, ours: Tensor) -> float:
-    """Logits (A, V), twice, of one answer -> the share of its tokens where both would say the same; nan without any."""
+    """Logits (A, V) of one answer, from both -> the share of tokens with equal argmax; nan for an empty answer."""
     return float((teacher.argmax(-1) == ours.argmax(-1)).float().mean())
 
 
 def exact_match(teacher: Tensor, ours: Tensor) -> bool:
-    """Whether two answers (A,), (B,) are the same ids."""
+    """Whether two answers (A,), (B,) have the same ids."""
     return torch.equal(teacher.cpu(), ours.cpu())
 
 
 def cosine(ours: Tensor, teacher: Tensor) -> float:
-    """Tokens (K, d), twice -> the mean over tokens of their cosine; a token of length 0 has cosine 0."""
+    """Visual tokens (K, d) of both -> their cosine, mean over tokens; a token of length 0 has cosine 0."""
     return float(F.cosine_similarity(ours.float(), teacher.float(), dim=-1).mean())
 
 
 def centred_cosine(ours: Tensor, teacher: Tensor) -> float:
-    """The same once the mean of the teacher's tokens is taken from both: what is common to all of them counts no more.
+    """Mean cosine after the teacher's mean token is subtracted from both, so that what all tokens share does not count.
 
-    Saying that mean everywhere gives 0.
+    It is 0 if every token is that mean.
     """
     middle = teacher.float().mean(0)
     return cosine(ours.float() - middle, teacher.float() - middle)
 
 
-def relative_mse(ours: Tensor, teacher: Tensor) -> float:
-    """Tokens (K, d), twice -> squared error over the teacher's spread around its mean token: saying that gives 1."""
-    return float(losses.relative_mse(ours.float(), teacher.float()))
-
-
 def normalised(answer: str) -> str:
-    """Lower case, without punctuation, articles or doubled spaces, as SQuAD compares (Rajpurkar et al., 2016)."""
+    """The answer in lower case without punctuation, articles and extra spaces, as in SQuAD (Rajpurkar et al., 2016)."""
     bare = answer.lower().translate(str.maketrans("", "", string.punctuation))
     return " ".join(ARTICLES.sub(" ", bare).split())
 
 
 def accuracy(answers: Sequence[str], truths: Sequence[str]) -> float:
-    """The share of answers that are true, both normalised; nan without any."""
+    """The share of answers equal to the ground truth, both normalised; nan without answers."""
     right = [normalised(answer) == normalised(truth) for answer, truth in zip(answers, truths, strict=True)]
     return sum(right) / len(right) if right else float("nan")
 
 
 def chance(truths: Sequence[str], kinds: Sequence[str]) -> float:
-    """The accuracy of who knows the true answers' frequencies and always says the kind's most common; nan without any.
+    """The accuracy of always answering with the most frequent ground truth of the question's kind; nan without any.
 
-    No video needs to be seen for it: what an answer is worth is what it has above.
+    It is the baseline of `accuracy`, as it needs no video.
     """
-    said: dict[str, Counter[str]] = {}
+    counted: dict[str, Counter[str]] = {}
     for truth, kind in zip(truths, kinds, strict=True):
-        said.setdefault(kind, Counter())[normalised(truth)] += 1
-    right = sum(counts.most_common(1)[0][1] for counts in said.values())
+        counted.setdefault(kind, Counter())[normalised(truth)] += 1
+    right = sum(counts.most_common(1)[0][1] for counts in counted.values())
     return right / len(truths) if truths else float("nan")

@@ -1,4 +1,4 @@
-"""One conversation about one video."""
+"""A conversation with a video language model about one video."""
 
 from collections.abc import Generator
 from contextlib import closing
@@ -12,9 +12,9 @@ from lightning_inr.types import TokenSpace
 
 
 class Session:
-    """Questions and answers about the video that `tokens` (K, d) stand for; each answer sees those before it.
+    """Questions and answers about one video, given as visual tokens (K, d); a prompt contains the previous exchanges.
 
-    `sampling` goes to `VideoLLM.generate` as it is; without any, answers are greedy.
+    `max_new_tokens`: of each answer. `sampling` is passed to `VideoLLM.generate`; without any, decoding is greedy.
     """
 
     def __init__(
@@ -25,16 +25,16 @@ class Session:
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew, with the same video."""
+        """Clear the history; the video stays."""
         self.history: list[Message] = []
-        self.dropped = 0  # exchanges that the model can no longer see, as its context was full
+        self.dropped = 0  # exchanges removed from the history, as the model's context was full
 
     def ask(self, question: str) -> Generator[str, None, None]:
-        """The answer as it comes; UserError, at once, for an empty question or one beyond the model's context.
+        """Generate an answer piece by piece; UserError for an empty question or one longer than the model's context.
 
-        If the iterator is closed or interrupted the model stops, and what has come is the answer that is remembered;
-        where nothing has, the question is forgotten too.
-        Where the history no longer fits, the oldest exchange after the first goes, and `dropped` counts it.
+        The error is raised by the call itself, not by the iterator. If the iterator is closed or interrupted, the model
+        stops, and the pieces so far become the answer in the history; without any piece, the question is not added.
+        If the history exceeds the context, the oldest exchange after the first is removed and counted in `dropped`.
         """
         check_question(question)
         asked = Message("user", question)
@@ -42,7 +42,7 @@ class Session:
 
     def _answer(self, asked: Message, prompt: Prompt) -> Generator[str, None, None]:
         pieces: list[str] = []
-        # Closed here and not by the collector, which may come late: until then the model would go on.
+        # Closed explicitly: the model would generate until the garbage collector closes the iterator.
         with closing(self.llm.generate(prompt, self.tokens, self.max_new_tokens, **self.sampling)) as answer:
             try:
                 for piece in answer:
@@ -53,7 +53,7 @@ class Session:
                     self.history += [asked, Message("assistant", "".join(pieces))]
 
     def _fitting(self, asked: Message) -> Prompt:
-        """The prompt, of as much of the history as the model can read with room for an answer."""
+        """The prompt with as much of the history as the context holds beside `max_new_tokens`."""
         kept = self.history.copy()
         while True:
             prompt = self.llm.prompt([*kept, asked], self.token_space)
@@ -64,16 +64,17 @@ class Session:
             if not kept:
                 raise UserError(
                     f"question: with the video it is {prompt.length} tokens, and max_new_tokens={self.max_new_tokens} "
-                    f"for the answer; {self.llm.name} reads {self.llm.context} in all: ask less or lower max_new_tokens"
+                    f"for the answer; {self.llm.name} reads {self.llm.context} in all: shorten the question or lower "
+                    "max_new_tokens"
                 )
             start = 2 if len(kept) > 2 else 0
             del kept[start : start + 2]
 
 
 def check_question(question: str) -> None:
-    """UserError for an empty one, or for bytes that are no text."""
+    """UserError if `question` is empty or not valid UTF-8."""
     if not question.strip():
-        raise UserError('question: it is empty; ask for something, as in question="What happens?"')
+        raise UserError('question: it is empty; give one, such as question="What happens?"')
     try:
         question.encode()
     except UnicodeEncodeError as error:

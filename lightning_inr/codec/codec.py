@@ -1,4 +1,4 @@
-"""A fitted model to bytes and back: `Codec.encode`, and `decode`, which needs the bytes and nothing else."""
+"""Encoding of a fitted model to bytes (`Codec.encode`) and decoding from these bytes alone (`decode`)."""
 
 import zlib
 from collections.abc import Collection, Mapping
@@ -23,27 +23,27 @@ from lightning_inr.codec.cost import frame_cost
 from lightning_inr.codec.entropy import CODERS, Reader, Symbols, Table, count_codes, table_of
 from lightning_inr.codec.header import FLOATS, Entry, checked_model
 from lightning_inr.codec.prediction import MOST_DIAGONALS, PREDICTIONS, cheapest, diagonals
-from lightning_inr.codec.quantize import MOST_BITS, Quantized, Step, dequantize, quantize, quantize_by
+from lightning_inr.codec.quantize import MOST_BITS, QuantizationStep, Quantized, dequantize, quantize, quantize_by
 from lightning_inr.errors import BitstreamError
 from lightning_inr.models import MODELS
 from lightning_inr.models.base import PLACE_ROLES, VideoRepresentation
 from lightning_inr.types import GridLayout
 
-Piece = Tensor | Quantized | Coefficients  # of a file: a tensor as floats, as symbols, as symbols of its coefficients
-SHORT = 64  # numbers of a vector that is not worth a table of counts
+Piece = Tensor | Quantized | Coefficients  # a tensor as floats, as symbols, or as symbols of its coefficients
+SHORT = 64  # numbers; a shorter vector is stored as floats, since a table of counts would cost more
 
 
 @dataclass(frozen=True)
 class Codec:
-    """How tensors become bytes: bits a role (1 to 12, or 16 and 32 for floats), ranges, entropy coder.
+    """Settings of the coding: bits per role (1 to 12, or 16 and 32 for floats), quantisation ranges, entropy coder.
 
-    Short vectors (biases) stay floats of 16 bits: they are few, and every output depends on them.
+    Short vectors (biases) are stored as floats of 16 bits: they are few, and every output depends on them.
     """
 
     bits: Mapping[str, int] = field(default_factory=dict)
-    default_bits: int = 8  # of roles that `bits` does not name
-    ranges: str = "tensor"  # or "channel": one for each output channel, and each latent dimension
-    coder: str = "range"  # or "huffman", as in the paper
+    default_bits: int = 8  # for roles that `bits` does not name
+    ranges: str = "tensor"  # or "channel": one range per output channel, and per latent dimension
+    coder: str = "range"  # or "huffman", as in Latent-INR
 
     def __post_init__(self) -> None:
         for role, bits in {**self.bits, "default": self.default_bits}.items():
@@ -54,10 +54,10 @@ class Codec:
         if self.coder not in CODERS:
             raise ValueError(f"codec.coder={self.coder}: choose one of {', '.join(CODERS)}")
 
-    def encode(self, model: VideoRepresentation, steps: Mapping[str, Step] | None = None) -> bytes:
-        """The whole `.linr` file of `model`; a decoded model encodes to the same bytes again.
+    def encode(self, model: VideoRepresentation, steps: Mapping[str, QuantizationStep] | None = None) -> bytes:
+        """The whole `.linr` file of `model`; encoding the decoded model gives the same bytes again.
 
-        Tensors named in `steps` are quantised on those learned grids, the others as the codec says.
+        Tensors named in `steps` are quantised with those learned steps, the others with the settings of this codec.
         """
         state = model.state_dict()
         pieces = _quantize_all(self.plan(model), state, steps or {})
@@ -76,7 +76,7 @@ class Codec:
         return pack(Container(header, sections))
 
     def plan(self, model: VideoRepresentation) -> list[Entry]:
-        """How each tensor of `model` will be coded, in the order of the file."""
+        """The coding of each tensor of `model`, in the order of the file."""
         state = model.state_dict()
         groups = model.coded_groups().items()
         return [
@@ -100,26 +100,27 @@ class Codec:
 def decode(
     data: bytes, device: str | torch.device = "cpu", roles: Collection[str] | None = None
 ) -> VideoRepresentation:
-    """The model that `data` holds, on `device`, in eval mode; BitstreamError if the bytes are not sound.
+    """The model stored in `data`, on `device`, in eval mode; BitstreamError if the bytes are not valid.
 
-    Of `roles` alone if they are named: all other tensors stay without values, and on the device "meta".
+    With `roles` only their tensors are decoded: all others have no values and stay on the device "meta"; their
+    sections are not read, so damage in them is not detected.
     """
-    container, model, entries = _open(data)
+    container, model, entries = _open(data, roles)
     state: dict[str, Tensor] = {}
-    for role in dict.fromkeys(entry.role for entry in entries if roles is None or entry.role in roles):
+    for role, section in container.sections.items():
         try:
-            state |= _read_section(container.sections[role], [entry for entry in entries if entry.role == role])
+            state |= _read_section(section, [entry for entry in entries if entry.role == role])
         except (ValueError, zlib.error, AssertionError) as error:
             raise BitstreamError(f"damaged .linr: section {role}: {error}; fetch the file again") from error
     model.load_state_dict(state, strict=roles is None, assign=True)
     if roles is not None:
         return model.eval()
-    # A CPU convolves channels-last weights twice as fast.
+    # Convolutions with channels-last weights are twice as fast on a CPU.
     return model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
 
 def describe(data: bytes) -> dict[str, Any]:
-    """What `info` prints: the header, and bytes and parameters a role, without decoding a tensor."""
+    """The values that `info` prints: the header, and bytes and parameters per role; no tensor is decoded."""
     container, model, entries = _open(data)
     video = container.header["video"]
     cost = frame_cost(model)
@@ -151,22 +152,21 @@ def describe(data: bytes) -> dict[str, Any]:
     }
 
 
-def _open(data: bytes) -> tuple[Container, VideoRepresentation, list[Entry]]:
-    """What `data` holds, nothing of it decoded, all of it checked that a header can be checked for."""
-    container = unpack(data)
-    lengths = {role: len(section) for role, section in container.sections.items()}
-    return container, *checked_model(container.header, lengths)
+def _open(data: bytes, roles: Collection[str] | None = None) -> tuple[Container, VideoRepresentation, list[Entry]]:
+    """Container (sections of `roles`), model on "meta" and tensor table of `data`: header checked, nothing decoded."""
+    container = unpack(data, roles)
+    return container, *checked_model(container.header, container.lengths)
 
 
 # A section: length of the side information (u32) | side information, deflated | entropy-coded words.
-# Side information: per tensor either its floats, or its lowest and highest levels and coded counts, or the parameters
-# of its coefficients (codec.coefficients).
+# Side information, per tensor: its floats; or its lowest and highest levels and coded counts; or the parameters of its
+# coefficients (codec.coefficients).
 
 
 def _quantize_all(
-    plan: list[Entry], state: Mapping[str, Tensor], steps: Mapping[str, Step]
+    plan: list[Entry], state: Mapping[str, Tensor], steps: Mapping[str, QuantizationStep]
 ) -> list[tuple[Entry, Piece]]:
-    """All tensors of a file; together they may take no longer to restore than a reader allows."""
+    """Quantise all tensors of a file; together their predictions stay within the limit of the decoder."""
     pieces: list[tuple[Entry, Piece]] = []
     for entry in plan:
         left = MOST_DIAGONALS - diagonals(done.shape for done, _ in pieces if done.prediction == "around")
@@ -174,7 +174,7 @@ def _quantize_all(
     return pieces
 
 
-def _quantized(entry: Entry, tensor: Tensor, step: Step | None, diagonals_left: int) -> tuple[Entry, Piece]:
+def _quantized(entry: Entry, tensor: Tensor, step: QuantizationStep | None, diagonals_left: int) -> tuple[Entry, Piece]:
     if entry.levels is None:
         return entry, tensor
     if entry.layout is not None:
@@ -193,7 +193,7 @@ def _write_section(pieces: list[tuple[Entry, Piece]]) -> bytes:
     for entry, piece in pieces:
         if isinstance(piece, Tensor):
             kind = FLOATS[entry.bits or 0]
-            largest = float(np.finfo(kind).max)  # beyond it is infinity, which no file may hold
+            largest = float(np.finfo(kind).max)  # beyond this is infinity, which a file must not hold
             side.append(piece.detach().cpu().clamp(-largest, largest).numpy().astype(kind).tobytes())
         elif isinstance(piece, Coefficients):
             assert entry.layout is not None
@@ -206,7 +206,7 @@ def _write_section(pieces: list[tuple[Entry, Piece]]) -> bytes:
             runs.append((piece.symbols, table_of(codes)))
     packed = zlib.compress(b"".join(side), 9)
     coders = {entry.coder for entry, _ in pieces if entry.coder is not None}
-    words = [CODERS[coder].encode(runs).astype("<u4").tobytes() for coder in coders]  # one, or none
+    words = [CODERS[coder].encode(runs).astype("<u4").tobytes() for coder in coders]  # at most one coder
     return len(packed).to_bytes(4, "little") + packed + b"".join(words)
 
 
@@ -218,11 +218,11 @@ def _read_section(section: bytes, entries: list[Entry]) -> dict[str, Tensor]:
         raise ValueError("more than one entropy coder")
     words = np.frombuffer(section[4 + length :], dtype="<u4").astype(np.uint32)
     if not coders and len(words):
-        raise ValueError("words that no tensor asks for")
+        raise ValueError("entropy-coded words without a tensor")
     reader = CODERS[coders.pop()].open(words) if coders else None
     tensors = {entry.name: _read_tensor(entry, side, reader) for entry in entries}
     if reader is not None and not reader.exhausted():
-        raise ValueError("more words than its tensors ask for")
+        raise ValueError("more entropy-coded words than its tensors need")
     for name, tensor in tensors.items():
         if not tensor.sum().isfinite() and not tensor.isfinite().all():  # a sum of finite numbers may overflow
             raise ValueError(f"{name} holds numbers that are not finite")
@@ -252,21 +252,21 @@ def _side_bytes(entry: Entry) -> int:
 
 
 def _bits(entry: Entry) -> int:
-    """Of a float, or of the longest symbol number."""
+    """Bits of a float, or of the largest symbol."""
     return entry.bits or ((entry.levels or 1) - 1).bit_length()
 
 
 def _inflate(packed: bytes, expected: int) -> bytes:
-    """`packed` inflated, which must give `expected` bytes; never takes more memory than that."""
+    """`packed` inflated; ValueError unless this gives `expected` bytes; never takes more memory than that."""
     inflate = zlib.decompressobj()
     data = inflate.decompress(packed, expected + 1)
     if len(data) != expected or not inflate.eof or inflate.unused_data:
-        raise ValueError(f"its side information is not of {expected} bytes")
+        raise ValueError(f"its side information does not have {expected} bytes")
     return data
 
 
 class _Side:
-    """Typed reads from a run of bytes."""
+    """Consecutive typed reads from bytes."""
 
     def __init__(self, data: bytes) -> None:
         self.data, self.position = data, 0

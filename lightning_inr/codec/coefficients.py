@@ -1,7 +1,8 @@
-"""A table of slices over time to bytes and back: transformed, quantised on one grid, coded by context.
+"""Coding of a grid over time: transformed, quantised with one step, entropy-coded with context modelling.
 
-A file holds of each table: the value of its largest magnitude (f2), that magnitude in steps (u2), and for each
-context two bytes: how often a symbol is not zero, and how fast magnitudes become rarer (a two-sided geometric density).
+A file holds for each grid: the value of its largest magnitude (f2), that magnitude in steps (u2), and for each
+context two bytes: the share of symbols that are not zero, and the decay of their magnitudes (a two-sided geometric
+density).
 """
 
 from collections.abc import Iterator
@@ -18,16 +19,14 @@ from lightning_inr.codec.entropy import TOTAL, Reader, Symbols, Table
 from lightning_inr.codec.transform import from_coefficients, to_coefficients
 from lightning_inr.types import GridLayout
 
-LARGEST = 65504.0  # of half precision
+LARGEST = 65504.0  # finite value of half precision
 MOST_STEPS = 2**11 - 1  # the largest magnitude of a symbol
 PARAMETERS = np.dtype([("high", "<f2"), ("most", "<u2"), ("alive", "u1", CONTEXTS), ("decay", "u1", CONTEXTS)])
-
-
-HALVING = 20  # steps of the byte `alive` to half the share of symbols that are not zero
+HALVING = 20  # steps of the byte `alive` that halve the share of symbols that are not zero
 
 
 def _shares() -> list[int]:
-    """What each byte `alive` stands for, of 2^32: falling by 2^(-1/20) a step, in whole numbers."""
+    """The share, in units of 2^-32, for each byte `alive`: times 2^(-1/20) per step, in whole numbers."""
     shares = [2**32 - 1]
     while len(shares) < 256:
         shares.append(shares[-1] * 4148664943 >> 32)  # 2^32 * 2^(-1/20)
@@ -38,7 +37,7 @@ ALIVE = _shares()
 
 
 class Coefficients(NamedTuple):
-    """Symbols (slices, channels, rows, columns) int32 around zero; `high` is the value of the symbol `most`."""
+    """Symbols (slices, channels, rows, columns) int32, signed; `high` is the value of the symbol `most`."""
 
     symbols: Symbols
     high: float
@@ -46,7 +45,7 @@ class Coefficients(NamedTuple):
 
 
 def quantize_table(table: Tensor, layout: GridLayout, size: float | None, levels: int) -> Coefficients:
-    """The coefficients of a table in steps of `size`; None: so that all lie within `levels` symbols."""
+    """The coefficients of a grid in steps of `size`; None: the step with which all fit into `levels` symbols."""
     values = to_coefficients(table.cpu(), layout).double().numpy()
     largest = float(np.abs(values).max())
     least = largest / MOST_STEPS if size else largest / max(1, (levels - 1) // 2)
@@ -54,7 +53,7 @@ def quantize_table(table: Tensor, layout: GridLayout, size: float | None, levels
     most = round(largest / step) if step else 0
     if not most:
         return Coefficients(np.zeros(values.shape, np.int32), 0.0, 0)
-    # Rounded to half precision: a decoded table then has the same `high`, and encodes to the same symbols.
+    # Rounded to half precision: a decoded grid then has the same `high`, and encodes to the same symbols.
     high = float(np.float16(min(largest if size is None else most * step, LARGEST)))
     if not high or not np.isfinite(high):
         return Coefficients(np.zeros(values.shape, np.int32), 0.0, 0)
@@ -63,20 +62,20 @@ def quantize_table(table: Tensor, layout: GridLayout, size: float | None, levels
 
 
 def dequantize_table(coefficients: Coefficients, layout: GridLayout) -> Tensor:
-    """The table (slices, rows * columns, channels) that they stand for."""
+    """The grid (slices, rows * columns, channels) that the coefficients represent."""
     size = coefficients.high / max(1, coefficients.most)
     return from_coefficients(torch.from_numpy(coefficients.symbols).float() * size, layout)
 
 
 def rounding_error(table: Tensor, layout: GridLayout, size: float | None, levels: int) -> Tensor:
-    """What quantising adds to each number of a table, on its device: for training."""
+    """The quantisation error of each number of a grid, on its device: for training."""
     values = to_coefficients(table, layout)
     step = max(size, 1e-9) if size else (values.abs().max() / max(1, (levels - 1) // 2)).clamp_min(1e-9)
     return from_coefficients(torch.round(values / step) * step - values, layout).view_as(table)
 
 
 def parameters_of(coefficients: Coefficients, layout: GridLayout) -> NDArray[np.void]:
-    """What a file holds of a table beside its symbols, of type PARAMETERS."""
+    """The parameters of a grid that a file stores besides its symbols, of type PARAMETERS."""
     parameters = np.zeros((), PARAMETERS)
     parameters["high"], parameters["most"] = coefficients.high, coefficients.most
     if coefficients.most:
@@ -87,7 +86,7 @@ def parameters_of(coefficients: Coefficients, layout: GridLayout) -> NDArray[np.
 def runs_of(
     coefficients: Coefficients, parameters: NDArray[np.void], layout: GridLayout
 ) -> Iterator[tuple[Symbols, Table]]:
-    """The symbols, from zero on, in the order in which they are decoded, each run with its table."""
+    """The symbols, shifted to start at zero, in decoding order: runs, each with its table of counts."""
     if not coefficients.most:
         return
     planes, chosen = _by_place(coefficients.symbols) + coefficients.most, _contexts(coefficients, layout)
@@ -99,21 +98,21 @@ def runs_of(
 
 
 def read_table(parameters: NDArray[np.void], layout: GridLayout, reader: Reader) -> Coefficients:
-    """What `runs_of` gave; ValueError if the parameters cannot be."""
+    """Decode what `runs_of` gave; ValueError if the parameters are not valid."""
     high, most = float(parameters["high"]), int(parameters["most"])
     if not np.isfinite(high) or high < 0 or most > MOST_STEPS:
         raise ValueError(f"a largest coefficient of {high} in {most} steps")
     planes = np.zeros((layout.rows * layout.columns, layout.slices, layout.channels), np.int32)
-    seen = nothing_known(layout)
+    decoded = nothing_known(layout)
     for height, where in enumerate(places_by_height(layout) if most else ()):
-        chosen = contexts(seen, where).numpy()
+        chosen = contexts(decoded, where).numpy()
         values = np.empty(chosen.size, np.int32)
         for table, picked in _tables(parameters, chosen.ravel()):
             values[picked] = reader.take(len(picked), table) - most
         here = where.here.numpy()
         planes[here] = values.reshape(chosen.shape)
-        if height:  # a mean counts for nothing
-            seen.numpy()[here] = np.minimum(np.abs(planes[here]), CAP)
+        if height:  # the mean of a block is no context for others
+            decoded.numpy()[here] = np.minimum(np.abs(planes[here]), CAP)
     symbols = planes.transpose(1, 2, 0).reshape(layout.slices, layout.channels, layout.rows, layout.columns)
     return Coefficients(np.ascontiguousarray(symbols), high, most)
 
@@ -124,14 +123,14 @@ def _by_place(symbols: Symbols) -> Symbols:
 
 
 def _contexts(coefficients: Coefficients, layout: GridLayout) -> NDArray[np.uint8]:
-    """Of all symbols, (rows * columns, slices, channels)."""
+    """The contexts of all symbols, (rows * columns, slices, channels)."""
     magnitudes = torch.from_numpy(coefficients.symbols).abs()
     return contexts(known(magnitudes, layout), all_places(layout, magnitudes.device)).numpy()
 
 
 def _tables(parameters: NDArray[np.void], chosen: NDArray[np.uint8]) -> Iterator[tuple[Table, NDArray[np.int64]]]:
-    """Of each context among `chosen`: its table, and where it is."""
-    order = np.argsort(chosen, kind="stable")  # of bytes: by counting, not by comparing
+    """For each context in `chosen`: its table of counts, and its indices in `chosen`."""
+    order = np.argsort(chosen, kind="stable")  # NumPy sorts bytes by counting, without comparisons
     counts = np.bincount(chosen, minlength=CONTEXTS)
     for context, picked in enumerate(np.split(order, np.cumsum(counts)[:-1])):
         if len(picked):
@@ -142,7 +141,7 @@ def _tables(parameters: NDArray[np.void], chosen: NDArray[np.uint8]) -> Iterator
 
 
 def _fit(parameters: NDArray[np.void], symbols: Symbols, chosen: NDArray[np.uint8]) -> None:
-    """Set each context's two bytes to what its symbols ask for."""
+    """Set the two bytes of each context to the values that fit its symbols best."""
     magnitudes = np.abs(symbols)
     counts = np.bincount(chosen, minlength=CONTEXTS)
     alive = np.bincount(chosen, magnitudes > 0, minlength=CONTEXTS)
@@ -156,10 +155,10 @@ def _fit(parameters: NDArray[np.void], symbols: Symbols, chosen: NDArray[np.uint
 
 @lru_cache(maxsize=4096)
 def _table(alive: int, decay: int, most: int) -> Table:
-    """Counts of the symbols -most … most, of total 2^16, from whole numbers alone: the same on every machine."""
-    budget = TOTAL - (2 * most + 1)  # every symbol has one
+    """Counts of the symbols -most … most, with total 2^16, in whole numbers: identical on every machine."""
+    budget = TOTAL - (2 * most + 1)  # every symbol has a count of at least one
     weights = [0] * (most + 1)
-    rest = (budget * ALIVE[alive]) >> 33  # on either side of zero
+    rest = (budget * ALIVE[alive]) >> 33  # for each side of zero
     for magnitude in range(1, most + 1):
         share = (rest * (256 - decay)) >> 8
         if not share or magnitude == most:

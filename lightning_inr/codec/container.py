@@ -1,13 +1,15 @@
-"""The `.linr` file: bytes in, header and sections out, nothing believed that has not been checked.
+"""The container of a `.linr` file: header and sections, validated before use.
 
 magic "LINR" | version u16 | header length u32 | CRC-32 of all before and of the header u32
 header: JSON, deflated
-sections, one a role, in the header's order; the header holds each one's length and CRC-32
+sections, one per role, in the header's order; the header holds the length and CRC-32 of each
 """
 
 import json
 import struct
 import zlib
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgspec
@@ -16,9 +18,9 @@ from lightning_inr.errors import BitstreamError
 
 MAGIC = b"LINR"
 VERSION = 3
-READABLE = (2, 3)  # 2: no table was coded as coefficients
+READABLE = (2, 3)  # version 2: no grid is coded as coefficients
 PREAMBLE = struct.Struct("<4sHII")
-LARGEST_HEADER = 2**20  # bytes once inflated; a real one has a few thousand
+LARGEST_HEADER = 2**20  # bytes after inflating; typical headers have a few thousand
 
 
 class Container(NamedTuple):
@@ -26,10 +28,11 @@ class Container(NamedTuple):
 
     header: dict[str, Any]
     sections: dict[str, bytes]
+    lengths: Mapping[str, int] = MappingProxyType({})  # role -> bytes, of every section of a file, read or not
 
 
 class Section(NamedTuple):
-    """A line of the header's table of sections."""
+    """An entry of the header's table of sections."""
 
     role: str
     length: int  # bytes
@@ -46,8 +49,11 @@ def pack(container: Container) -> bytes:
     return b"".join([preamble, header, *container.sections.values()])
 
 
-def unpack(data: bytes, roles: set[str] | None = None) -> Container:
-    """Header and the sections of `roles` (all by default); BitstreamError if anything is not as it should be."""
+def unpack(data: bytes, roles: Collection[str] | None = None) -> Container:
+    """Header and the sections of `roles` (all by default); BitstreamError if any of these is not valid.
+
+    No byte of another section is read: of those only the lengths are checked.
+    """
     header, start = _read_header(data)
     try:
         table = msgspec.convert(header.pop("sections", None), list[Section])
@@ -55,7 +61,7 @@ def unpack(data: bytes, roles: set[str] | None = None) -> Container:
         raise BitstreamError(f"damaged .linr header: no list of sections ({error}); fetch the file again") from error
     sound = all(each.length >= 0 for each in table) and len({each.role for each in table}) == len(table)
     if not sound or start + sum(each.length for each in table) != len(data):
-        raise BitstreamError(f"damaged .linr: {len(data)} bytes are not what its header says; fetch the file again")
+        raise BitstreamError(f"damaged .linr: its {len(data)} bytes do not match its header; fetch the file again")
     sections: dict[str, bytes] = {}
     for role, length, crc in table:
         section = data[start : start + length]
@@ -65,13 +71,13 @@ def unpack(data: bytes, roles: set[str] | None = None) -> Container:
         if zlib.crc32(section) != crc:
             raise BitstreamError(f"damaged .linr: section {role} does not match its checksum; fetch the file again")
         sections[role] = section
-    return Container(header, sections)
+    return Container(header, sections, {each.role: each.length for each in table})
 
 
 def _read_header(data: bytes) -> tuple[dict[str, Any], int]:
     """The header and where the sections start."""
     if len(data) < PREAMBLE.size or data[:4] != MAGIC:
-        raise BitstreamError(f"not a .linr file: {len(data)} bytes that begin with {data[:4]!r}; expected {MAGIC!r}")
+        raise BitstreamError(f"not a .linr file: its {len(data)} bytes start with {data[:4]!r}; expected {MAGIC!r}")
     _, version, length, crc = PREAMBLE.unpack_from(data)
     packed = data[PREAMBLE.size : PREAMBLE.size + length]
     if version not in READABLE:
@@ -84,7 +90,7 @@ def _read_header(data: bytes) -> tuple[dict[str, Any], int]:
     try:
         inflate = zlib.decompressobj()
         header = msgspec.json.decode(inflate.decompress(packed, LARGEST_HEADER))
-    except (zlib.error, ValueError, RecursionError) as error:  # NaN and Infinity are no JSON
+    except (zlib.error, ValueError, RecursionError) as error:  # NaN and Infinity are not valid JSON
         raise BitstreamError(f"damaged .linr header: {error}; fetch the file again") from error
     if not inflate.eof or inflate.unused_data or not isinstance(header, dict):
         raise BitstreamError(f"damaged .linr header: not one JSON object within {LARGEST_HEADER} bytes")

@@ -1,8 +1,8 @@
-"""Coefficients coded under tables chosen by what is decoded already: a large one is seldom alone.
+"""Contexts of coefficients: the magnitudes already decoded select the table of counts of the next ones.
 
-Coefficients are coded by rising frequency within their block, all blocks and slices of one frequency at once. What is
-known of a coefficient then: its frequency, and the magnitudes at the next lower frequencies of its block, in its own
-slice and in those beside it. Whole numbers only: every machine chooses the same tables.
+Coefficients are coded by rising frequency within their block, all blocks and slices of one frequency together. The
+context of a coefficient depends on its frequency and on the magnitudes at the next lower frequencies of its block, in
+its own slice and in the two adjacent ones. Whole numbers only: every machine selects the same tables.
 """
 
 from collections.abc import Sequence
@@ -16,27 +16,27 @@ from lightning_inr.codec.transform import block_sizes, slice_sizes
 from lightning_inr.types import GridLayout
 
 MEANS = 8  # contexts of the blocks' means: by their frequency over the plane, and over time
-FIRST = 6  # of the lowest frequencies of a block, below which nothing is known: by their frequency over time
-ACTIVITIES = (1, 2, 3, 5, 8, 13, 21)  # bounds of the classes of what is known
+FIRST = 6  # contexts of a block's lowest frequencies, which have no lower neighbours: by their frequency over time
+ACTIVITIES = (1, 2, 3, 5, 8, 13, 21)  # bounds of the classes of activity, a weighted sum of decoded magnitudes
 CLASSES = len(ACTIVITIES) + 1
-HEIGHTS = torch.tensor([3, 5, 8])  # bounds of the classes of frequency, a row of contexts each
+HEIGHTS = torch.tensor([3, 5, 8])  # bounds of the classes of frequency, each with a row of contexts
 CONTEXTS = MEANS + FIRST + (len(HEIGHTS) + 1) * CLASSES
-CAP = 15  # no magnitude counts as more
-MOST_ACTIVITY = 11 * CAP  # a byte holds it
+CAP = 15  # larger magnitudes count as this
+MOST_ACTIVITY = 11 * CAP  # fits into a byte
 
 
 class Places(NamedTuple):
-    """N places of every plane, row * columns + column, and what their contexts follow from."""
+    """N places of every plane, as row * columns + column, and the data that determine their contexts."""
 
     here: Tensor  # (N,)
-    lower: Tensor  # (5, N): the places above, left, both, two above, two left; of a zero where that is another block's
-    base: Tensor  # (N, slices, 1) uint8: the context where nothing is known
-    counts: Tensor  # (N, 1, 1) uint8: 1 where what is known counts, else 0
+    lower: Tensor  # (5, N): places above, left, above left, two above, two left; outside the block: index of a zero
+    base: Tensor  # (N, slices, 1) uint8: the context for an activity of zero
+    counts: Tensor  # (N, 1, 1) uint8: 1 where the activity counts, else 0
 
 
 @lru_cache(maxsize=64)
 def all_places(layout: GridLayout, device: torch.device) -> Places:
-    """Of a layout, on a device, row by row; the same for all tensors that have it."""
+    """All places of a layout, on a device, row by row; cached for tensors of the same layout."""
     rows, columns = block_sizes(layout.rows), block_sizes(layout.columns)
     down, along = _within(rows)[:, None], _within(columns)
     height = down + along
@@ -62,7 +62,7 @@ def all_places(layout: GridLayout, device: torch.device) -> Places:
 
 @lru_cache(maxsize=64)
 def places_by_height(layout: GridLayout) -> list[Places]:
-    """The same by rising frequency within the block, down plus along; the first are the blocks' means. On the CPU."""
+    """The same by rising frequency (row plus column) within the block; the first are the blocks' means. On the CPU."""
     every = all_places(layout, torch.device("cpu"))
     height = heights(layout)
     return [
@@ -77,7 +77,7 @@ def heights(layout: GridLayout) -> Tensor:
 
 
 def _within(sizes: Sequence[int]) -> Tensor:
-    """The frequency of each row, column or slice within its block, of these sizes."""
+    """The frequency of each row, column or slice within its block, for blocks of these sizes."""
     return torch.cat([torch.arange(size) for size in sizes])
 
 
@@ -89,14 +89,14 @@ def _class_of(device: torch.device) -> Tensor:
 
 
 def nothing_known(layout: GridLayout) -> Tensor:
-    """What `contexts` takes before anything is decoded: (rows * columns + 1, slices, channels) uint8, on the CPU."""
+    """Input of `contexts` before any decoding: zeros (rows * columns + 1, slices, channels) uint8, on the CPU."""
     return torch.zeros(layout.rows * layout.columns + 1, layout.slices, layout.channels, dtype=torch.uint8)
 
 
 def known(magnitudes: Tensor, layout: GridLayout) -> Tensor:
-    """The same once all |symbols| (slices, channels, rows, columns) are decoded, on their device."""
+    """Input of `contexts` when all |symbols| (slices, channels, rows, columns) are decoded, on their device."""
     planes = magnitudes.clamp_max(CAP).byte().flatten(2).permute(2, 0, 1)
-    # A mean is of its whole plane, not of its block, so it counts for nothing here.
+    # A mean is a coefficient of the whole plane, not of its block, so it does not count here.
     inside = all_places(layout, planes.device).base[:, :1] >= MEANS
     return torch.cat([planes * inside, planes.new_zeros(1, layout.slices, layout.channels)])
 
@@ -107,7 +107,7 @@ def contexts(known: Tensor, where: Places) -> Tensor:
     They depend on magnitudes of lower frequency alone.
     """
     above, left, corner, far_above, far_left = (known.index_select(0, each) for each in where.lower)
-    activity = above + left  # what is next below in frequency, of the same block
+    activity = above + left  # the next lower frequencies of the same block
     beside = 2 * activity + corner + far_above + far_left
     beside[:, 1:] += activity[:, :-1]
     beside[:, :-1] += activity[:, 1:]

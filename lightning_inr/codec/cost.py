@@ -1,4 +1,4 @@
-"""What painting a frame will cost, counted on tensors that have a shape and no memory."""
+"""The cost of rendering a frame, counted on tensors of the device "meta", which take no memory."""
 
 import math
 from typing import Any, NamedTuple
@@ -14,21 +14,21 @@ from lightning_inr.models.base import PIXELS_AT_ONCE, PLACE_ROLES, VideoRepresen
 from lightning_inr.nn.attention import TransformerLayer
 from lightning_inr.types import Window
 
-# What is painted beyond the frame and cut away: a stride's worth, which may be much of a small frame.
-MOST_PADDING = 4  # times the frame
-LITTLE = 2**20  # pixels that may be painted in any case
+# Rendered pixels including those cropped away: less than a stride per side, which may be much of a small frame.
+MOST_PADDING = 4  # times the pixels of the frame
+LITTLE = 2**20  # pixels that may be rendered in any case
 
 
 class FrameCost(NamedTuple):
-    """Of one frame at the video's own size, painted alone."""
+    """The cost of one frame at the video's own size, rendered alone."""
 
-    pixels: int  # painted, before they are cut to the video's size
-    multiply_adds: int  # of convolutions, matrix products and attention; look-ups and activations do not count
-    numbers: int  # of the largest tensor
+    pixels: int  # rendered, before cropping to the video's size
+    multiply_adds: int  # of convolutions, matrix products and attention; look-ups and activations are not counted
+    numbers: int  # elements of the largest tensor
 
 
 def frame_cost(model: VideoRepresentation) -> FrameCost:
-    """Of a model on the device "meta"; nothing is computed and no memory is taken."""
+    """The cost for a model on the device "meta"; nothing is computed and no memory is taken."""
     height, width = model.video.height, model.video.width
     rows = min(height, max(1, PIXELS_AT_ONCE // width)) if model.is_pixelwise else height
     counter = _Counter()
@@ -38,11 +38,13 @@ def frame_cost(model: VideoRepresentation) -> FrameCost:
 
 
 def check_cost(model: VideoRepresentation) -> None:
-    """BitstreamError if a frame costs more than the limits in force allow; counted only where it might."""
-    painted, frame = math.prod(model.padded_size), model.video.height * model.video.width
-    if painted > max(MOST_PADDING * frame, LITTLE):
-        raise BitstreamError(f"a frame of {frame} pixels is cut from {painted}; choose smaller strides")
-    check_limit("pixels", painted, "a frame")
+    """BitstreamError if a frame costs more than the current limits; counted only if an upper bound exceeds them."""
+    rendered, frame = math.prod(model.padded_size), model.video.height * model.video.width
+    if rendered > max(MOST_PADDING * frame, LITTLE):
+        raise BitstreamError(
+            f"a frame of {frame} pixels is cropped from {rendered} rendered pixels; choose smaller strides"
+        )
+    check_limit("pixels", rendered, "a frame")
     limits, most = current_limits(), upper_bound(model)
     if most.multiply_adds <= limits.multiply_adds and most.numbers <= limits.numbers:
         return
@@ -52,18 +54,18 @@ def check_cost(model: VideoRepresentation) -> None:
 
 
 def upper_bound(model: VideoRepresentation) -> FrameCost:
-    """More than a frame can cost, in a thousandth of the time: as if every weight counted for every pixel."""
-    painted, state = math.prod(model.padded_size), model.state_dict()
+    """An upper bound of `frame_cost` in a thousandth of the time: every weight is counted for every pixel."""
+    rendered, state = math.prod(model.padded_size), model.state_dict()
     layers = [state[name] for role, names in model.coded_groups().items() if role not in PLACE_ROLES for name in names]
     widest = max((max(weight.shape[:2]) for weight in layers if weight.ndim), default=1)
     weights = sum(tensor.numel() for tensor in state.values())
     if any(isinstance(module, TransformerLayer) for module in model.modules()):
-        weights += 2 * painted * widest  # all tokens with all others
-    return FrameCost(painted, painted * weights * model.passes_per_frame, painted * widest)
+        weights += 2 * rendered * widest  # attention between all pairs of tokens
+    return FrameCost(rendered, rendered * weights * model.passes_per_frame, rendered * widest)
 
 
 class _Counter(TorchDispatchMode):
-    """Adds up the multiply-adds of all operations inside, and keeps the size of the largest tensor."""
+    """Sums the multiply-adds of all operations inside its context, and keeps the size of the largest tensor."""
 
     def __init__(self) -> None:
         super().__init__()

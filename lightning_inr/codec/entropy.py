@@ -1,8 +1,8 @@
-"""Lossless coding of symbols with `constriction`, under tables of integers.
+"""Entropy coding of symbols with `constriction`, under tables of integer counts.
 
-A table holds how often each symbol occurs, scaled to a total of 2^16. Divided by that total the counts are
-exact in floating point, so encoder and decoder see the same numbers on every platform. A file holds a byte a
-count, a float of four bits of exponent and four of mantissa: a thirtieth off at most, which costs nothing.
+A table holds the count of each symbol, scaled to a total of 2^16. Divided by that total the counts are exact in
+floating point, so encoder and decoder use the same numbers on every platform. A file holds one byte per count, a float
+with four bits of exponent and four of mantissa: its error is at most a thirtieth, and its cost in bits negligible.
 """
 
 from collections.abc import Iterable
@@ -18,12 +18,12 @@ Words = NDArray[np.uint32]
 Codes = NDArray[np.uint8]
 
 TOTAL = 2**16
-# The count that each byte stands for: 0 … 31 as they are, then sixteen steps to each doubling.
+# The count that each byte represents: 0 … 31 exactly, then sixteen steps per doubling.
 CODED_COUNTS = np.array([code if code < 16 else (16 + code % 16) << (code // 16 - 1) for code in range(256)])
 
 
 class Reader(Protocol):
-    """Encoded words, read run by run: which table is next may depend on what was read."""
+    """Reads encoded words run by run: the table of a run may depend on symbols read before."""
 
     def take(self, count: int, table: Table) -> Symbols: ...
 
@@ -31,7 +31,7 @@ class Reader(Protocol):
 
 
 class Coder(Protocol):
-    """One way to turn runs of symbols, each run with its own table, into 32-bit words."""
+    """Converts runs of symbols, each run with its own table, to 32-bit words."""
 
     def encode(self, runs: Iterable[tuple[Symbols, Table]]) -> Words: ...
 
@@ -39,7 +39,7 @@ class Coder(Protocol):
 
 
 def count_codes(symbols: Symbols, alphabet: int) -> Codes:
-    """How often each of `alphabet` symbols occurs, a byte each: what a file holds of a table.
+    """The count of each of `alphabet` symbols, coded as one byte each, as a file stores a table.
 
     ValueError if the alphabet does not fit the total.
     """
@@ -60,8 +60,8 @@ def table_of(codes: Codes) -> Table:
     if len(codes) < 2 or not codes.any():
         raise ValueError("a table of frequencies is empty")
     counts = CODED_COUNTS[codes]
-    # 65535 is the most a uint16 holds: a table of one symbol leaves the last place to a neighbour.
-    shared = TOTAL - 1 - np.count_nonzero(counts)  # what is left when each that occurs has its one
+    # The largest uint16 is 65535: if only one symbol occurs, another one gets the remaining count.
+    shared = TOTAL - 1 - np.count_nonzero(counts)  # what remains when each symbol that occurs has a count of one
     scaled = np.where(counts > 0, 1 + counts * shared // counts.sum(), 0)
     scaled[np.argmax(scaled)] += TOTAL - 1 - scaled.sum()
     scaled[np.argmin(scaled)] += 1
@@ -69,22 +69,22 @@ def table_of(codes: Codes) -> Table:
 
 
 class RangeCoder:
-    """Range coding (Martin 1979): within a fraction of a percent of the entropy under the table."""
+    """Range coding (Martin 1979): its size is within a fraction of a percent of the entropy under the table."""
 
     def encode(self, runs: Iterable[tuple[Symbols, Table]]) -> Words:
-        """All runs, one after the other, in one stream."""
+        """Encode all runs, one after the other, into one stream."""
         encoder = constriction.stream.queue.RangeEncoder()
         for symbols, table in runs:
             encoder.encode(symbols, _categorical(table))
         return encoder.get_compressed()
 
     def open(self, words: Words) -> "RangeReader":
-        """From the first run on."""
+        """A reader that starts at the first run."""
         return RangeReader(words)
 
 
 class RangeReader:
-    """What `RangeCoder` wrote; damaged words give wrong symbols, never an error."""
+    """Reads what `RangeCoder` wrote; damaged words give wrong symbols, never an error."""
 
     def __init__(self, words: Words) -> None:
         self.decoder = constriction.stream.queue.RangeDecoder(words)
@@ -94,7 +94,7 @@ class RangeReader:
         return self.decoder.decode(_categorical(table), count)
 
     def exhausted(self) -> bool:
-        """Whether this may have been all."""
+        """Whether all words may have been read."""
         return bool(self.decoder.maybe_exhausted())
 
 
@@ -103,10 +103,10 @@ def _categorical(table: Table) -> constriction.stream.model.Categorical:
 
 
 class HuffmanCoder:
-    """Huffman coding (1952), as in the paper: at least one bit a symbol, and symbol by symbol in Python."""
+    """Huffman coding (1952), as in Latent-INR: at least one bit per symbol, and symbol by symbol in Python."""
 
     def encode(self, runs: Iterable[tuple[Symbols, Table]]) -> Words:
-        """All runs, one after the other, in one stream."""
+        """Encode all runs, one after the other, into one stream."""
         encoder = constriction.symbol.QueueEncoder()
         for symbols, table in runs:
             tree = constriction.symbol.huffman.EncoderHuffmanTree(table.astype(np.float64))
@@ -115,12 +115,12 @@ class HuffmanCoder:
         return encoder.get_compressed()[0]
 
     def open(self, words: Words) -> "HuffmanReader":
-        """From the first run on."""
+        """A reader that starts at the first run."""
         return HuffmanReader(words)
 
 
 class HuffmanReader:
-    """What `HuffmanCoder` wrote; ValueError if the words end too early."""
+    """Reads what `HuffmanCoder` wrote; ValueError if the words end too early."""
 
     def __init__(self, words: Words) -> None:
         self.decoder = constriction.symbol.QueueDecoder(words)
@@ -131,7 +131,7 @@ class HuffmanReader:
         return np.array([self.decoder.decode_symbol(tree) for _ in range(count)], dtype=np.int32)
 
     def exhausted(self) -> bool:
-        """Whether this may have been all: no whole word is left."""
+        """Whether all words may have been read: no whole word remains."""
         one_bit = constriction.symbol.huffman.DecoderHuffmanTree(np.ones(2))
         try:
             for _ in range(33):

@@ -1,4 +1,4 @@
-"""What the header of a file claims, checked before it is believed: the model's shape and the table of its tensors."""
+"""Validation of a file's header before use: the video, the model and the table of its tensors."""
 
 import math
 from collections.abc import Mapping
@@ -27,44 +27,44 @@ from lightning_inr.types import (
 )  # fmt: skip
 
 FLOATS: dict[int, np.dtype[Any]] = {16: np.dtype("<f2"), 32: np.dtype("<f4")}
-WIDEST_SPACE = 2**14  # numbers a vector or a token of a teacher's
-MOST_TOKENS = 2**20  # of a video
-# A tensor of one repeated value costs next to nothing, so a section may hold more parameters than bits;
-# but not without end, or a small file could claim terabytes.
+WIDEST_SPACE = 2**14  # numbers of a teacher embedding or of a visual token
+MOST_TOKENS = 2**20  # per video
+# A tensor of one repeated value costs almost nothing, so a section may hold more parameters than bits. Without a
+# limit, a small file could request terabytes.
 PARAMETERS_PER_BYTE = 1024
 
 
 class Entry(NamedTuple):
-    """A line of the header's tensor table."""
+    """An entry of the header's table of tensors."""
 
     name: str
     role: str
     shape: tuple[int, ...]
-    levels: int | None  # how many symbols there are; None for floats
+    levels: int | None  # size of the alphabet of symbols; None for floats
     bits: int | None  # 16 or 32 for floats; None for symbols
-    axis: int | None  # of the quantisation ranges; None: one range
+    axis: int | None  # axis with one quantisation range per index; None: one range in all
     coder: str | None  # None for floats
-    prediction: str | None = None  # what its symbols are differences from; None: symbols as they are
-    layout: GridLayout | None = None  # of a table that is coded as coefficients of its transform
+    prediction: str | None = None  # name of the prediction of its symbols; None: symbols are not predicted
+    layout: GridLayout | None = None  # of a grid that is coded as coefficients of its transform
 
     @property
     def numel(self) -> int:
-        """How many numbers the tensor holds."""
+        """The number of elements of the tensor."""
         return math.prod(self.shape)
 
     @property
     def quantized(self) -> bool:
-        """Whether it is coded as symbols."""
+        """Whether the tensor is coded as symbols."""
         return self.levels is not None
 
     @property
     def channels(self) -> int:
-        """How many quantisation ranges it has."""
+        """The number of quantisation ranges."""
         return 1 if self.axis is None else self.shape[self.axis]
 
 
-class Video(msgspec.Struct, forbid_unknown_fields=True):
-    """The shape of the video as the header has it."""
+class VideoHeader(msgspec.Struct, forbid_unknown_fields=True):
+    """The shape of the video as the header stores it."""
 
     frames: int
     height: int
@@ -74,20 +74,20 @@ class Video(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Header(msgspec.Struct, forbid_unknown_fields=True):
-    """All keys of a header but that of its sections; every type is strict."""
+    """All keys of a header except `sections`; types are checked strictly."""
 
     model: str
-    video: Video
-    config: dict[str, Any]  # whose values the model checks
+    video: VideoHeader
+    config: dict[str, Any]  # its values are checked by the model
     tensors: list[Entry]
-    space: EmbeddingSpace | None = None  # None too in files older than teachers
+    space: EmbeddingSpace | None = None  # None, too, in files from before teachers existed
     token_space: TokenSpace | None = None
 
 
 def checked_model(values: dict[str, Any], sections: Mapping[str, int]) -> tuple[VideoRepresentation, list[Entry]]:
-    """The model without memory for its tensors, and the table of them.
+    """The model on the device "meta", and its table of tensors, from the `values` of a header.
 
-    `sections`: bytes a role. BitstreamError if these cannot be it, or ask for more than the limits in force.
+    `sections`: bytes per role. BitstreamError if the header is not valid or exceeds the current limits.
     """
     try:
         header = msgspec.convert(values, Header)
@@ -98,7 +98,7 @@ def checked_model(values: dict[str, Any], sections: Mapping[str, int]) -> tuple[
         check_cost(model)
     except BitstreamError:
         raise
-    # A header is foreign data: whatever it makes the constructors stumble over is the header's fault.
+    # A header is foreign data: any error that it causes in a constructor is an error of the header.
     except (KeyError, TypeError, ValueError, OverflowError, RuntimeError, AttributeError, IndexError) as error:
         line = str(error).partition("\n")[0] or repr(error)
         raise BitstreamError(f"this .linr cannot be built here: {line:.200}; fetch the file again or update") from error
@@ -110,8 +110,8 @@ def _check_spaces(header: Header, video: VideoShape) -> None:
         raise BitstreamError(f"damaged .linr: its video has {video.fault}")
     if header.space is not None:
         if not 1 <= header.space.width <= WIDEST_SPACE:
-            raise BitstreamError(f"damaged .linr: it claims a teacher of width {header.space.width}")
-        check_limit("numbers", video.frames * header.space.width, "the vectors of all frames")
+            raise BitstreamError(f"damaged .linr: its header states a teacher of width {header.space.width}")
+        check_limit("numbers", video.frames * header.space.width, "the embeddings of all frames")
     if header.token_space is not None:
         _check_tokens(header.token_space, video)
 
@@ -120,13 +120,13 @@ def _check_tokens(space: TokenSpace, video: VideoShape) -> None:
     sampling = space.sampling
     counts = (space.tokens, space.width, sampling.frames, sampling.height, sampling.width)
     if min(counts) < 1 or space.groups < 0:
-        raise BitstreamError("damaged .linr: its tokens are not described; fetch the file again")
-    most = max(video.frames, 2)  # a model that reads frames in pairs is shown a single one twice
+        raise BitstreamError("damaged .linr: its token space is not valid; fetch the file again")
+    most = max(video.frames, 2)  # a model that reads frames in pairs gets a single one twice
     timed = 1 / FASTEST <= sampling.seconds <= MOST_FRAMES / SLOWEST
     if not timed or sampling.frames > most or max(sampling.height, sampling.width) > LONGEST_SIDE:
-        raise BitstreamError(f"damaged .linr: it claims to show {tuple(sampling)} of {video.frames} frames")
+        raise BitstreamError(f"damaged .linr: its frame sampling is {tuple(sampling)}, for {video.frames} frames")
     if space.width > WIDEST_SPACE or space.tokens > MOST_TOKENS:
-        raise BitstreamError(f"damaged .linr: it claims {space.tokens} tokens of width {space.width}")
+        raise BitstreamError(f"damaged .linr: its header states {space.tokens} tokens of width {space.width}")
 
 
 def _check_entries(entries: list[Entry], model: VideoRepresentation, sections: Mapping[str, int]) -> None:
@@ -135,30 +135,30 @@ def _check_entries(entries: list[Entry], model: VideoRepresentation, sections: M
     if {entry.name: entry.shape for entry in entries} != expected or len(entries) != len(expected):
         raise BitstreamError("damaged .linr: its tensors are not those of its model; fetch the file again")
     for entry in entries:
-        floats = entry.coder is entry.levels is None and entry.bits in FLOATS
+        floats = entry.coder is None and entry.levels is None and entry.bits in FLOATS
         counted = entry.levels is not None and 2 <= entry.levels <= 2**MOST_BITS
         symbols = entry.coder in CODERS and entry.bits is None and counted
         axis = entry.axis is None or 0 <= entry.axis < len(entry.shape)
-        foretold = counted and entry.axis is None and applies(str(entry.prediction), entry.shape)
-        axis &= entry.prediction is None or foretold
+        predicted = counted and entry.axis is None and applies(str(entry.prediction), entry.shape)
+        axis &= entry.prediction is None or predicted
         axis &= entry.layout is None or entry.layout == model.grid_layout(entry.name)
         if not ((floats or symbols) and axis and groups[entry.name] == entry.role):
             raise BitstreamError(f"damaged .linr: tensor {entry.name} is described as {tuple(entry)!s:.200}")
     check_limit("parameters", sum(entry.numel for entry in entries), "this .linr")
     if diagonals(entry.shape for entry in entries if entry.prediction == "around") > MOST_DIAGONALS:
-        raise BitstreamError("damaged .linr: its predictions would take too long to undo; fetch the file again")
+        raise BitstreamError("damaged .linr: its predictions would take too long to decode; fetch the file again")
     _check_sections(entries, sections)
 
 
 def _check_sections(entries: list[Entry], sections: Mapping[str, int]) -> None:
-    """One a role, each large enough for what it is said to hold."""
-    claimed: dict[str, int] = {}
+    """BitstreamError unless there is one section per role, large enough for the parameters of that role."""
+    totals: dict[str, int] = {}
     for entry in entries:
-        claimed[entry.role] = claimed.get(entry.role, 0) + entry.numel
-    if set(claimed) != set(sections):
+        totals[entry.role] = totals.get(entry.role, 0) + entry.numel
+    if set(totals) != set(sections):
         raise BitstreamError("damaged .linr: its sections are not those of its tensors; fetch the file again")
-    for role, numbers in claimed.items():
+    for role, numbers in totals.items():
         if numbers > sections[role] * PARAMETERS_PER_BYTE:
             raise BitstreamError(
-                f"damaged .linr: {sections[role]} bytes claim to hold {numbers} parameters; fetch the file again"
+                f"damaged .linr: {sections[role]} bytes cannot hold {numbers} parameters; fetch the file again"
             )

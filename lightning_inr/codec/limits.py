@@ -1,4 +1,4 @@
-"""What a file may ask for before it is believed: each limit has a name by which a user who trusts a file raises it."""
+"""Limits on the resources that a file may request; a user who trusts a file raises a limit by its name."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -9,12 +9,12 @@ from lightning_inr.errors import BitstreamError, UserError
 
 
 class Limits(NamedTuple):
-    """The most that one file may ask for."""
+    """The most that one file may request."""
 
     parameters: int = 2**26  # of all tensors: 256 MiB
-    pixels: int = 2**26  # of a frame as it is painted, before it is cut: 8192 x 8192
+    pixels: int = 2**26  # of a rendered frame before cropping: 8192 x 8192
     multiply_adds: int = 2 * 10**12  # of a frame
-    numbers: int = 2**29  # in memory at once, of a frame's largest tensor, or of the vectors of all frames: 2 GiB
+    numbers: int = 2**29  # elements of a frame's largest tensor, or of the embeddings of all frames: 2 GiB
 
 
 DEFAULT = Limits()
@@ -22,13 +22,13 @@ _limits: ContextVar[Limits] = ContextVar("limits", default=DEFAULT)
 
 
 def current_limits() -> Limits:
-    """Those that hold here."""
+    """The limits that apply in the current context."""
     return _limits.get()
 
 
 @contextmanager
 def use_limits(limits: Limits) -> Iterator[None]:
-    """Have `limits` hold inside, in this thread."""
+    """Apply `limits` inside the context, in this thread."""
     token = _limits.set(limits)
     try:
         yield
@@ -37,7 +37,7 @@ def use_limits(limits: Limits) -> Iterator[None]:
 
 
 def read_limits(options: Mapping[str, object]) -> AbstractContextManager[None]:
-    """`use_limits` for the options of a configuration; UserError for a value that is no whole number from 1."""
+    """`use_limits` for the options of a configuration; UserError for a value that is not a whole number from 1."""
     limits: dict[str, int] = {}
     for name, value in options.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
@@ -47,7 +47,7 @@ def read_limits(options: Mapping[str, object]) -> AbstractContextManager[None]:
 
 
 def check_limit(name: str, asked: int, what: str) -> None:
-    """BitstreamError if `asked`, of `what`, is more than the limit `name`."""
+    """BitstreamError if `asked`, which `what` requests, exceeds the limit `name`."""
     limit = getattr(current_limits(), name)
     if asked > limit:
         raise BitstreamError(

@@ -1,7 +1,7 @@
-"""Symbols told by how they differ from their neighbours, where neighbours are alike.
+"""Prediction of symbols from adjacent symbols, and coding of the differences.
 
-Frames follow one another, and so do their latents and embeddings; a grid's points lie side by side. Differences are
-taken modulo the number of levels, so there are no more symbols than before. Whole numbers only: exact everywhere.
+Latents and embeddings of consecutive frames are similar, and so are adjacent points of a grid. Differences are taken
+modulo the number of levels, so that the alphabet does not grow. Whole numbers only: exact on every machine.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 Symbols = NDArray[np.int32]
 
 
-MOST_DIAGONALS = 2**14  # of all tables of a file that "around" restores: a bound on the time a hostile file takes
-WORTHWHILE = 0.99  # of the entropy: noise may look a little predictable by chance
+MOST_DIAGONALS = 2**14  # of all tensors of a file that "around" restores: limits the time a hostile file takes
+WORTHWHILE = 0.99  # of the entropy: smaller savings may occur by chance, even in noise
 
 
 class Prediction(NamedTuple):
-    """`take` turns symbols (a, b, …) into differences, `restore` turns these back; both modulo `levels`."""
+    """`take` converts symbols (a, b, …) to differences, `restore` converts them back; both modulo `levels`."""
 
     take: Callable[[Symbols, int], Symbols]
     restore: Callable[[Symbols, int], Symbols]
@@ -42,7 +42,7 @@ def _from_around(symbols: Symbols, levels: int) -> Symbols:
 def _onto_around(differences: Symbols, levels: int) -> Symbols:
     rows, columns = differences.shape[:2]
     symbols = differences.copy()
-    # Along the rising diagonals: all points of one need only those of the one before.
+    # Along the rising diagonals: the points of one depend only on those of the one before.
     for diagonal in range(1, rows + columns - 1):
         row = np.arange(max(0, diagonal - columns + 1), min(rows, diagonal + 1))
         column = diagonal - row
@@ -54,25 +54,25 @@ def _onto_around(differences: Symbols, levels: int) -> Symbols:
 
 
 PREDICTIONS: Mapping[str, Prediction] = {
-    "before": Prediction(_from_before, _onto_before),  # the neighbour before, along the first axis
-    "around": Prediction(_from_around, _onto_around),  # the mean of those before along the first two axes
+    "before": Prediction(_from_before, _onto_before),  # prediction: the symbol before along the first axis
+    "around": Prediction(_from_around, _onto_around),  # prediction: the mean of those before along the first two axes
 }
 
 
 def diagonals(shapes: Iterable[tuple[int, ...]]) -> int:
-    """Along which "around" restores tables of these shapes, one after the other."""
+    """The number of diagonals along which "around" restores tensors of these shapes, one after the other."""
     return sum(sum(shape[:2]) for shape in shapes)
 
 
 def applies(name: str, shape: tuple[int, ...]) -> bool:
-    """Whether symbols of this shape may be told by that prediction."""
+    """Whether the prediction `name` exists and can be used for symbols of this shape."""
     return name in PREDICTIONS and len(shape) > 1
 
 
 def cheapest(symbols: Symbols, levels: int, diagonals_left: int) -> tuple[str | None, Symbols]:
-    """The prediction whose differences have the least entropy, and them; None and `symbols` if none helps.
+    """The prediction whose differences have the least entropy, and these; None and `symbols` if none is better.
 
-    "around" is none where it takes more than `diagonals_left`.
+    "around" is not used where it needs more than `diagonals_left`.
     """
     best: tuple[str | None, Symbols] = (None, symbols)
     least = _entropy(symbols)
@@ -86,7 +86,7 @@ def cheapest(symbols: Symbols, levels: int, diagonals_left: int) -> tuple[str | 
 
 
 def _entropy(symbols: Symbols) -> float:
-    """Bits of one symbol, on average."""
+    """Mean bits per symbol."""
     counts = np.bincount(symbols.ravel())
     share = counts[counts > 0] / symbols.size
     return float(-(share * np.log2(share)).sum())

@@ -2,8 +2,8 @@
 
 Min–max (Latent-INR, Eq. 3 as corrected): low and high are the extremes, step = (high − low) / (levels − 1).
 Learned (C-NeRV, section 3): step and offset come from training, low and high are the grid points that are used.
-Stored are low and high, not the step: a decoded tensor then has the same extremes as its source, and encoding it
-once more gives the same symbols.
+A file stores low and high, not the step: a decoded tensor then has the same extremes as its source, and encoding it
+again gives the same symbols.
 """
 
 import math
@@ -14,11 +14,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-MOST_BITS = 12  # of a symbol; 16 and 32 mean plain floats of that size
-NUMBERS_AT_ONCE = 2**20
+MOST_BITS = 12  # of a symbol; 16 and 32 bits denote floats
+NUMBERS_AT_ONCE = 2**20  # per channel
 
 
-class Step(NamedTuple):
+class QuantizationStep(NamedTuple):
     """A learned grid: the values offset + size * integer."""
 
     size: float
@@ -35,7 +35,7 @@ class Quantized(NamedTuple):
 
 
 def quantize(tensor: Tensor, levels: int, axis: int | None) -> Quantized:
-    """Quantise `tensor` from its least to its largest value, or so for each index along `axis`."""
+    """Quantise `tensor` between its smallest and largest value, separately for each index along `axis` if given."""
     values = _by_channel(tensor.detach().float().cpu(), axis).numpy()  # (channels, rest)
     low, high = values.min(axis=1), values.max(axis=1)
     # float64: float32 could round a symbol at the extremes the other way when a decoded tensor is encoded again
@@ -44,8 +44,8 @@ def quantize(tensor: Tensor, levels: int, axis: int | None) -> Quantized:
     return Quantized(np.rint(unit * (levels - 1)).astype(np.int32).ravel(), low, high, levels)
 
 
-def quantize_by(tensor: Tensor, step: Step) -> Quantized:
-    """Quantise `tensor` on a learned grid; a step too fine for the most levels there may be is made coarser."""
+def quantize_by(tensor: Tensor, step: QuantizationStep) -> Quantized:
+    """Quantise `tensor` on a learned grid; a step that would need more than 2**12 levels is enlarged."""
     values = tensor.detach().double().cpu().ravel().numpy()
     span = float(values.max() - values.min()) / (2**MOST_BITS - 2)
     size = max(step.size, span, math.ulp(1.0))
@@ -56,14 +56,14 @@ def quantize_by(tensor: Tensor, step: Step) -> Quantized:
 
 
 def dequantize(quantized: Quantized, shape: tuple[int, ...], axis: int | None) -> Tensor:
-    """The tensor of `shape` that `quantize` or `quantize_by` stands for, float32."""
+    """The float32 tensor of `shape` that the result of `quantize` or `quantize_by` represents."""
     symbols = quantized.symbols.reshape(len(quantized.low), -1)
     low, high = quantized.low.astype(np.float64)[:, None], quantized.high.astype(np.float64)[:, None]
     exact = np.empty(symbols.shape, np.float32)
-    for start in range(0, symbols.shape[1], NUMBERS_AT_ONCE):  # float64 for all of a large tensor would be much
+    for start in range(0, symbols.shape[1], NUMBERS_AT_ONCE):  # float64 copies of a whole tensor may be large
         part = slice(start, start + NUMBERS_AT_ONCE)
         unit = symbols[:, part] / float(quantized.levels - 1)
-        # In this form both extremes come out exactly, whatever their sizes.
+        # This form gives both extremes exactly, whatever their values.
         exact[:, part] = low * (1 - unit) + high * unit
     values = torch.from_numpy(exact)
     if axis is None:
@@ -73,7 +73,7 @@ def dequantize(quantized: Quantized, shape: tuple[int, ...], axis: int | None) -
 
 
 def fake_quantize(tensor: Tensor, levels: int, axis: int | None) -> Tensor:
-    """What `dequantize(quantize(tensor))` gives, on the tensor's device and in its layout: for training."""
+    """The result of `dequantize(quantize(tensor))`, on the tensor's device and in its memory format: for training."""
     others = [dim for dim in range(tensor.ndim) if dim != axis]
     low, high = tensor.amin(others, keepdim=True), tensor.amax(others, keepdim=True)
     step = ((high - low) / (levels - 1)).clamp_min(torch.finfo(tensor.dtype).tiny)
@@ -81,5 +81,5 @@ def fake_quantize(tensor: Tensor, levels: int, axis: int | None) -> Tensor:
 
 
 def _by_channel(tensor: Tensor, axis: int | None) -> Tensor:
-    """(channels, rest): one row a range."""
+    """(channels, rest): one row per quantisation range."""
     return tensor.reshape(1, -1) if axis is None else tensor.movedim(axis, 0).reshape(tensor.shape[axis], -1)

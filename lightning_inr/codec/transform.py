@@ -1,7 +1,8 @@
-"""Tables over time and place as coefficients of an orthonormal cosine transform, in which most are near zero.
+"""Orthonormal cosine transform of grids over time and space; most of its coefficients are near zero.
 
-Over time the transform spans the slices of a shot, at most 64 at once; in space blocks of about 8x8, and the blocks'
-means once more. Orthonormal: an error in coefficients is as large as the error in the table, and gradients carry over.
+Over time the transform spans the slices of a shot, at most 64 together; in space it spans blocks of about 8x8, and the
+plane of the blocks' means is transformed again. As it is orthonormal, an error in the coefficients is as large as the
+error in the grid, and gradients can be transformed in the same way.
 """
 
 import math
@@ -13,27 +14,27 @@ from torch import Tensor
 
 from lightning_inr.types import GridLayout
 
-BLOCK = 8  # rows and columns of a block, about
+BLOCK = 8  # approximate rows and columns of a block
 LONGEST = 64  # slices that are transformed together
 
 
 def block_sizes(length: int) -> list[int]:
-    """`length` rows or columns cut into blocks as even as can be, of about 8."""
+    """Sizes of blocks of about 8, as even as possible, into which `length` rows or columns are divided."""
     return _even(length, max(1, round(length / BLOCK)))
 
 
 def slice_sizes(groups: Sequence[int]) -> list[int]:
-    """The slices of each shot cut into parts as even as can be, of 64 at most."""
+    """Sizes of parts of at most 64, as even as possible, into which the slices of each shot are divided."""
     return [size for group in groups for size in _even(group, -(-group // LONGEST))]
 
 
 def starts(sizes: Sequence[int]) -> list[int]:
-    """Where each of these consecutive blocks begins."""
+    """The first index of each of these consecutive blocks."""
     return [sum(sizes[:number]) for number in range(len(sizes))]
 
 
 def to_coefficients(table: Tensor, layout: GridLayout) -> Tensor:
-    """(slices, rows * columns, channels) or any shape of as many -> float32 (slices, channels, rows, columns)."""
+    """(slices, rows * columns, channels), or any shape of that size -> float32 (slices, channels, rows, columns)."""
     planes = table.detach().float().reshape(layout.slices, layout.rows, layout.columns, layout.channels)
     return _mix_means(_transform(planes.permute(0, 3, 1, 2).contiguous(), layout, False), layout, False)
 
@@ -49,7 +50,7 @@ def _even(length: int, count: int) -> list[int]:
 
 
 def _transform(planes: Tensor, layout: GridLayout, inverse: bool) -> Tensor:
-    """Over slices, rows and columns, one after the other."""
+    """Transform over slices, rows and columns, one after the other."""
     sizes = (tuple(slice_sizes(layout.groups)), tuple(block_sizes(layout.rows)), tuple(block_sizes(layout.columns)))
     over_time = _along(planes.flatten(1), sizes[0], inverse).view_as(planes)
     down = _along(over_time, sizes[1], inverse)
@@ -59,7 +60,7 @@ def _transform(planes: Tensor, layout: GridLayout, inverse: bool) -> Tensor:
 def _along(x: Tensor, sizes: tuple[int, ...], inverse: bool) -> Tensor:
     """x (..., length, N), transformed along its next to last axis in blocks of `sizes`."""
     result = torch.empty_like(x)
-    for size, where in _blocks(sizes, x.device):  # blocks of one size at once: there are two sizes or three
+    for size, where in _blocks(sizes, x.device):  # all blocks of one size together: there are two or three sizes
         matrix = cosines(size, x.device)
         blocks = x.index_select(-2, where).unflatten(-2, (-1, size))
         result.index_copy_(x.ndim - 2, where, ((matrix.T if inverse else matrix) @ blocks).flatten(-3, -2))
@@ -67,7 +68,7 @@ def _along(x: Tensor, sizes: tuple[int, ...], inverse: bool) -> Tensor:
 
 
 def _mix_means(blocks: Tensor, layout: GridLayout, inverse: bool) -> Tensor:
-    """Transform the plane that the blocks' means make, as one block."""
+    """Transform the plane of the blocks' means as one block."""
     rows, columns = (starts(block_sizes(length)) for length in (layout.rows, layout.columns))
     down, along = (cosines(len(each), blocks.device) for each in (rows, columns))
     if inverse:
@@ -80,7 +81,7 @@ def _mix_means(blocks: Tensor, layout: GridLayout, inverse: bool) -> Tensor:
 
 @lru_cache(maxsize=64)
 def _blocks(sizes: tuple[int, ...], device: torch.device) -> list[tuple[int, Tensor]]:
-    """Each size of a block, and the places of all blocks of that size, block after block."""
+    """Each size of a block, and the indices of all blocks of that size, block by block."""
     begins = starts(sizes)
     places = {
         size: [
@@ -96,7 +97,7 @@ def _blocks(sizes: tuple[int, ...], device: torch.device) -> list[tuple[int, Ten
 
 @lru_cache(maxsize=256)
 def cosines(size: int, device: torch.device) -> Tensor:
-    """DCT-II, orthonormal: (size, size), a frequency a row."""
+    """Matrix of the orthonormal DCT-II: (size, size), one frequency per row."""
     frequency, place = torch.arange(size, dtype=torch.float64)[:, None], torch.arange(size) + 0.5
     matrix = math.sqrt(2 / size) * torch.cos(math.pi / size * frequency * place)
     matrix[0] = 1 / math.sqrt(size)

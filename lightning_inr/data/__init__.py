@@ -1,1 +1,1 @@
-"""The hall: a video on disk becomes batches of frames, read as they are needed."""
+"""Videos and datasets on disk, and the batches of frames that are read from them."""

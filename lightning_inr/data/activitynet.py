@@ -1,4 +1,4 @@
-"""ActivityNet Captions (Krishna et al. 2017): each video described by a paragraph, a sentence for each event."""
+"""ActivityNet Captions (Krishna et al. 2017): each video has a paragraph with a sentence per event."""
 
 from pathlib import Path
 
@@ -13,13 +13,13 @@ ACTIVITYNET = Published(
     "train.json, val_1.json, val_2.json and <id>.mp4 (or .webm, .mkv; with or without v_; in any folder below)",
     option=ROOT,
 )
-PREFIX = "v_"  # of ids in the annotations; files have it or not
+PREFIX = "v_"  # of ids in the annotations; optional in the names of files
 
 
 def list_activitynet(root: str | None = None, split: str = "val_1", manifest: str | None = None) -> DatasetSplit:
-    """Videos of train, val_1 or val_2, or those a `manifest` names, with one paragraph each and its events.
+    """Videos of train, val_1 or val_2, or those of them that a `manifest` lists, with a paragraph and its events.
 
-    Ids without captions, which the published lists of ids do hold, are left out.
+    Ids without captions, some of which the published lists of ids contain, are left out.
     """
     check_split(split, ("train", "val_1", "val_2"))
     folder = ACTIVITYNET.root(root)

@@ -1,4 +1,4 @@
-"""Annotations as datasets publish them: JSON of any size, tables, lists of ids. What is wrong with one is one line."""
+"""Readers of published annotations: JSON of any size, CSV tables, lists of ids; a fault raises UserError, one line."""
 
 import csv
 import math
@@ -43,7 +43,7 @@ def _stream(path: Path, prefix: str, pick: Callable[..., Iterator[Any]]) -> Iter
 
 
 def _shallow(events: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
-    """The same events. ijson remembers the whole path at every level: deep nesting would fill the memory."""
+    """The same events, with limited nesting: ijson stores the path at every level, so deep nesting fills the memory."""
     depth = 0
     for event, value in events:
         if event in ("start_map", "start_array"):
@@ -56,7 +56,7 @@ def _shallow(events: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
 
 
 class NullForNaN:
-    """A file whose NaN, which Python writes for an absent text or number but JSON does not know, reads as null."""
+    """A JSON file in which NaN, which Python writes for an absent value but JSON does not allow, is read as null."""
 
     NAN = re.compile(rb'(?<![\w"])NaN(?![\w"])')
 
@@ -65,7 +65,7 @@ class NullForNaN:
 
     def read(self, size: int) -> bytes:
         block = self.file.read(size)
-        while block.endswith((b"N", b"a")) and (more := self.file.read(1)):  # no NaN across two blocks
+        while block.endswith((b"N", b"a")) and (more := self.file.read(1)):  # no NaN may be split between two blocks
             block += more
         return self.NAN.sub(b"null", block)
 
@@ -87,7 +87,7 @@ def read_rows(path: Path, *columns: str) -> Iterator[tuple[str, ...]]:
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a text file that are not empty, without the space around them."""
+    """The lines of a text file that are not empty, without surrounding white space."""
     try:
         with path.open(encoding="utf-8-sig") as file:
             return [line.strip() for line in file if line.strip()]
@@ -96,7 +96,7 @@ def read_lines(path: Path) -> list[str]:
 
 
 def read_ids(path: str, option: str) -> list[str]:
-    """The ids, each once, in a text file, one a line, or in a JSON list, as val_ids.json is one."""
+    """The distinct ids of a text file, one per line, or of a JSON list, such as val_ids.json."""
     found = existing(path, option)
     ids = map(str, read_elements(found, "item")) if found.suffix == ".json" else read_lines(found)
     distinct = list(dict.fromkeys(ids))
@@ -106,7 +106,7 @@ def read_ids(path: str, option: str) -> list[str]:
 
 
 def field(entry: object, name: str, kind: type[T], where: str) -> T:
-    """What `entry` calls `name`; UserError, naming the file and the video (`where`), if it has no such `kind`."""
+    """The value of `entry[name]`; UserError, naming the file and the video (`where`), unless it is of type `kind`."""
     value = entry.get(name) if isinstance(entry, dict) else None
     if not isinstance(value, kind):
         raise UserError(f"{where}: no {name!r} that is a {kind.__name__}; fetch the file anew")
@@ -114,14 +114,14 @@ def field(entry: object, name: str, kind: type[T], where: str) -> T:
 
 
 def tidy(text: str) -> str:
-    """`text` with one space between words, and none around it."""
+    """`text` with single spaces between words, and none around it."""
     return " ".join(text.split())
 
 
 def make_segments(times: Sequence[object], labels: Sequence[object], where: str) -> tuple[Segment, ...]:
-    """Segments of pairs of seconds and texts; UserError if they are no such thing.
+    """Segments from pairs of seconds and from texts; UserError if a pair is not two numbers, or the counts differ.
 
-    Reversed or negative ones, and those without words, are left out: published files hold a few of each.
+    Reversed or negative segments, and those without words, are left out: published files have a few of each.
     """
     if len(times) != len(labels):
         raise UserError(f"{where}: {len(times)} segments but {len(labels)} texts; fetch the file anew")

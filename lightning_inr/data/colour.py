@@ -1,4 +1,4 @@
-"""YCbCr planes to RGB, with the matrix said aloud: PSNR over RGB is not comparable across matrices."""
+"""YCbCr planes to RGB with an explicit matrix: PSNR over RGB is not comparable between matrices."""
 
 import torch
 import torch.nn.functional as F
@@ -10,13 +10,13 @@ LUMA_WEIGHTS = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722)}  # of red an
 def rgb_from_planes(y: Tensor, u: Tensor, v: Tensor, matrix: str) -> Tensor:
     """Limited-range 8-bit 4:2:0 planes (H, W), (H/2, W/2) twice -> RGB (3, H, W) uint8 (ITU-R BT.601, BT.709).
 
-    Chroma is enlarged bilinearly, samples centred between luma rows and columns.
+    Chroma is up-sampled bilinearly; its samples are centred between luma rows and columns.
     """
     red, blue = LUMA_WEIGHTS[matrix]
     green = 1 - red - blue
     height, width = y.shape
     chroma = torch.stack([u, v])[None].float() - 128
-    even = (2 * u.shape[0], 2 * u.shape[1])  # an odd frame has half a chroma sample too many
+    even = (2 * u.shape[0], 2 * u.shape[1])  # an odd side has half a chroma sample too many
     chroma = F.interpolate(chroma, even, mode="bilinear", align_corners=False)[0, :, :height, :width]
     luma = (y.float() - 16) / 219
     pb, pr = chroma / 224

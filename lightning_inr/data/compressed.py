@@ -1,4 +1,4 @@
-"""Any video FFmpeg reads, through PyAV: frame `i` is the i-th one that decoding from the start gives."""
+"""Any video that FFmpeg decodes, through PyAV: frame `i` is the i-th frame of a decoding from the start."""
 
 import bisect
 import gc
@@ -21,46 +21,46 @@ from lightning_inr.data.source import VideoSource
 from lightning_inr.errors import UserError
 from lightning_inr.types import FASTEST, SLOWEST
 
-# What may be opened: no play lists and no concatenations, which would open other files or other hosts.
+# The allowed formats: no playlists and no concatenations, which would open other files or hosts.
 FORMATS = (
     "mov,matroska,avi,mpegts,mpeg,mpegvideo,m4v,asf,flv,ogg,mxf,nut,dv,rm,gif,apng,webp,ivf,obu,av1,h264,hevc,vvc,mjpeg,"
     "vc1,h263,avif,wtv,swf,webm"
 )
 OPTIONS = {"protocol_whitelist": "file", "format_whitelist": FORMATS}
-# Of these the packets' times are the frames' times. Elsewhere packets lack times, hold no frame of their own, or hold
-# two, and only decoding shows which frames there are.
+# In these containers and codecs the packets' times are the frames' times. In others packets lack times, hold no frame
+# or hold two, and only decoding finds the frames.
 INDEXED = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
 ONE_FRAME_A_PACKET = {"h264", "hevc", "av1", "vp9", "mjpeg", "prores", "ffv1", "dnxhd", "png"}
 MATRICES = {"file": None, "bt601": "ITU601", "bt709": "ITU709"}
-SKIPPED_AT_MOST = 8  # frames that are decoded for nothing before a seek costs less
-UNKNOWN_RATE = 25.0  # frames a second, of a file that has none
-# A forked process (a worker of a DataLoader) must close no reader of its parent's: it would wait for threads that only
-# the parent has. Those in use are kept here, and its collector leaves alone those that are garbage already.
+SKIPPED_AT_MOST = 8  # unneeded frames to decode; beyond this a seek costs less
+UNKNOWN_RATE = 25.0  # frames per second, for a file without a frame rate
+# A forked process (a worker of a DataLoader) must not close a reader of its parent: it would wait for threads that only
+# the parent has. Readers in use are kept here, and gc.freeze keeps the collector from those that are garbage already.
 INHERITED: list[Any] = []
 os.register_at_fork(after_in_child=gc.freeze)
 
 
 class Index(NamedTuple):
-    """The frames of a file, in the order in which they are shown."""
+    """The frames of a file, in presentation order."""
 
     frames: int
-    times: list[int]  # of each frame, in units of the stream; empty: not known beforehand
-    starts: list[int]  # numbers of frames at which decoding can start; 0 is the first
-    start_times: list[int]  # where to seek for each of them, in units of the stream
+    times: list[int]  # of each frame, in units of the stream; empty: not known before decoding
+    starts: list[int]  # numbers of frames at which decoding can start; the first is 0
+    start_times: list[int]  # time to seek to for each of them, in units of the stream
 
 
 class CompressedVideo(VideoSource):
     """Frames of one file by number; reading in order decodes each frame once.
 
-    Whatever is read after a seek is checked against the file's index; where that does not hold, decoding starts from
-    the beginning again. `matrix` overrides the file's colour matrix. Rotated as the file asks for.
+    Frames are checked against the file's index; if a seek does not find its frame, decoding restarts from the
+    beginning. `matrix` overrides the file's colour matrix. Frames are rotated as the file specifies.
     """
 
     def __init__(self, path: Path, matrix: str) -> None:
         self.path, self.name, self.matrix = path, path.stem, matrix
         self.index = _read_index(path)
         self.frames = self.index.frames
-        self.next = 0  # the number of the frame that `decoded` gives next
+        self.next = 0  # number of the next frame of `decoded`
         self._open()
         rates = (self.stream.average_rate, self.stream.guessed_rate, self.stream.base_rate)
         self.fps = next((float(rate) for rate in rates if rate and SLOWEST <= rate <= FASTEST), UNKNOWN_RATE)
@@ -71,7 +71,7 @@ class CompressedVideo(VideoSource):
         _, self.height, self.width = self.read(0).shape
 
     def read(self, index: int) -> Tensor:
-        """Frame `index` as RGB (3, height, width) uint8; UserError if the file does not hold to its index."""
+        """Frame `index` as RGB (3, height, width) uint8; UserError if the file is damaged or differs from its index."""
         if self._process != os.getpid():
             INHERITED.append((self.container, self.decoded))
             self._open()
@@ -85,7 +85,7 @@ class CompressedVideo(VideoSource):
                     break
                 if number == index:
                     return self._rgb(frame)
-            reason = "not where the file says"
+            reason = "not at the time that the file's index gives"
         except av.FFmpegError as error:
             reason = f"damaged ({error.strerror})"
         raise UserError(
@@ -94,14 +94,14 @@ class CompressedVideo(VideoSource):
         )
 
     def _open(self) -> None:
-        """Open the file, before its first frame."""
+        """Open the file, positioned before its first frame."""
         self.container, self.stream = _open(self.path)
         self.decoded: Iterator[av.VideoFrame] = self.container.decode(self.stream)
         self.next = 0
-        self._process = os.getpid()  # a forked one shares the place in the file, and has no threads to decode with
+        self._process = os.getpid()  # a forked process shares the file position, and has no decoding threads
 
     def _seek(self, start: int) -> None:
-        """Have `decoded` begin at that one of the index's starts, or at the first frame where this cannot be had."""
+        """Make `decoded` start at entry `start` of the index's starts, or at the first frame if that fails."""
         number = self.index.starts[start]
         if number:
             self.container.seek(self.index.start_times[start], stream=self.stream, backward=True)
@@ -124,7 +124,7 @@ class CompressedVideo(VideoSource):
 
 
 def _open(path: Path) -> tuple[InputContainer, VideoStream]:
-    """The container, and its best video stream, which decodes on all threads; UserError if there is none."""
+    """The container, and its best video stream, set to decode with all threads; UserError if there is none."""
     try:
         container = av.open(f"file:{path.resolve()}", options=OPTIONS)
         stream = container.streams.best("video")
@@ -138,7 +138,7 @@ def _open(path: Path) -> tuple[InputContainer, VideoStream]:
 
 
 def _read_index(path: Path) -> Index:
-    """From the packets where they say it all, else by decoding everything once; UserError if there is no frame."""
+    """The index from the packets if they suffice, else by decoding everything once; UserError without any frame."""
     container, stream = _open(path)
     with container:
         index = None
@@ -154,7 +154,7 @@ def _read_index(path: Path) -> Index:
 
 
 def _index_of_packets(container: InputContainer, stream: VideoStream) -> Index | None:
-    """None where a packet has no time of its own, is cut, or is not to be shown."""
+    """The index; None if a packet has no time of its own, is corrupt, or is not to be presented."""
     times, keys = [], []
     try:
         for packet in container.demux(stream):
@@ -176,7 +176,7 @@ def _index_of_packets(container: InputContainer, stream: VideoStream) -> Index |
 
 
 def _count(container: InputContainer, stream: VideoStream) -> int:
-    """How many frames decoding gives, until the end or a fault."""
+    """The number of frames that decoding gives until the end or an error."""
     count = 0
     try:
         with tqdm(desc="index", unit="frame", leave=False, delay=1) as bar:

@@ -1,4 +1,4 @@
-"""DAVIS (Perazzi et al. 2016, Pont-Tuset et al. 2017): short sequences as JPEGs, lists of them in two styles."""
+"""DAVIS (Perazzi et al. 2016, Pont-Tuset et al. 2017): short sequences of JPEGs, with lists in two formats."""
 
 from pathlib import Path
 
@@ -40,7 +40,7 @@ def open_davis(
 
 
 def read_list(path: Path) -> list[str]:
-    """Sequence names of a list: one a line (2017), or one pair of image and annotation paths a line (2016)."""
+    """Sequence names of a list: one per line (2017), or a pair of image and annotation paths per line (2016)."""
     try:
         lines = path.read_text().split("\n")
     except OSError as error:

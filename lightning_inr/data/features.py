@@ -1,4 +1,4 @@
-"""What a teacher sees in the frames of a video, or makes of it as a whole: computed once and kept on disk."""
+"""Teacher embeddings and visual tokens of a video: computed once and cached on disk."""
 
 import hashlib
 import os
@@ -19,19 +19,19 @@ from lightning_inr.teachers.clip import Clip
 from lightning_inr.teachers.video_llm import VideoLLM
 from lightning_inr.types import TokenSpace, VideoShape
 
-UNIT = 1e-3  # how far from 1 the length of a vector on disk may be
+UNIT = 1e-3  # largest deviation from 1 of the length of a cached vector
 
 
 def default_cache() -> Path:
-    """The user's cache of features: under $XDG_CACHE_HOME, else ~/.cache."""
+    """The user's cache folder of features: under $XDG_CACHE_HOME, else ~/.cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "lightning_inr" / "features"
 
 
 def teacher_features(read: Callable[[int], Tensor], seen: Iterable[int], clip: Clip, cache: Path) -> Tensor:
-    """What `clip` sees in the frames `seen`, in that order: (N, width) float32 of length 1.
+    """The teacher embeddings by `clip` of the frames `seen`, in that order: (N, width) float32 of length 1.
 
-    `read` gives a frame, (3, H, W) uint8, by its number. It is asked for each once in order, to know the video again,
-    and once more if this teacher has not seen the video before. A cache that cannot be written is warned of, no more.
+    `read` gives a frame, (3, H, W) uint8, by its number. It is called once per frame in order, for the cache key of the
+    video, and once more per frame if the embeddings are not cached. A cache that cannot be written causes a warning.
     """
     seen = list(seen)
     kept = cache.expanduser() / clip.embedding_space.fingerprint / f"{_video_key(read, seen)}.npy"
@@ -45,19 +45,19 @@ def teacher_features(read: Callable[[int], Tensor], seen: Iterable[int], clip: C
 def video_tokens(
     read: Callable[[int], Tensor], llm: VideoLLM, space: TokenSpace, video: VideoShape, cache: Path
 ) -> Tensor:
-    """What `llm` makes of `video`, shown as `space` says: (K, d) float32, rounded to the 16 bits that are kept.
+    """The visual tokens of `video` by `llm`, with the frame sampling of `space`: (K, d) float32, rounded to float16.
 
-    `read` gives a frame as for `teacher_features`; those shown are read once, and once more if this tower has not seen
-    them so before. The number of seconds between them is for the language model alone, and changes nothing here.
+    `read` gives a frame as for `teacher_features`; the sampled frames are read once, and once more if their tokens are
+    not cached. The seconds between them are used by the language model alone, and are not part of the cache key.
     """
-    shown = video.spread(space.sampling.frames)
+    sampled = video.spread(space.sampling.frames)
     way = f"{llm.vision_fingerprint}-{space.sampling.height}x{space.sampling.width}-{space.tokens}x{space.width}"
-    kept = cache.expanduser() / way / f"{_video_key(read, shown)}.npy"
+    kept = cache.expanduser() / way / f"{_video_key(read, sampled)}.npy"
     tokens = _load(kept, (space.tokens, space.width), np.float16)
     if tokens is None:
-        tokens = llm.features([read(index) for index in shown], space)
+        tokens = llm.features([read(index) for index in sampled], space)
         rounded = tokens.half()
-        if not rounded.isfinite().all():  # beyond 65504: such a model is asked each time
+        if not rounded.isfinite().all():  # beyond 65504: not cached, computed each time
             return tokens
         _keep(kept, rounded.numpy())
         tokens = rounded.float()
@@ -74,7 +74,7 @@ def _video_key(read: Callable[[int], Tensor], seen: Iterable[int]) -> str:
 
 
 def _load(path: Path, shape: tuple[int, int], kind: type[np.floating[Any]]) -> Tensor | None:
-    """The numbers kept at `path`, as float32; None if there are none, or none to be trusted."""
+    """The values cached at `path`, as float32; None if there are none, or if they are not valid."""
     try:
         found = np.lib.format.open_memmap(path, mode="r")  # checks the size before it takes memory; no pickle
     except (OSError, ValueError, OverflowError):

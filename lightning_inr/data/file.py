@@ -1,4 +1,4 @@
-"""A user's own video, whatever its form."""
+"""A user's own video, in any supported form."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def _open(path: Path, matrix: str) -> VideoSource:
     if not path.is_file():
         raise UserError(f"dataset.path={path}: neither a file nor a folder; give a video")
     if path.suffix.lower() in (".yuv", ".y4m"):
-        # Untagged raw video is BT.601 to FFmpeg, and so to those who convert with it.
+        # FFmpeg, and so most converted video, uses BT.601 for raw video without a tag.
         return RawVideo(path, "bt601" if matrix == "file" else matrix)
     if path.suffix.lower() in IMAGES:
         raise UserError(f"dataset.path={path}: one image; give a video, or the folder of its frames")

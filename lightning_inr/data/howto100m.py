@@ -1,4 +1,4 @@
-"""HowTo100M (Miech et al. 2019): instructional videos found by task, with what is spoken in them."""
+"""HowTo100M (Miech et al. 2019): instructional videos of many tasks, with transcripts of their speech."""
 
 from collections.abc import Collection, Iterable
 from pathlib import Path
@@ -20,9 +20,9 @@ HOWTO100M = Published(
 def list_howto100m(
     root: str | None = None, manifest: str | None = None, captions: str = "caption.json", least_seconds: float = 0.0
 ) -> DatasetSplit:
-    """The videos that `manifest` names, one id a line, with their task and, as segments, what is spoken.
+    """The videos that `manifest` lists, one id per line, with their task and, as segments, their transcript.
 
-    Speech recognition cuts it short: neighbours are joined until they last `least_seconds`; 0 leaves them as they are.
+    Speech recognition gives short segments: adjacent ones are joined until they last `least_seconds`; 0: not joined.
     """
     if manifest is None:
         reason = "there is no official subset of HowTo100M; name a text file with one video id a line"
@@ -41,7 +41,7 @@ def list_howto100m(
 
 
 def _read_tasks(folder: Path, ids: Collection[str]) -> dict[str, str]:
-    """Video id -> what its task is called."""
+    """Video id -> name of its task."""
     lines = (line.partition("\t") for line in read_lines(HOWTO100M.find(folder, "task_ids.csv")[0]))
     names = {task.strip(): tidy(name) for task, _, name in lines}
     rows = read_rows(HOWTO100M.find(folder, "HowTo100M_v1.csv")[0], "video_id", "task_id")
@@ -49,7 +49,7 @@ def _read_tasks(folder: Path, ids: Collection[str]) -> dict[str, str]:
 
 
 def _read_speech(path: Path, ids: Collection[str]) -> dict[str, tuple[Segment, ...]]:
-    """Video id -> what is spoken. The file has gigabytes: only the speech of `ids` is kept."""
+    """Video id -> transcript. The file has gigabytes: only the transcripts of `ids` are kept."""
     spoken = {}
     for id, entry in read_members(path):
         if id in ids:
@@ -62,7 +62,7 @@ def _read_speech(path: Path, ids: Collection[str]) -> dict[str, tuple[Segment, .
 
 
 def join(segments: Iterable[Segment], least_seconds: float) -> tuple[Segment, ...]:
-    """Neighbours made one until each lasts `least_seconds`; only the last may be shorter."""
+    """Adjacent segments joined until each lasts `least_seconds`; only the last may be shorter."""
     joined: list[Segment] = []
     for each in segments:
         last = joined[-1] if joined else None

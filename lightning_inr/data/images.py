@@ -14,15 +14,15 @@ from lightning_inr.data.source import VideoSource
 from lightning_inr.errors import UserError
 
 IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
-FPS = 25.0  # images have none of their own
+FPS = 25.0  # frames per second; images have no frame rate
 SWAPPED_SIDES = (5, 6, 7, 8)  # EXIF orientations that exchange height and width
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what Pillow raises for a damaged image
 
 
 class ImageFolder(VideoSource):
-    """Images in the order of their numbers, or names where they have none.
+    """Images in the order of their numbers, or of their names where they have no numbers.
 
-    Grey becomes RGB, transparency is dropped onto black.
+    Grey images are converted to RGB, transparent ones are composed over black.
     """
 
     def __init__(self, path: Path, fps: float = FPS) -> None:
@@ -52,13 +52,13 @@ class ImageFolder(VideoSource):
         try:
             with Image.open(file) as image:
                 turned = image.format != "TIFF" and image.getexif().get(ExifTags.Base.Orientation) in SWAPPED_SIDES
-                return image.size[::-1] if turned else image.size  # Pillow turns a TIFF itself
+                return image.size[::-1] if turned else image.size  # Pillow rotates a TIFF itself
         except UNREADABLE as error:
             raise UserError(f"{file}: not an image ({error}); remove or replace it") from error
 
 
 def _in_order(files: list[Path]) -> list[Path]:
-    """By number where all names are one prefix and a number, and none may be missing; else by name."""
+    """By number if all names are one prefix and a number (UserError if a number is missing); else by name."""
     files = sorted(files)
     named = [re.fullmatch(r"(.*?)(\d+)", file.stem) for file in files]
     if not all(named) or len({match[1] for match in named if match}) > 1:
@@ -73,9 +73,9 @@ def _in_order(files: list[Path]) -> list[Path]:
 
 
 def _eight_bits(image: Image.Image, file: Path) -> Image.Image:
-    """As RGB of 8 bits; UserError if its numbers have no common white."""
+    """The image as 8-bit RGB; UserError if the value of white is not known."""
     if image.mode.startswith("I;16"):
-        grey = (np.asarray(image).astype(np.uint32) + 128) // 257  # 65535 is white; Pillow would cut off at 255
+        grey = (np.asarray(image).astype(np.uint32) + 128) // 257  # 65535 is white; Pillow would clamp to 255
         image = Image.fromarray(grey.astype(np.uint8))
     elif image.mode in ("I", "F"):
         raise UserError(f"{file}: pixels of 32 bits, whose white is not known; write images of 8 or 16 bits")
@@ -83,7 +83,7 @@ def _eight_bits(image: Image.Image, file: Path) -> Image.Image:
 
 
 def _opaque(image: Image.Image) -> Image.Image:
-    """The image over black, if it is transparent anywhere."""
+    """The image, composed over black if it has transparency."""
     if not image.has_transparency_data:
         return image
     rgba = image.convert("RGBA")

@@ -1,4 +1,4 @@
-"""A source as batches for a fit."""
+"""Batches of the frames of a video source, for a fit."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,14 +13,14 @@ from lightning_inr.data.source import VideoSource
 from lightning_inr.errors import UserError
 from lightning_inr.types import FrameBatch, Window, crop
 
-LOOKS = 16  # at frames, to know their mean colour
+LOOKS = 16  # frames read, at most, for the mean colour
 
 
 class Frames(Dataset[FrameBatch]):
-    """The frames `seen` of a source as uint8, held in memory where they fit `memory_gib`.
+    """The training frames `seen` of a source as uint8, kept in memory if they fit into `memory_gib`.
 
-    A share `blend_probability` of the batches shows, for each frame, its blend with the next seen one, at the position
-    between the two. `teacher` (len(seen), S) is what a teacher sees in them, and travels with the batch.
+    With probability `blend_probability` a batch holds, for each frame, its blend with the next training frame, at the
+    frame position between the two. `teacher` (len(seen), S) holds the teacher embeddings, which are part of a batch.
     """
 
     def __init__(
@@ -34,15 +34,15 @@ class Frames(Dataset[FrameBatch]):
         self.source, self.training_frames, self.window, self.blend_probability = source, seen, window, blend_probability
         self.teacher: Tensor | None = None
         fits = len(seen) * 3 * source.height * source.width <= memory_gib * 2**30
-        # Read in order: a compressed video decodes each frame once, while at random it seeks for every one.
-        # Kept as they come: to copy them into one piece of memory takes as long as to decode them.
+        # Read in order: a compressed video decodes each frame once, while random access seeks for every frame.
+        # Kept as separate tensors: copying them into one takes as long as decoding them.
         self.memory = [source.read(index) for index in tqdm(seen, "read", leave=False, unit="frame")] if fits else None
 
     def __len__(self) -> int:
         return len(self.training_frames)
 
     def __getitems__(self, indices: list[int]) -> FrameBatch:
-        """A whole batch at once: one window for all its frames."""
+        """A whole batch, with one window for all its frames."""
         frames = torch.stack([self.frame(index) for index in indices])
         index = torch.tensor([self.training_frames[index] for index in indices], dtype=torch.float32)
         teacher = None if self.teacher is None else self.teacher[indices]
@@ -54,11 +54,11 @@ class Frames(Dataset[FrameBatch]):
         return FrameBatch(index, crop(frames, window), window, teacher)
 
     def frame(self, index: int) -> Tensor:
-        """The `index`-th seen frame, (3, H, W) uint8."""
+        """The `index`-th training frame, (3, H, W) uint8."""
         return self.source.read(self.training_frames[index]) if self.memory is None else self.memory[index]
 
     def _blend(self, indices: list[int], frames: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Positions between these seen frames and the next ones, the frames blended so, and a teacher's view."""
+        """Frame positions between these training frames and the next, the blended frames, and blended embeddings."""
         neighbours = [index + 1 if index + 1 < len(self.training_frames) else index - 1 for index in indices]
         after = torch.stack([self.frame(index) for index in neighbours])
         share = torch.rand(len(indices))
@@ -99,42 +99,42 @@ class FrameDataModule(L.LightningDataModule):
             )
         if window is not None:
             window = (min(window[0], source.height), min(window[1], source.width))
-        seen = source.shape._replace(stride=stride).training_frames
-        self.batch_size, self.workers = min(batch_size, len(seen)), workers
-        self.frames = Frames(source, seen, window, memory_gib, blend_probability)
+        training_frames = source.shape._replace(stride=stride).training_frames
+        self.batch_size, self.workers = min(batch_size, len(training_frames)), workers
+        self.frames = Frames(source, training_frames, window, memory_gib, blend_probability)
 
     @property
     def step_frames(self) -> float:
-        """Frames a step, as many whole ones as its windows have pixels."""
+        """Frames per step, where the pixels of windows are counted as shares of whole frames."""
         height, width = self.frames.window or (1, 1)
         whole = self.frames.source.height * self.frames.source.width if self.frames.window else 1
         return self.batch_size * height * width / whole
 
     def train_dataloader(self) -> DataLoader[FrameBatch]:
-        """Every seen frame once an epoch, in random order."""
+        """Every training frame once per epoch, in random order."""
         return DataLoader(
             self.frames, self.batch_size, shuffle=True, num_workers=self.workers, collate_fn=_as_is,
             persistent_workers=self.workers > 0,
         )  # fmt: skip
 
     def mean_colour(self) -> Tensor:
-        """RGB (3,) in [0, 1] over some of the seen frames, evenly spaced."""
+        """Mean RGB (3,) in [0, 1] of at most 16 training frames, evenly spaced."""
         rows = range(0, len(self.frames), -(-len(self.frames) // LOOKS))
         return torch.stack([self.frames.frame(row).float().mean(dim=(1, 2)) for row in rows]).mean(dim=0) / 255
 
     def in_order(self) -> Iterator[FrameBatch]:
-        """Every seen frame once, whole and as it is, uint8 on the host."""
+        """Every training frame once, whole and not blended, uint8 on the host."""
         for start in range(0, len(self.frames), self.batch_size):
             rows = range(start, min(start + self.batch_size, len(self.frames)))
             index = torch.tensor([self.frames.training_frames[row] for row in rows], dtype=torch.float32)
             yield FrameBatch(index, torch.stack([self.frames.frame(row) for row in rows]))
 
     def transfer_batch_to_device(self, batch: FrameBatch, device: torch.device, dataloader_idx: int) -> FrameBatch:
-        """Bytes cross to the device and become [0, 1] there."""
+        """Copy a batch to the device as uint8, and convert its frames to [0, 1] there."""
         frames = batch.frames.to(device, non_blocking=True).float().div_(255)
         teacher = None if batch.teacher is None else batch.teacher.to(device, non_blocking=True)
         return batch._replace(index=batch.index.to(device, non_blocking=True), frames=frames, teacher=teacher)
 
 
 def _as_is(batch: Any) -> FrameBatch:
-    return batch  # `__getitems__` has put it together already
+    return batch  # `__getitems__` returns a whole batch

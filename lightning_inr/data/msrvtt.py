@@ -1,4 +1,4 @@
-"""MSR-VTT (Xu et al. 2016): 10,000 short clips, twenty captions each; and the 1k-A test split (Yu et al. 2018)."""
+"""MSR-VTT (Xu et al. 2016): 10,000 short clips with twenty captions each; and the 1k-A test split (Yu et al. 2018)."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ LISTED = {"train_9k": "MSRVTT_train.9k.csv", "train_7k": "MSRVTT_train.7k.csv"}
 OFFICIAL = {"full": "test", "train": "train", "validate": "validate"}
 
 
-class Clip(NamedTuple):
+class VideoSpan(NamedTuple):
     """A clip as the annotations describe it."""
 
     split: str
@@ -46,31 +46,31 @@ def list_msrvtt(root: str | None = None, split: str = "1k") -> DatasetSplit:
 
 
 def _read_sentences(path: Path) -> dict[str, Sequence[str]]:
-    """Clip id -> its caption, from a table of one caption a clip."""
+    """Clip id -> its caption, from a table with one caption per clip."""
     return {id: [tidy(sentence)] for id, sentence in read_rows(path, "video_id", "sentence")}
 
 
-def _read_clips(paths: Iterable[Path]) -> dict[str, Clip]:
+def _read_clips(paths: Iterable[Path]) -> dict[str, VideoSpan]:
     """Clip id -> its split and its captions.
 
-    `start time` and `end time`, keys with a space, are those in the source video; the files on disk are cut already.
+    `start time` and `end time` (keys with a space) refer to the source video; the files on disk are already cut.
     """
-    clips: dict[str, Clip] = {}
+    clips: dict[str, VideoSpan] = {}
     for path in paths:
         where = str(path)
         here = {
-            field(video, "video_id", str, where): Clip(field(video, "split", str, where), [])
+            field(video, "video_id", str, where): VideoSpan(field(video, "split", str, where), [])
             for video in read_elements(path, "videos.item")
         }
         for sentence in read_elements(path, "sentences.item"):
             id, caption = (field(sentence, name, str, where) for name in ("video_id", "caption"))
             if id in here and caption.strip():
                 here[id].captions.append(tidy(caption))
-        clips |= here  # a clip that two of the files describe keeps its twenty captions
+        clips |= here  # a clip in two of the files keeps its twenty captions
     return clips
 
 
-def _choose(clips: dict[str, Clip], path: Path) -> dict[str, Sequence[str]]:
+def _choose(clips: dict[str, VideoSpan], path: Path) -> dict[str, Sequence[str]]:
     """The captions of the clips that a table lists."""
     ids = [id for (id,) in read_rows(path, "video_id")]
     absent = next((id for id in ids if id not in clips), None)

@@ -1,4 +1,4 @@
-"""What published datasets have in common: a folder the user fetched, and names in it."""
+"""Published datasets, which the user downloads to a folder with a known layout."""
 
 import os
 from collections.abc import Collection
@@ -11,16 +11,16 @@ ENVIRONMENT = "LIGHTNING_INR_DATA"
 
 
 class Published(NamedTuple):
-    """A dataset that users fetch themselves."""
+    """A dataset that users download themselves."""
 
-    name: str  # of its group file, and in messages
-    folder: str  # under the folder that LIGHTNING_INR_DATA names
-    origin: str  # where it comes from
-    layout: str  # what the folder must look like
-    option: str = "dataset.root"  # what names the folder on the command line
+    name: str  # in messages
+    folder: str  # default name, in the folder that LIGHTNING_INR_DATA names
+    origin: str  # the URL to download it from
+    layout: str  # the files that the folder must hold
+    option: str = "dataset.root"  # the option that names the folder
 
     def root(self, given: str | None) -> Path:
-        """Where it lies: as `option` gives it, else in LIGHTNING_INR_DATA; UserError says how to get it."""
+        """The dataset's folder: `given`, else in LIGHTNING_INR_DATA; UserError with the source if it is missing."""
         parent = os.environ.get(ENVIRONMENT)
         path = Path(given or (os.path.join(parent, self.folder) if parent else self.folder)).expanduser()
         if not path.is_dir():
@@ -31,7 +31,7 @@ class Published(NamedTuple):
         return path
 
     def find(self, root: Path, *names: str) -> list[Path]:
-        """Those of the files `names` that lie in `root`, or else below it; UserError if none does."""
+        """Those of the files `names` that are in `root`, or else below it; UserError if there is none."""
         found = [path for name in names if (path := _find(root, name))]
         if not found:
             wanted = " or ".join(names)
@@ -41,7 +41,7 @@ class Published(NamedTuple):
         return found
 
     def check(self, sequence: str, names: Collection[str], root: Path) -> None:
-        """UserError that lists what there is if `sequence` is not among `names`."""
+        """UserError that lists the `names` if `sequence` is not one of them."""
         if not names:
             raise UserError(f"{self.option}={root}: no {self.name} here; it must hold {self.layout}")
         if sequence not in names:
@@ -56,5 +56,5 @@ def _find(root: Path, name: str) -> Path | None:
 
 
 def _listed(names: Collection[str], most: int = 60) -> str:
-    shown = ", ".join(sorted(names)[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+    first = ", ".join(sorted(names)[:most])
+    return first if len(names) <= most else f"{first} and {len(names) - most} more"

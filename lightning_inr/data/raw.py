@@ -26,13 +26,13 @@ class RawVideo(VideoSource):
         else:
             named = re.search(r"(\d+)x(\d+)", path.stem)
             if named is None:
-                raise UserError(f"{path}: raw video does not tell its size; put WIDTHxHEIGHT into its name")
+                raise UserError(f"{path}: raw video has no header with its size; put WIDTHxHEIGHT into its name")
             self.width, self.height = int(named[1]), int(named[2])
             rate = re.search(r"_(\d+)(?:fps)?(?:_|$)", path.stem)
             self.fps, self.start, self.marker = float(rate[1]) if rate else 25.0, 0, 0
         if not (1 <= self.width <= LONGEST_SIDE and 1 <= self.height <= LONGEST_SIDE):
             raise UserError(f"{path}: frames of {self.width}x{self.height}; sides are from 1 to {LONGEST_SIDE} pixels")
-        # Planes of odd sizes are rounded up, as FFmpeg does.
+        # The chroma planes of odd sizes are rounded up, as in FFmpeg.
         self.chroma = (-(-self.height // 2), -(-self.width // 2))
         self.frame_bytes = self.height * self.width + 2 * math.prod(self.chroma)
         length = path.stat().st_size - self.start
@@ -49,7 +49,7 @@ class RawVideo(VideoSource):
             )
 
     def read(self, index: int) -> Tensor:
-        """Frame `index` as RGB (3, height, width) uint8, by the colour matrix."""
+        """Frame `index` as RGB (3, height, width) uint8, converted with `matrix`."""
         with self.path.open("rb") as file:
             file.seek(self.start + index * (self.marker + self.frame_bytes) + self.marker)
             data = np.fromfile(file, np.uint8, self.frame_bytes)
@@ -60,7 +60,7 @@ class RawVideo(VideoSource):
 
     @staticmethod
     def _y4m_header(path: Path) -> tuple[int, int, float, int, int]:
-        """Width, height, fps, where the first frame starts, bytes of a frame's marker line."""
+        """Width, height, fps, offset of the first frame in bytes, bytes of a frame's marker line."""
         with path.open("rb") as file:
             line, first = file.readline(4096), file.readline(4096)
         tokens = line.split()

@@ -1,4 +1,4 @@
-"""`shapes`: a captioned collection that the project renders itself, read by the loaders of the published ones."""
+"""`shapes`: a synthetic captioned dataset, rendered when needed and read by the loaders of published datasets."""
 
 import os
 from pathlib import Path
@@ -10,15 +10,15 @@ from lightning_inr.data.published import ENVIRONMENT
 from lightning_inr.data.shapes_export import export
 from lightning_inr.errors import UserError
 
-SPLITS = {"test": ("testing", "val_1"), "train": ("training", "train")}  # as COIN and ActivityNet call them
-MOST = 480  # videos a split: 20 of each task, of which some have no more than 31 held-out stories
+SPLITS = {"test": ("testing", "val_1"), "train": ("training", "train")}  # their names in COIN and ActivityNet
+MOST = 480  # videos per split: 20 of each task; some tasks have only 31 held-out stories
 
 
 def list_shapes(root: str | None = None, split: str = "test", videos: int = 96, seed: int = 0) -> DatasetSplit:
-    """Tasks, steps and paragraphs of a split, rendered first if they are not there; UserError if others are.
+    """Videos of a split with tasks, steps and paragraphs, rendered if missing; UserError if `root` holds other files.
 
-    `root`: where they lie; None: `shapes` in the folder that LIGHTNING_INR_DATA names, else in `runs`. `videos`: of
-    each split. The same `seed` renders the same videos.
+    `root`: the folder; None: `shapes` in the folder that LIGHTNING_INR_DATA names, else in `runs`. `videos`: per
+    split. The same `seed` renders the same videos.
     """
     if split not in SPLITS:
         raise UserError(f"dataset.listing.split={split}: choose one of {', '.join(SPLITS)}")
@@ -29,5 +29,5 @@ def list_shapes(root: str | None = None, split: str = "test", videos: int = 96, 
     coin, activitynet = SPLITS[split]
     paragraphs = {video.path: video.captions for video in list_activitynet(str(folder), activitynet).videos}
     listing = list_coin(str(folder), coin)
-    told = tuple(video._replace(captions=paragraphs[video.path]) for video in listing.videos)
-    return DatasetSplit(f"shapes {split}", told, listing.missing)
+    captioned = tuple(video._replace(captions=paragraphs[video.path]) for video in listing.videos)
+    return DatasetSplit(f"shapes {split}", captioned, listing.missing)

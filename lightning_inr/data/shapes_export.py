@@ -1,4 +1,4 @@
-"""`shapes` on disk, as COIN, MSR-VTT and ActivityNet Captions lie there; a killed rendering goes on where it was."""
+"""Export of `shapes` in the formats of COIN, MSR-VTT and ActivityNet Captions; an interrupted export is resumed."""
 
 import csv
 import io
@@ -15,23 +15,23 @@ from lightning_inr.data.writer import Encoding, encode_video
 from lightning_inr.errors import UserError
 from lightning_inr.paths import write_text, writing
 
-SETTINGS = "shapes.json"  # the first file of the folder
-LAST = "COIN.json"  # and the last: where it is, all is
+SETTINGS = "shapes.json"  # the first file written to the folder
+LAST = "COIN.json"  # the last file written: if it exists, the export is complete
 DURATION = FRAMES / FPS
-ALL_STEPS = [step for task in TASKS for step in steps_of(task)]  # as COIN numbers them
-LOSSLESS = Encoding("libx264", {"qp": "0", "preset": "superfast"})  # but for 4:2:0; smaller than crf 4 on flat areas
+ALL_STEPS = [step for task in TASKS for step in steps_of(task)]  # in the order of their numbers in COIN.json
+LOSSLESS = Encoding("libx264", {"qp": "0", "preset": "superfast"})  # except for 4:2:0; smaller than crf 4 on flat areas
 
 
-class Entry(NamedTuple):
-    """A video of the collection."""
+class ExportedVideo(NamedTuple):
+    """A video of the dataset."""
 
-    id: str  # video0 …, as MSR-VTT counts
+    id: str  # video0 …, as in MSR-VTT
     story: Story
-    held_out: bool  # of the test split
+    held_out: bool  # whether it is in the test split
 
 
 def export(root: Path, videos: int, seed: int) -> None:
-    """Render so many `videos` of each split into `root`, those that are not there; UserError if it holds others."""
+    """Render the missing ones of `videos` videos per split into `root`; UserError if `root` holds other files."""
     _claim(root, {"videos": videos, "seed": seed})
     if (root / LAST).exists():
         return
@@ -47,18 +47,18 @@ def export(root: Path, videos: int, seed: int) -> None:
     _write_json(root / LAST, {"database": {entry.id: _coin(entry) for entry in entries}})
 
 
-def list_entries(videos: int, seed: int) -> list[Entry]:
-    """So many videos of the test split, then as many that may be trained on; the same for the same `seed`."""
+def list_entries(videos: int, seed: int) -> list[ExportedVideo]:
+    """`videos` videos of the test split, then as many of the training split; equal for equal `seed`."""
     stories = [
         (story, held_out)
         for held_out in (True, False)
         for story in draw_stories(Random(f"{seed} {held_out}"), held_out, videos)
     ]
-    return [Entry(f"video{number}", *each) for number, each in enumerate(stories)]
+    return [ExportedVideo(f"video{number}", *each) for number, each in enumerate(stories)]
 
 
 def _claim(root: Path, settings: dict[str, int]) -> None:
-    """Put the settings into a new folder; UserError if it is another's, or of other settings."""
+    """Write the settings to a new folder; UserError if it holds other files, or was rendered with other settings."""
     path = root / SETTINGS
     there = {file.name for file in root.iterdir() if file.name[0] != "."} if root.is_dir() else set()
     if SETTINGS in there:
@@ -66,7 +66,7 @@ def _claim(root: Path, settings: dict[str, int]) -> None:
         if written != json.dumps(settings):
             raise UserError(
                 f"dataset.listing.root={root} was rendered with {written}, not {json.dumps(settings)}; "
-                "ask for those, choose another root, or delete this one"
+                "use those settings, choose another root, or delete this one"
             )
     elif there or root.is_file():
         raise UserError(f"dataset.listing.root={root}: something else is there; choose an empty folder or a new one")
@@ -75,11 +75,11 @@ def _claim(root: Path, settings: dict[str, int]) -> None:
 
 
 def _segments(story: Story) -> list[tuple[float, float]]:
-    """Seconds in which each step is to be seen; an end lies between the last frame and the next."""
+    """Start and end of each step in seconds; the end lies between its last frame and the next."""
     return [(index * SCENE / FPS, ((index + 1) * SCENE - 0.5) / FPS) for index in range(len(story.steps))]
 
 
-def _coin(entry: Entry) -> dict[str, Any]:
+def _coin(entry: ExportedVideo) -> dict[str, Any]:
     return {
         "duration": DURATION,
         "class": entry.story.task.name,
@@ -95,8 +95,8 @@ def _coin(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _write_activitynet(root: Path, entries: list[Entry]) -> None:
-    """train.json and val_1.json, and their lists of ids."""
+def _write_activitynet(root: Path, entries: list[ExportedVideo]) -> None:
+    """Write train.json and val_1.json, and their lists of ids."""
     for name, ids, held_out in (("train", "train_ids", False), ("val_1", "val_ids", True)):
         captions = {
             f"v_{entry.id}": {
@@ -111,15 +111,15 @@ def _write_activitynet(root: Path, entries: list[Entry]) -> None:
         _write_json(root / f"{ids}.json", list(captions))
 
 
-def _write_msrvtt(root: Path, entries: list[Entry]) -> None:
-    """All captions, and one of each test video."""
+def _write_msrvtt(root: Path, entries: list[ExportedVideo]) -> None:
+    """Write a file with all captions, and one with a caption per test video."""
     videos = [
         {"category": TASKS.index(entry.story.task), "url": "", "video_id": entry.id, "start time": 0.0,
          "end time": DURATION, "split": "test" if entry.held_out else "train", "id": number}
         for number, entry in enumerate(entries)
     ]  # fmt: skip
-    said = [(caption, entry.id) for entry in entries for caption in entry.story.captions]
-    sentences = [{"caption": text, "video_id": id, "sen_id": number} for number, (text, id) in enumerate(said)]
+    captions = [(caption, entry.id) for entry in entries for caption in entry.story.captions]
+    sentences = [{"caption": text, "video_id": id, "sen_id": number} for number, (text, id) in enumerate(captions)]
     _write_json(root / "MSRVTT_data.json", {"info": {}, "videos": videos, "sentences": sentences})
 
     table = io.StringIO(newline="")

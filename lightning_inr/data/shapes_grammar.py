@@ -1,4 +1,4 @@
-"""What happens in a video of `shapes`, and the words for it: tasks, steps, paragraphs, captions."""
+"""Grammar of the videos of `shapes`: tasks, steps and stories, and their labels, paragraphs and captions."""
 
 import zlib
 from functools import cache
@@ -14,45 +14,45 @@ FAMILIES = {
     "orbit": ("clockwise", "counterclockwise"),
     "recolour": ("turns",),
 }
-STEPS = 3  # a video
+STEPS = 3  # per video
 TEMPLATES = ("{}, then {} and then {}", "{} before {}, and at the end {}")
 OTHER_TEMPLATES = ("first {}, next {}, last {}", "{}; after that {}, and later {}", "{}, {}, {}")
-HELD_OUT = 8  # one in so many combinations of steps is never trained on
+HELD_OUT = 8  # one in this many combinations of steps is held out from training
 
 
 class Task(NamedTuple):
-    """What the steps of a video have in common, as the tasks of COIN: a shape, and a family of actions."""
+    """The common part of a video's steps, like the tasks of COIN: a shape, and a family of actions."""
 
     shape: str
     family: str
 
     @property
     def verb(self) -> str:
-        """What the shape does, in the infinitive."""
+        """The action of the shape, in the infinitive."""
         return SHAPES[self.shape] if self.family == "move" else self.family
 
     @property
     def name(self) -> str:
-        """As COIN writes it: RollBall."""
+        """The name in the style of COIN: RollBall."""
         return self.verb.capitalize() + self.shape.capitalize()
 
     @property
     def words(self) -> str:
-        """As one asks for it: roll ball."""
+        """The name in words, for queries: roll ball."""
         return f"{self.verb} {self.shape}"
 
 
-class Step(NamedTuple):
-    """What happens in one scene."""
+class ActionStep(NamedTuple):
+    """The action of one scene."""
 
     task: Task
     action: str  # one of the family's
     colour: str
-    becomes: str | None = None  # the other colour of a shape that turns
+    becomes: str | None = None  # second colour, for the family "recolour"
 
     @property
     def label(self) -> str:
-        """In its usual words: a red ball rolls left."""
+        """The usual description: a red ball rolls left."""
         if self.task.family == "move":
             return f"{self._subject} {self.task.verb.replace('fly', 'flie')}s {self.action}"
         if self.task.family == "orbit":
@@ -61,7 +61,7 @@ class Step(NamedTuple):
 
     @property
     def paraphrase(self) -> str:
-        """In other words: a red ball moves left."""
+        """A second description: a red ball moves left."""
         if self.task.family == "move":
             return f"{self._subject} moves {self.action}"
         if self.task.family == "orbit":
@@ -80,35 +80,35 @@ class Step(NamedTuple):
 
 
 class Story(NamedTuple):
-    """What happens in one video: three different steps of one task."""
+    """The content of one video: three different steps of one task."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[ActionStep, ...]
 
     @property
     def task(self) -> Task:
-        """That of all its steps."""
+        """The task of all its steps."""
         return self.steps[0].task
 
     @property
     def sentences(self) -> list[str]:
-        """A sentence a step; all but the first begin with a space, as in ActivityNet Captions."""
+        """One sentence per step; all but the first start with a space, as in ActivityNet Captions."""
         labels = [step.label for step in self.steps]
         return [f"A{labels[0][1:]}.", *(f" Then {label}." for label in labels[1:-1]), f" Finally {labels[-1]}."]
 
     @property
     def paragraph(self) -> str:
-        """All sentences."""
+        """All sentences, concatenated."""
         return "".join(self.sentences)
 
     @property
     def captions(self) -> list[str]:
-        """The whole video in one sentence, in several ways."""
+        """Several captions, each describing the whole video in one sentence."""
         labels, others = [step.label for step in self.steps], [step.paraphrase for step in self.steps]
         return [each.format(*labels) for each in TEMPLATES] + [each.format(*others) for each in OTHER_TEMPLATES]
 
     @property
     def held_out(self) -> bool:
-        """Whether it belongs to the test split, which its steps alone decide, in whatever order."""
+        """Whether the story is in the test split; this depends on the set of its steps, not on their order."""
         return zlib.crc32("; ".join(sorted(step.label for step in self.steps)).encode()) % HELD_OUT == 0
 
 
@@ -116,15 +116,15 @@ TASKS = tuple(Task(shape, family) for shape in SHAPES for family in FAMILIES)
 
 
 @cache
-def steps_of(task: Task) -> tuple[Step, ...]:
-    """Everything that can happen in a scene of this task."""
+def steps_of(task: Task) -> tuple[ActionStep, ...]:
+    """All possible steps of this task."""
     if task.family == "recolour":
-        return tuple(Step(task, "turns", *colours) for colours in permutations(COLOURS, 2))
-    return tuple(Step(task, action, colour) for action in FAMILIES[task.family] for colour in COLOURS)
+        return tuple(ActionStep(task, "turns", *colours) for colours in permutations(COLOURS, 2))
+    return tuple(ActionStep(task, action, colour) for action in FAMILIES[task.family] for colour in COLOURS)
 
 
 def draw_story(random: Random, held_out: bool, task: Task | None = None) -> Story:
-    """A story of the test split, or one that is not of it; of any task if none is named."""
+    """A random story of the test split (`held_out`) or of the training split; of a random task if none is given."""
     task = task or random.choice(TASKS)
     while True:
         story = Story(tuple(random.sample(steps_of(task), STEPS)))
@@ -133,8 +133,8 @@ def draw_story(random: Random, held_out: bool, task: Task | None = None) -> Stor
 
 
 def draw_stories(random: Random, held_out: bool, count: int) -> list[Story]:
-    """So many stories, tasks in turn, no two with the same steps."""
-    stories: dict[frozenset[Step], Story] = {}
+    """`count` random stories, with the tasks in turn, no two with the same steps."""
+    stories: dict[frozenset[ActionStep], Story] = {}
     while len(stories) < count:
         story = draw_story(random, held_out, TASKS[len(stories) % len(TASKS)])
         stories.setdefault(frozenset(story.steps), story)

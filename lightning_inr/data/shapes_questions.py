@@ -1,4 +1,4 @@
-"""Questions about a story of `shapes`, in several wordings, and their answers of one word or two."""
+"""Questions about a story of `shapes` in several wordings, with answers of one or two words."""
 
 from collections.abc import Iterable, Sized
 from random import Random
@@ -7,10 +7,10 @@ from typing import NamedTuple
 from lightning_inr.data.questions import Question
 from lightning_inr.data.shapes import MOST, SPLITS
 from lightning_inr.data.shapes_export import list_entries
-from lightning_inr.data.shapes_grammar import Step, Story
+from lightning_inr.data.shapes_grammar import ActionStep, Story
 from lightning_inr.errors import UserError
 
-WHEN = (("at first", "in the beginning"), ("in the middle", "halfway"), ("at last", "at the end"))  # a step each
+WHEN = (("at first", "in the beginning"), ("in the middle", "halfway"), ("at last", "at the end"))  # one entry per step
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six")
 FAMILY = {"move": "it moves", "resize": "changes size", "orbit": "it orbits", "recolour": "changes colour"}
 EVENTS = {  # family -> the kind of question about one step, and its wordings
@@ -42,23 +42,23 @@ EVENTS = {  # family -> the kind of question about one step, and its wordings
 DESCRIBE = ("What happens?", "Describe the video.", "What is to be seen?")
 
 
-class Asked(NamedTuple):
-    """A question in all its wordings."""
+class AskedVideo(NamedTuple):
+    """A question in all its wordings, with its kind and answer."""
 
     kind: str
     wordings: tuple[str, ...]
     answer: str
 
     def word(self, random: Random) -> str:
-        """One of the wordings."""
+        """A random wording."""
         return random.choice(self.wordings)
 
 
-def ask_about(story: Story) -> list[Asked]:
-    """Everything that can be asked about a story and answered in a word or two."""
+def ask_about(story: Story) -> list[AskedVideo]:
+    """All questions about a story that have an answer of one or two words."""
     asked = [
-        Asked("shape", ("What shape is it?", "Which shape is to be seen?", "What is it?"), story.task.shape),
-        Asked("family", ("What does it do?", "What kind of thing happens?"), FAMILY[story.task.family]),
+        AskedVideo("shape", ("What shape is it?", "Which shape is to be seen?", "What is it?"), story.task.shape),
+        AskedVideo("family", ("What does it do?", "What kind of thing happens?"), FAMILY[story.task.family]),
         _count("colours", {step.colour for step in story.steps} | {step.becomes for step in story.steps} - {None}),
     ]
     if story.task.family == "recolour":
@@ -71,15 +71,15 @@ def ask_about(story: Story) -> list[Asked]:
     return asked + [_event(story, when, step) for when, step in zip(WHEN, story.steps, strict=True)]
 
 
-def draw_question(story: Story, random: Random) -> Asked:
-    """One of them, all kinds alike."""
+def draw_question(story: Story, random: Random) -> AskedVideo:
+    """A random question about a story; all kinds have the same probability."""
     asked = ask_about(story)
     kind = random.choice(sorted({each.kind for each in asked}))
     return random.choice([each for each in asked if each.kind == kind])
 
 
 def shapes_questions(split: str = "test", videos: int = 96, seed: int = 0, each: int = 6) -> list[Question]:
-    """`each` different questions about every video of a split of `shapes`, which `videos` and `seed` describe."""
+    """`each` different questions about every video of a split of `shapes`, rendered with `videos` and `seed`."""
     if split not in SPLITS:
         raise UserError(f"questions.split={split}: choose one of {', '.join(SPLITS)}")
     if not 1 <= videos <= MOST:
@@ -96,23 +96,23 @@ def shapes_questions(split: str = "test", videos: int = 96, seed: int = 0, each:
     return questions
 
 
-def _colour(story: Story, when: tuple[str, ...], colour: str) -> Asked:
+def _colour(story: Story, when: tuple[str, ...], colour: str) -> AskedVideo:
     wordings = "What colour is it {}?", f"What colour is the {story.task.shape} {{}}?", "Which colour is there {}?"
     return _timed("colour", wordings, when, colour)
 
 
-def _event(story: Story, when: tuple[str, ...], step: Step) -> Asked:
-    """What sets a step apart: the direction, the change of size, the new colour."""
+def _event(story: Story, when: tuple[str, ...], step: ActionStep) -> AskedVideo:
+    """The question about the property that differs between steps: direction, change of size, or new colour."""
     kind, *wordings = EVENTS[story.task.family]
     named = [words.format("{}", shape=story.task.shape, verb=story.task.verb) for words in wordings]
     return _timed(kind, named, when, step.becomes or step.action)
 
 
-def _timed(kind: str, wordings: Iterable[str], when: tuple[str, ...], answer: str) -> Asked:
-    """A question about one step: each of the `wordings` with each way to say `when`."""
-    return Asked(kind, tuple(words.format(time) for words in wordings for time in when), answer)
+def _timed(kind: str, wordings: Iterable[str], when: tuple[str, ...], answer: str) -> AskedVideo:
+    """A question about one step: each of the `wordings` with each expression of `when`."""
+    return AskedVideo(kind, tuple(words.format(time) for words in wordings for time in when), answer)
 
 
-def _count(of: str, different: Sized) -> Asked:
+def _count(of: str, different: Sized) -> AskedVideo:
     wordings = f"How many {of} are there?", f"How many different {of} does it show?"
-    return Asked(f"count {of}", wordings, NUMBERS[len(different)])
+    return AskedVideo(f"count {of}", wordings, NUMBERS[len(different)])

@@ -1,7 +1,7 @@
-"""Pictures of `shapes`: every frame shows by itself what happens in it.
+"""Rendering of `shapes`: the action is recognisable in every single frame.
 
-Teachers see frames and not motion. So what moves draws a fading trail behind it, what grows or shrinks shows faint
-outlines of where it was, and a new colour runs down from the top over the old one.
+Teachers embed single frames, without motion. Therefore a moving shape has a fading trail, a growing or shrinking shape
+has faint outlines of its earlier sizes, and a new colour moves down from the top over the old one.
 """
 
 import math
@@ -12,11 +12,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_inr.data.shapes_grammar import STEPS, Step, Story
+from lightning_inr.data.shapes_grammar import STEPS, ActionStep, Story
 
 SIDE = 64  # pixels
 FPS = 12.0
-SCENE = 12  # frames a step
+SCENE = 12  # frames per step
 FRAMES = STEPS * SCENE
 RGB = {
     "red": (0.88, 0.12, 0.12), "green": (0.1, 0.68, 0.2), "blue": (0.15, 0.25, 0.95), "yellow": (0.98, 0.9, 0.1),
@@ -27,7 +27,7 @@ HEADING = {"left": (-1.0, 0.0), "right": (1.0, 0.0), "up": (0.0, -1.0), "down": 
 
 
 class Sprite(NamedTuple):
-    """A shape in one place, in units of half a side, y downwards from the middle of the frame."""
+    """A shape at one position; lengths are in units of half a side, y points down from the middle of the frame."""
 
     x: float
     y: float
@@ -35,24 +35,24 @@ class Sprite(NamedTuple):
     turn: float = 0.0  # radians
     opacity: float = 1.0
     outline: bool = False  # only its edge
-    bottom: float = 2.0  # nothing of it below this height
+    bottom: float = 2.0  # largest y at which it is rendered
     colour: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
 class Scene(NamedTuple):
-    """A step and what its words leave open."""
+    """A step, and the properties that its description does not determine."""
 
-    step: Step
+    step: ActionStep
     background: tuple[float, float, float]
     x: float  # of the middle of the action
     y: float
     radius: float
-    turn: float  # how it stands, in radians
+    turn: float  # rotation of the shape, in radians
     phase: float  # of an orbit, in radians
 
 
 def draw_scenes(story: Story, random: Random) -> list[Scene]:
-    """One scene a step, all on one background, dark or light."""
+    """One random scene per step, all with the same background, dark or light."""
     shade = random.uniform(*random.choice((DARK, LIGHT)))
     red, green, blue = (shade + random.uniform(-0.04, 0.04) for _ in range(3))
     return [
@@ -70,7 +70,7 @@ def draw_scenes(story: Story, random: Random) -> list[Scene]:
 
 
 def sprites(scene: Scene, progress: float) -> list[Sprite]:
-    """What is to be seen, back to front, at `progress` in [0, 1] of the scene."""
+    """The sprites of a scene, back to front, at `progress` in [0, 1]."""
     colour = RGB[scene.step.colour]
     still = Sprite(scene.x, scene.y, scene.radius, scene.turn, colour=colour)
     match scene.step.task.family:
@@ -89,7 +89,7 @@ def _moving(scene: Scene, still: Sprite, progress: float) -> list[Sprite]:
     placed = []
     for late, opacity in ((0.45, 0.15), (0.3, 0.28), (0.15, 0.45), (0.0, 1.0)):
         way = 1.1 * (progress - late) - 0.4
-        aside = (scene.x * abs(down), scene.y * abs(right))  # from the middle, but not along the way
+        aside = (scene.x * abs(down), scene.y * abs(right))  # offset from the middle, across the direction of motion
         placed.append(still._replace(x=way * right + aside[0], y=way * down + aside[1], opacity=opacity))
     return placed
 
@@ -114,7 +114,7 @@ def _resizing(scene: Scene, still: Sprite, progress: float) -> list[Sprite]:
     grows = scene.step.action == "grows"
     share = progress if grows else 1.0 - progress
     radius = (0.25 + 0.3 * share) * scene.radius / 0.34
-    # Halfway to the background: to be seen inside the shape as well as beside it.
+    # Halfway to the background: visible inside the shape as well as outside.
     red, green, blue = ((mine + behind) / 2 for mine, behind in zip(still.colour, scene.background, strict=True))
     outline = still._replace(outline=True, colour=(red, green, blue))
     before = (0.6, 0.3) if grows else (1.35, 1.7)
@@ -124,14 +124,14 @@ def _resizing(scene: Scene, still: Sprite, progress: float) -> list[Sprite]:
 def _recoloured(scene: Scene, still: Sprite, progress: float) -> list[Sprite]:
     large = still._replace(radius=1.3 * scene.radius)
     assert scene.step.becomes is not None
-    border = large.y + large.radius * (0.9 * progress - 0.45)  # both colours are always to be seen
+    border = large.y + large.radius * (0.9 * progress - 0.45)  # both colours are always visible
     return [large, large._replace(bottom=border, colour=RGB[scene.step.becomes])]
 
 
 def render(scenes: Sequence[Scene], moments: Sequence[float]) -> Tensor:
-    """Scenes of one story, each at its moment of progress in [0, 1] -> (N, 3, SIDE, SIDE) uint8."""
-    painted = [sprites(scene, moment) for scene, moment in zip(scenes, moments, strict=True)]
-    values = torch.tensor([[(*sprite[:-1], *sprite.colour) for sprite in each] for each in painted])
+    """N scenes with the same shape, each at its progress in [0, 1] (`moments`) -> (N, 3, SIDE, SIDE) uint8."""
+    layers = [sprites(scene, moment) for scene, moment in zip(scenes, moments, strict=True)]
+    values = torch.tensor([[(*sprite[:-1], *sprite.colour) for sprite in each] for each in layers])
     cover = _cover(scenes[0].step.task.shape, values[..., :7])
     frames = torch.tensor([scene.background for scene in scenes])[:, :, None, None]
     for layer in range(values.shape[1]):
@@ -146,20 +146,20 @@ def render_video(story: Story, random: Random) -> Tensor:
 
 
 def _cover(shape: str, sprites: Tensor) -> Tensor:
-    """Sprites (N, L, 7) as in the fields of Sprite -> the share of each pixel (N, L, SIDE, SIDE) that they cover."""
+    """Sprites (N, L, 7), the first fields of `Sprite` -> the covered share of each pixel, (N, L, SIDE, SIDE)."""
     x, y, radius, turn, opacity, outline, bottom = sprites[..., None, None].unbind(2)
     places = (torch.arange(SIDE) + 0.5) * 2 / SIDE - 1
     right, down = places - x, places[:, None] - y
     cos, sin = turn.cos() / radius, turn.sin() / radius
     distance = radius * _distance(shape, cos * right + sin * down, cos * down - sin * right)
     distance = torch.where(outline > 0, distance.abs() - 1.2 / SIDE, distance)
-    # An edge is a ramp as wide as a pixel.
+    # An edge is a linear ramp of the width of a pixel.
     above = (0.5 + (bottom - places[:, None]) * SIDE / 2).clamp_(0, 1)
     return (0.5 - distance * SIDE / 2).clamp_(0, 1) * (opacity * above)
 
 
 def _distance(shape: str, x: Tensor, y: Tensor) -> Tensor:
-    """Signed distance to the edge of a shape of radius 1, negative inside (farther out, at least not too large)."""
+    """Signed distance to the edge of a shape of radius 1, negative inside; far outside it may be too small."""
     match shape:
         case "ball":
             return torch.hypot(x, y) - 0.9
@@ -177,7 +177,7 @@ def _distance(shape: str, x: Tensor, y: Tensor) -> Tensor:
 
 
 def _star_distance(x: Tensor, y: Tensor, inner: float = 0.42) -> Tensor:
-    """Five points of radius 1, one upwards; mirrored until all their sides lie on one line, from a point to a notch."""
+    """The same for a star with five points, one upwards; reflections map all sides to one line, point to notch."""
     cos, sin = math.cos(math.pi / 5), math.sin(math.pi / 5)
     x, y = x.abs(), -y
     for across in (cos, -cos):

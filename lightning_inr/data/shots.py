@@ -1,4 +1,4 @@
-"""Where the shots of a video start, by PySceneDetect."""
+"""Detection of the shots of a video, by PySceneDetect."""
 
 from collections.abc import Iterable
 
@@ -7,14 +7,14 @@ from scenedetect import FrameTimecode
 from scenedetect.detectors import AdaptiveDetector
 from torch import Tensor
 
-LEAST_FRAMES = 4  # of a shot: what flickers faster is no sequence of shots
-WIDEST = 320  # pixels that are looked at: every second, third, … pixel of larger frames
+LEAST_FRAMES = 4  # of a shot; faster changes are flicker
+WIDEST = 320  # pixels; larger frames are reduced to every second, third, … pixel
 
 
 def find_shots(frames: Iterable[Tensor]) -> list[int]:
-    """Frames (3, H, W) uint8 in order -> the numbers, from 0, of those at which shots start; the first is 0.
+    """Frames (3, H, W) uint8 in order -> the numbers, from 0, of the frames at which shots start; the first is 0.
 
-    A cut stands out from the changes around it (AdaptiveDetector), so a fast camera or a flicker makes none.
+    A cut must exceed the changes around it (AdaptiveDetector), so that fast camera motion and flicker are no cuts.
     """
     detector = AdaptiveDetector(min_scene_len=LEAST_FRAMES)
     cuts: list[FrameTimecode] = []
@@ -29,4 +29,4 @@ def find_shots(frames: Iterable[Tensor]) -> list[int]:
 
 
 def _time(number: int) -> FrameTimecode:
-    return FrameTimecode(number, 25.0)  # of no consequence: cuts are asked for by number
+    return FrameTimecode(number, 25.0)  # the rate has no effect: only frame numbers are used

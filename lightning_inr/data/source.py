@@ -1,7 +1,7 @@
-"""What a video is to the rest of the house: frames by number. No source holds the whole video."""
+"""The interface of a video source: frames by number, read when needed."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypedDict
 
 import torch
@@ -14,19 +14,19 @@ from lightning_inr.types import VideoShape, Window, crop
 
 
 class VideoSource(ABC):
-    """Frames by number, all of one size."""
+    """Frames by number, all of one size; a source does not keep the whole video in memory."""
 
     name: str  # of the video, for tables and charts
-    matrix: str = "rgb"  # how YCbCr became RGB: bt601, bt709, "file" (as the file says itself), or rgb: it was RGB
+    matrix: str = "rgb"  # YCbCr matrix used: bt601, bt709, "file" (the file's own); "rgb": the source is RGB
     frames: int
     height: int
     width: int
     fps: float
-    begins: float = 0.0  # where frame 0 lies in the video as it was published, seconds
+    begins: float = 0.0  # time of frame 0 in the original video, seconds
 
     @property
     def shape(self) -> VideoShape:
-        """What a model is built for."""
+        """The shape for which a model is built."""
         return VideoShape(self.frames, self.height, self.width, self.fps)
 
     @abstractmethod
@@ -34,7 +34,7 @@ class VideoSource(ABC):
         """Frame `index` as RGB (3, height, width) uint8."""
 
     def trim_to_stride(self, stride: int) -> "VideoSource":
-        """The part of the video whose last frame is among every `stride`-th one: past it nothing lies between."""
+        """The part of the video up to its last `stride`-th frame, so that it ends with a training frame."""
         if not isinstance(stride, int) or not 1 <= stride < max(2, self.frames):
             most = max(1, self.frames - 1)
             raise UserError(f"stride={stride}: the video has {self.frames} frames; choose 1 to {most}")
@@ -42,20 +42,23 @@ class VideoSource(ABC):
         return self if frames == self.frames else TransformedSource(self, frames=frames)
 
 
+OpenSource = Callable[[], VideoSource]  # opens a video when it is needed; picklable, for other processes
+
+
 class ClipOptions(TypedDict, total=False):
-    """Which part of a video is meant, and at what size; every dataset takes these options."""
+    """Options of every dataset that select a part of a video and its size."""
 
     first: int  # number of the first frame, from 0
-    frames: int | None  # so many from there; None: all
-    most_frames: int | None  # no more than so many
-    sample_fps: float | None  # so many a second are kept, the others left out; None: all
-    crop: Sequence[int] | None  # height, width of the middle that is kept
-    height: int | None  # resized to; one alone keeps the shape
-    width: int | None
+    frames: int | None  # number of frames; None: all
+    most_frames: int | None  # upper limit of the number of frames; None: no limit
+    sample_fps: float | None  # frames per second that are kept, the others are left out; None: all
+    crop: Sequence[int] | None  # height, width of the central part that is kept, pixels; None: all
+    height: int | None  # after resizing, pixels; one side alone keeps the aspect ratio
+    width: int | None  # after resizing, pixels
 
 
 class TransformedSource(VideoSource):
-    """Another source cut in time, cropped to its middle, and resized: by area when smaller, bicubic when larger."""
+    """Another source, cut in time, cropped to its middle, and resized: by area if smaller, bicubic if larger."""
 
     def __init__(
         self,
@@ -84,7 +87,7 @@ class TransformedSource(VideoSource):
         if frames is not None and frames > left:
             part = f", {left} from {first} on" if first else ""
             part += f" at dataset.sample_fps={sample_fps}" if sample_fps else ""
-            raise UserError(f"dataset.frames={frames}: the video has {source.frames} frames{part}; ask for no more")
+            raise UserError(f"dataset.frames={frames}: the video has {source.frames} frames{part}; choose no more")
         self.frames = min(frames or left, most_frames or left)
         self.middle = _middle(source, crop)
         kept = self.middle
@@ -98,7 +101,7 @@ class TransformedSource(VideoSource):
 
 
 def adapt(source: VideoSource, **part: Unpack[ClipOptions]) -> VideoSource:
-    """The `part` of `source` that is meant: itself, if that is all of it."""
+    """The `part` of `source`; `source` itself if the part is all of it."""
     wanted = {name: value for name, value in part.items() if value is not None}
     return source if wanted in ({}, {"first": 0}) else TransformedSource(source, **part)
 
@@ -114,7 +117,7 @@ def _middle(source: VideoSource, wanted: Sequence[int] | None) -> Window:
 
 
 def resize(frame: Tensor, size: tuple[int, int]) -> Tensor:
-    """(3, h, w) uint8 -> (3, *size) uint8: by area where the frame shrinks, bicubic where it grows."""
+    """(3, h, w) uint8 -> (3, *size) uint8: by area if no side grows, else bicubic."""
     if tuple(frame.shape[1:]) == size:
         return frame
     pixels = frame[None].float()

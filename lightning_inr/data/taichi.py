@@ -20,7 +20,7 @@ TAICHI = Published(
 def open_taichi(
     sequence: str, root: str | None = None, split: str = "test", fps: float = 25.0, **part: Unpack[ClipOptions]
 ) -> VideoSource:
-    """A clip by its name or its only beginning; `fps` where the metadata do not tell (the files' own is arbitrary)."""
+    """A clip by its name or a unique prefix; `fps` if the metadata have no rate (that of the files is arbitrary)."""
     folder = TAICHI.root(root)
     clips = {path.name.removesuffix(".mp4"): path for path in (folder / split).glob("*#*#*.mp4")}
     begun = [name for name in clips if name.startswith(sequence)]
@@ -32,7 +32,7 @@ def open_taichi(
 
 
 def _rates(folder: Path) -> dict[str, float]:
-    """Clip name -> frames a second, from taichi-metadata.csv where it is."""
+    """Clip name -> frames per second, from taichi-metadata.csv; empty if that file does not exist."""
     metadata = folder / "taichi-metadata.csv"
     if not metadata.exists():
         return {}

@@ -11,20 +11,20 @@ from lightning_inr.data.published import Published
 from lightning_inr.data.source import ClipOptions, VideoSource, adapt
 
 SEQUENCES = ("Beauty", "Bosphorus", "HoneyBee", "Jockey", "ReadySteadyGo", "ShakeNDry", "YachtRide")
-BY_LETTERS = {name.lower(): name for name in SEQUENCES} | {"readysetgo": "ReadySteadyGo"}  # the archive's name
+BY_LETTERS = {name.lower(): name for name in SEQUENCES} | {"readysetgo": "ReadySteadyGo"}  # its name in the archive
 UVG = Published(
     "UVG",
     "UVG",
     "https://ultravideo.fi/dataset.html (1080p, 8 bit, RAW or Y4M)",
     "Beauty_1920x1080_120fps_420_8bit_YUV.yuv and the like, .y4m, or folders Beauty/ of numbered PNGs",
 )
-FORMS = (".yuv", ".y4m")  # before folders of images, whose colours somebody converted
+FORMS = (".yuv", ".y4m")  # preferred to folders of images, which were converted to RGB with an unknown matrix
 
 
 def open_uvg(
     sequence: str, root: str | None = None, matrix: str = "bt601", fps: float = 120.0, **part: Unpack[ClipOptions]
 ) -> VideoSource:
-    """A sequence by its name, any capitals, raw or as images; `matrix` is that of raw files, which have no tag."""
+    """A sequence by its name in any case, raw or as images; `matrix` is used for raw files, which have no tag."""
     folder = UVG.root(root)
     name = BY_LETTERS.get(_letters(sequence), sequence)
     found = _find(folder)
@@ -35,7 +35,7 @@ def open_uvg(
 
 
 def _find(folder: Path) -> dict[str, Path]:
-    """Sequence -> its best form: raw files, in `folder` or one folder deeper, then folders of images."""
+    """Sequence -> its preferred form: raw files, in `folder` or one folder deeper, then folders of images."""
     found: dict[str, tuple[int, Path]] = {}
     for path in sorted([*folder.iterdir(), *folder.glob("*/*.yuv"), *folder.glob("*/*.y4m")]):
         name = BY_LETTERS.get(_letters(path.name))

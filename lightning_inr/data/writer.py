@@ -1,4 +1,4 @@
-"""Frames to disk: an H.264 video to look at, or exact PNGs."""
+"""Writing of frames to disk: an H.264 video for viewing, or exact PNGs."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,18 +20,18 @@ VIDEOS = {".mp4", ".mkv", ".mov", ".avi"}
 
 
 class Encoding(NamedTuple):
-    """An encoder of FFmpeg's, and its options."""
+    """An encoder of FFmpeg, and its options."""
 
     codec: str
     options: Mapping[str, str]
 
 
-# At a quality where what one sees is the model, not this copy.
+# A quality at which the visible errors are those of the model, not of this encoding.
 TO_LOOK_AT = Encoding("libx264", {"crf": "12", "preset": "veryfast"})
 
 
 def check_target(out: str | Path | None) -> Path:
-    """`out` as a Path if frames can be written there; UserError otherwise, before any work is done."""
+    """`out` as a Path if frames can be written there; otherwise UserError, before anything is rendered."""
     if not out:
         raise UserError(f"out={out}: name a video ({', '.join(sorted(VIDEOS))}) or a folder for PNGs")
     target = Path(out).expanduser()
@@ -53,7 +53,7 @@ def _checked(target: Path, out: str | Path) -> Path:
 
 
 def write_frames(frames: Iterable[Tensor], out: str | Path, fps: float, first: int = 1) -> Path:
-    """Write frames (3, H, W) uint8 to a video, or to `00001.png` … in a folder; nothing is left half-written."""
+    """Write frames (3, H, W) uint8 atomically to a video, or to `00001.png` … in a folder, numbered from `first`."""
     target = check_target(out)
     with writing(target) as draft:
         if target.suffix.lower() in VIDEOS:
@@ -61,13 +61,13 @@ def write_frames(frames: Iterable[Tensor], out: str | Path, fps: float, first: i
         else:
             draft.mkdir()
             for number, frame in enumerate(frames, start=first):
-                # Level 1: on one core, the default would take longer than the decoding.
+                # Compression level 1: on one core, the default takes longer than rendering.
                 Image.fromarray(frame.permute(1, 2, 0).numpy()).save(draft / f"{number:05d}.png", compress_level=1)
     return target
 
 
 def encode_video(frames: Iterable[Tensor], path: Path, fps: float, encoding: Encoding) -> None:
-    """Frames (3, H, W) uint8 through `encoding`, 8-bit 4:2:0 BT.601; odd sides gain an edge pixel."""
+    """Encode frames (3, H, W) uint8 with `encoding` as 8-bit 4:2:0 BT.601; odd sides are padded by an edge pixel."""
     with ordinary_priority(), av.open(str(path), "w") as container:
         stream = container.add_stream(encoding.codec, rate=Fraction(fps).limit_denominator(1001))
         assert isinstance(stream, VideoStream)
@@ -87,7 +87,7 @@ def encode_video(frames: Iterable[Tensor], path: Path, fps: float, encoding: Enc
 
 @contextmanager
 def ordinary_priority() -> Iterator[None]:
-    """Give the thread its priority back: SVT-AV1, where root runs it, leaves it in real time, before all others."""
+    """Restore the thread's scheduling policy: SVT-AV1, run as root, leaves the thread with real-time priority."""
     before = os.sched_getscheduler(0) if hasattr(os, "sched_getscheduler") else None
     try:
         yield

@@ -1,4 +1,4 @@
-"""The only list of models, and the only way to build one."""
+"""The registry of models, and the functions that build a model from it."""
 
 import dataclasses
 from typing import Any
@@ -42,9 +42,9 @@ MODELS: dict[str, type[VideoRepresentation]] = {
 def build(
     name: str, video: VideoShape, embedding_space: EmbeddingSpace | None = None, **config: Any
 ) -> VideoRepresentation:
-    """The model `name` for `video`, ready to fit, and to be aligned if a teacher's `embedding_space` is given.
+    """The model `name` for `video` with initial values, prepared for alignment if an `embedding_space` is given.
 
-    UserError names an unknown model, option or value.
+    UserError for an unknown model, option or value.
     """
     model = _construct(name, video, config)
     model.reset_parameters()
@@ -60,7 +60,7 @@ def build_on_meta(
     token_space: TokenSpace | None = None,
     **config: Any,
 ) -> VideoRepresentation:
-    """The decoder of the same, without memory or values: shapes to check before anything is believed."""
+    """The decoder of a model on the device "meta", without memory or values, to validate shapes before use."""
     with torch.device("meta"):
         model = _construct(name, video, config)
         if embedding_space is not None:
@@ -80,7 +80,7 @@ def _construct(name: str, video: VideoShape, config: dict[str, Any]) -> VideoRep
         raise UserError(f"model {name} has no option {', '.join(unknown)}; it has {', '.join(allowed)}")
     try:
         return model(video, model.Config(**config))
-    except TypeError as error:  # a list where a number belongs, and the like
+    except TypeError as error:  # for example, a list in place of a number
         raise UserError(f"model {name}: {error}") from error
     except ValueError as error:
         raise UserError(str(error)) from error

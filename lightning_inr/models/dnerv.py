@@ -1,12 +1,12 @@
-"""DNeRV (Zhao et al., CVPR 2023): HNeRV with a second stream, of what changes from frame to frame.
+"""DNeRV (Zhao et al., CVPR 2023): HNeRV with a second stream for the differences between frames.
 
 frame -> ConvNeXt encoder -> content embedding -> 1x1 convolution -> HNeRV's blocks … -> 3x3 convolution -> RGB
 frame less its two neighbours -> ConvNeXt encoder -> difference embedding, two channels of a finer raster
   -> 1x1 convolution -> block of up-sampling -> joined with the content, after some of the blocks, by a gate
 
-Where frames are held out, neighbours are the nearest frames seen in training; the ends are their own. The paper's
-text as we have it does not give the widths of the second stream: both its convolutions are 1x1 and as wide as the
-content is where they meet, which comes nearest to its stated size.
+With held-out frames, neighbours are the nearest training frames; the first and the last frame are their own missing
+neighbours. The available text of the paper does not give the widths of the second stream: here both its convolutions
+are 1x1 and as wide as the content stream at the fusion, which gives the size closest to the stated one.
 """
 
 import math
@@ -27,13 +27,13 @@ from lightning_inr.types import FrameBatch, VideoShape
 
 @dataclass(frozen=True)
 class DNeRVConfig(HNeRVConfig):
-    """The paper's 3 M parameters at 960x1920, embeddings apart: of 16x2x4 and 2x40x80, strides 5, 4, 4, 3, 2."""
+    """The paper's 3 M parameters at 960x1920, without the embeddings of 16x2x4 and 2x40x80; strides 5, 4, 4, 3, 2."""
 
     channels: float = 92.0
     strides: tuple[int, ...] = (5, 4, 4, 3, 2)
     difference_strides: tuple[int, ...] = (4, 3, 2)  # of the second encoder
     difference_channels: int = 2
-    fusion: int = 3  # the streams are joined after so many blocks
+    fusion: int = 3  # number of blocks before the streams are joined
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -51,7 +51,7 @@ class DNeRVConfig(HNeRVConfig):
 
 
 class DNeRV(HNeRV):
-    """Two embeddings per frame and one decoder of them all; parameters are those of `DNeRVConfig`."""
+    """Two embeddings per frame and one decoder for all frames; parameters are those of `DNeRVConfig`."""
 
     Config = DNeRVConfig
 
@@ -62,7 +62,7 @@ class DNeRV(HNeRV):
         shape = (len(video.training_frames), config.difference_channels, rows, columns)
         self.embeddings["difference"] = nn.Parameter(torch.empty(shape))
         width = config.width(config.fusion)
-        # Rounded down, not to the nearest: the streams then widen one at a time, and sizes are met more closely.
+        # Rounded down, not to nearest: the streams then widen one at a time, and a given size is reached more closely.
         second_width = max(1, int(config.channels / config.reduction**config.fusion))
         step = reach // math.prod(config.strides[config.fusion :])
         self.difference_stem = nn.Conv2d(config.difference_channels, second_width, 1)
@@ -73,30 +73,30 @@ class DNeRV(HNeRV):
         self.encoder = nn.ModuleDict({"content": self.encoder, "difference": second})
         self.met = FrameStore(
             len(video.training_frames)
-        )  # seen frames, by their row; in no file, and empty once absorbed
+        )  # training frames by row; not stored in a file, and empty after `store_embeddings`
 
     def embed(self, index: Tensor, frames: Tensor) -> dict[str, Tensor]:
-        """Positions (B,) and frames (B, 3, *padded) -> content and difference, each (B, C, h, w)."""
+        """Frame positions (B,) and frames (B, 3, *padded) -> content and difference, each (B, C, h, w)."""
         assert isinstance(self.encoder, nn.ModuleDict)
         self._meet(index, frames)
         changes = self._changes(index, frames)
         return {"content": self.encoder["content"](frames), "difference": self.encoder["difference"](changes)}
 
     def decode_embeddings(self, embeddings: Mapping[str, Tensor], index: Tensor) -> Tensor:
-        """Embeddings -> logits (B, 3, *padded); the time itself plays no part."""
+        """Embeddings -> logits (B, 3, *padded); the frame positions are not used."""
         assert isinstance(self.blocks, nn.Sequential)
         difference = self.difference_block(F.gelu(self.difference_stem(embeddings["difference"])))
         content = self.blocks[: self.config.fusion](self.first_map(embeddings["content"]))
         return self.head(self.blocks[self.config.fusion :](self.fusion(content, difference)))
 
     def decoder_only(self) -> None:
-        """Drop the encoders and the frames they have met."""
+        """Remove the encoders and the stored frames."""
         super().decoder_only()
         self.met.clear()
 
     @torch.no_grad()
     def store_embeddings(self, batches: Iterable[FrameBatch]) -> None:
-        """Store the encoders' view of every seen frame, now that all neighbours are known."""
+        """Store the embeddings of every training frame, with all neighbours available."""
         if self.stored:
             return
         for batch in batches:
@@ -111,19 +111,19 @@ class DNeRV(HNeRV):
             yield FrameBatch(torch.tensor([float(row * self.video.stride)]), self.met.frames[row : row + 1])
 
     def _meet(self, index: Tensor, frames: Tensor) -> None:
-        """Remember the frames that stand at a seen position; the others are blends of two."""
+        """Store the frames at positions of training frames; the others are blends of two frames."""
         self.met.put(rows_at(self._places(index), len(self.video.training_frames)), frames)
 
     def _changes(self, index: Tensor, frames: Tensor) -> Tensor:
-        """(B, 6, *padded): the frames less those before, and those after less the frames."""
+        """(B, 6, *padded): the frames minus those before, and those after minus the frames."""
         places, count = self._places(index), len(self.video.training_frames)
         rows = torch.cat([rows_at((places - 1).ceil(), count), rows_at((places + 1).floor(), count)])
         neighbours, known = self.met.read(rows)
-        # One that is not known, as beyond the ends, counts as the frame itself.
+        # A neighbour that is not stored, as beyond the ends, is replaced by the frame itself.
         before, after = torch.where(known[:, None, None, None], neighbours, frames.repeat(2, 1, 1, 1)).chunk(2)
         changes = torch.cat([frames - before, after - frames], dim=1)
         return changes.contiguous(memory_format=torch.channels_last)
 
     def _places(self, index: Tensor) -> Tensor:
-        """Positions (B,) -> (B,) among the seen frames, float64."""
+        """Frame positions (B,) -> positions among the training frames (B,), float64."""
         return index.to(self.device).double() / self.video.stride

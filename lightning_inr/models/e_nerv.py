@@ -1,11 +1,11 @@
-"""E-NeRV (Li et al., ECCV 2022): place and time have branches of their own, joined by a product and attention.
+"""E-NeRV (Li et al., ECCV 2022): separate branches for position and time, joined by a product and attention.
 
-place -> code -> linear -> transformer layer, times t -> code -> two linear layers
+position -> code -> linear -> transformer layer, multiplied by t -> code -> two linear layers
   -> transformer layer -> a small map -> stages of up-sampling, each after a norm that t scales and shifts -> RGB
 
-The public code puts a GELU behind the layers of scale and shift, so that half of the scales start near zero and
-none can turn negative; here they are linear and start near one and zero. The paper keeps the widths of the
-branches at every size; here they are ratios of `channels`, or a small model would be nothing but branches.
+The public code applies a GELU after the layers of scale and shift, so that half of the scales start near zero and
+none can become negative; here they are linear and start near one and zero. The paper keeps the widths of the
+branches at every size; here they are ratios of `channels`, because in a small model the branches would dominate.
 """
 
 from contextlib import AbstractContextManager
@@ -26,7 +26,7 @@ from lightning_inr.types import VideoShape
 class ENeRVConfig(SpatialConfig):
     """The paper's 12.5 M parameters at 720p."""
 
-    token_ratio: float = 1.306  # width of a token, as a multiple of `channels`: 256, where 512, 128 and 64 go with it
+    token_ratio: float = 1.306  # width of a token, as a multiple of `channels`: 256; 512, 128 and 64 follow from it
     heads: int = 8  # of the second transformer layer; the first has one
 
     def __post_init__(self) -> None:
@@ -36,7 +36,7 @@ class ENeRVConfig(SpatialConfig):
 
 
 class ENeRV(SpatialRepresentation):
-    """A map from place and time to frames; parameters are those of `ENeRVConfig`."""
+    """A decoder from position and time to frames; parameters are those of `ENeRVConfig`."""
 
     Config = ENeRVConfig
 
@@ -56,12 +56,12 @@ class ENeRV(SpatialRepresentation):
         self.head = nn.Conv2d(widths[-1], 3, 1)
 
     def spatial_features(self) -> Tensor:
-        """(1, rows * columns, width): the tokens before any time."""
+        """(1, rows * columns, width): the spatial tokens, which do not depend on time."""
         with self._exact():
             return self.first_layer(self.place(self.places())[None])
 
     def decode_features(self, spatial_features: Tensor, index: Tensor) -> Tensor:
-        """Tokens and positions (B,) -> logits (B, 3, *padded)."""
+        """Spatial tokens and frame positions (B,) -> logits (B, 3, *padded)."""
         time = frequency_code(self.time(index), self.config.base, self.config.octaves)
         with self._exact():
             x = self.map(self.second_layer(spatial_features * self.moment(time)[:, None]))
@@ -69,7 +69,7 @@ class ENeRV(SpatialRepresentation):
         return self.head(self.blocks(x, self.code(time)))
 
     def _exact(self) -> AbstractContextManager[object]:
-        # The first norm takes away what the tokens have in common: little would be left in bfloat16.
+        # float32: the first norm removes the common part of the tokens; bfloat16 would lose most of the rest.
         return full_precision(self.device)
 
 

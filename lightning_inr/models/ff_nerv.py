@@ -1,12 +1,13 @@
-"""FFNeRV (Lee et al., ACM Multimedia 2023): learned maps over time unfold into a frame, guided by its neighbours.
+"""FFNeRV (Lee et al., ACM Multimedia 2023): a decoder of learned temporal grids, guided by flow from neighbours.
 
 t -> temporal grids of several resolutions -> blocks of convolution and pixel shuffle -> independent frame, mix
                       and, two blocks before the end -> motion -> neighbours, warped and weighted -> aggregated frame
 
-The recap of the paper gives a first expansion of 1/8 for 12.4 M parameters; only 1 meets that count, and it is what
-stands here. A grid of T maps is read at t T there; here each map lies in the middle of its share of the video, half a
-map later. Left open and chosen: flows in pixels, enlarged bilinearly; where a flow leaves the frame, its border; for
-a position between frames, the neighbours of the nearest seen one.
+The available summary of the paper gives a first expansion of 1/8 for 12.4 M parameters; only an expansion of 1 gives
+that count, and it is the default here. The paper reads a grid of T maps at t T; here each map lies in the middle of
+its share of the video, half a map later. Not specified, and chosen here: flows are in pixels and enlarged bilinearly;
+a flow that leaves the frame reads its border; a frame position between frames has the neighbours of the nearest
+training frame.
 """
 
 from dataclasses import dataclass
@@ -32,9 +33,9 @@ class FFNeRVConfig:
     channels: float = 156.0  # of all grids together
     grid_frames: tuple[int, ...] = (64, 128, 256, 512)  # maps over the video, one grid each
     expansion: float = 1.0  # the first block's channels, as a multiple of `channels`; then each block halves them
-    least_channels: int = 96  # no block but the first has fewer
+    least_channels: int = 96  # lower limit of every block but the first
     strides: tuple[int, ...] = (5, 2, 2, 2, 2)
-    groups: int = 1  # more: compact blocks, grouped convolution and then one from pixel to pixel
+    groups: int = 1  # above 1: compact blocks of a grouped and a 1x1 convolution
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "strides", tuple(self.strides))
@@ -48,10 +49,10 @@ class FFNeRVConfig:
 
 
 class CompactStage(nn.Module):
-    """A grouped 3x3 convolution, one from pixel to pixel, pixel shuffle, GELU.
+    """A grouped 3x3 convolution, a 1x1 convolution, pixel shuffle, GELU.
 
-    What does not divide by the groups is filled up: the input with channels of zero, the output with channels that
-    the second convolution takes in.
+    Channels that the groups do not divide are padded: the input with zeros, the output with further channels, which
+    the 1x1 convolution reads.
     """
 
     def __init__(self, in_channels: int, channels: int, stride: int, groups: int) -> None:
@@ -69,7 +70,7 @@ class CompactStage(nn.Module):
 
 
 class FFNeRV(FlowGuided):
-    """Maps over time and one decoder of them; parameters are those of `FFNeRVConfig`."""
+    """Temporal grids and their decoder; parameters are those of `FFNeRVConfig`."""
 
     Config = FFNeRVConfig
     size_knobs = ("channels", "expansion")
@@ -78,7 +79,7 @@ class FFNeRV(FlowGuided):
     def __init__(self, video: VideoShape, config: FFNeRVConfig) -> None:
         super().__init__(video, config)
         levels = len(config.grid_frames)
-        ends = [round(config.channels * level / levels) for level in range(levels + 1)]  # equal but for rounding
+        ends = [round(config.channels * level / levels) for level in range(levels + 1)]  # equal up to rounding
         each = [max(1, end - begin) for begin, end in pairwise(ends)]
         self.grids = TemporalGrids(config.grid_frames, each, self.rows, self.columns)
         channels, wanted = self.grids.channels, config.channels * config.expansion
@@ -97,16 +98,16 @@ class FFNeRV(FlowGuided):
         self.head = nn.Conv2d(channels, GUIDED_CHANNELS, 1)
 
     def reset_parameters(self) -> None:
-        """Set the starting values: layers have He's, for 1 dB more after two epochs than PyTorch's."""
+        """Set the initial values: layers have He's, which give 1 dB more after two epochs than PyTorch's."""
         init_layers(self)
         super().reset_parameters()
 
     def role_of(self, name: str) -> str | None:
-        """grid, base."""
+        """The role of a tensor: grid or base."""
         return "grid" if name.startswith("grids.") else "base"
 
     def draft(self, index: Tensor) -> Draft:
-        """(B,) -> a draft each."""
+        """Frame positions (B,) -> their drafts."""
         x = self.grids((index.float() + 0.5) / self.video.frames)
         for block in self.blocks[: self.motion_after]:
             x = block(x)

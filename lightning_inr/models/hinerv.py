@@ -1,14 +1,14 @@
-"""HiNeRV (Kwan et al., NeurIPS 2023): learned grids over time, enlarged by interpolation, refined by ConvNeXt blocks.
+"""HiNeRV (Kwan et al., NeurIPS 2023): learned grids over time, up-sampled bilinearly and refined by ConvNeXt blocks.
 
     t -> base grid -> 3x3 convolution -> stages -> RGB
-    stage: bilinear enlargement by s -> + local code of (t, place in the s x s cell) -> ConvNeXt blocks
+    stage: bilinear enlargement by s -> + local code of (t, position in the s x s cell) -> ConvNeXt blocks
 
 The grids hold several levels, each of half as many slices in time and twice as many channels as the one before.
-Widths, depths, slices and channels are those of the public configurations, whose parameter counts are met; the base
-grids have a slice every `frames_per_slice` frames there (40 for 132 frames, 150 for 600), the local codes one a frame.
-Ours: with a stride in time, slices stand for seen frames, so that none is left untrained; all grids are read alike,
-their slices at the centres of equal shares of the video; starting values are He's, 0.4 times that in the last layer
-of a block. The paper trains on patches with margins; here whole frames are painted, as when it decodes.
+Widths, depths, slices and channels are those of the public configurations, and so are the parameter counts; the base
+grids have a slice every `frames_per_slice` frames (40 for 132 frames, 150 for 600), the local codes one per frame.
+Chosen here: with a frame stride, slices correspond to training frames, so that none is untrained; all grids are read
+in the same way, their slices at the centres of equal shares of the video; initial values are He's, times 0.4 in the
+last layer of a block. The paper trains on patches with margins; here whole frames are rendered, as in its decoding.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,7 +25,7 @@ from lightning_inr.nn.initialise import init_layers
 from lightning_inr.nn.temporal_grid import TemporalGrid
 from lightning_inr.types import VideoShape
 
-# SiLU is GELU, nearly: gelu(x) = silu(1.7 x) / 1.7, and the linear layers around can hold both factors.
+# SiLU is close to GELU: gelu(x) ≈ silu(1.7 x) / 1.7, and the adjacent linear layers can include both factors.
 ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "silu": F.silu}
 
 
@@ -36,10 +36,10 @@ class HiNeRVConfig:
     channels: float = 280.0  # of the stem and the first stage; each further stage divides them by `reduction`
     reduction: float = 2.0
     strides: tuple[int, ...] = (5, 2, 2, 2)
-    depths: tuple[int, ...] = (3, 3, 3, 1)  # blocks a stage
-    expansions: tuple[float, ...] = (4.0, 4.0, 4.0, 1.0)  # of the layers from pixel to pixel, a stage
+    depths: tuple[int, ...] = (3, 3, 3, 1)  # blocks per stage
+    expansions: tuple[float, ...] = (4.0, 4.0, 4.0, 1.0)  # of the hidden 1x1 layers, one per stage
     kernel: int = 3
-    activation: str = "gelu"  # or "silu": on a CPU its gradient takes a quarter of the time
+    activation: str = "gelu"  # or "silu", whose gradient takes a quarter of the time on a CPU
     base_ratio: float = 0.02857  # channels of the first base grid, as a multiple of `channels`
     base_levels: int = 2
     frames_per_slice: float = 3.3  # of the first base grid
@@ -67,7 +67,7 @@ class HiNeRVConfig:
 
 
 class HiNeRV(RasterRepresentation):
-    """Grids over time and light layers; parameters are those of `HiNeRVConfig`."""
+    """Grids over time and ConvNeXt stages; parameters are those of `HiNeRVConfig`."""
 
     Config = HiNeRVConfig
 
@@ -94,16 +94,16 @@ class HiNeRV(RasterRepresentation):
         self.head = nn.Linear(channels, 3)
 
     def reset_parameters(self) -> None:
-        """Set the starting values: layers have He's, for 1 dB more after two epochs than PyTorch's."""
+        """Set the initial values: layers have He's, which give 1 dB more after two epochs than PyTorch's."""
         init_layers(self)
         super().reset_parameters()
 
     def role_of(self, name: str) -> str | None:
-        """grid (base grids and local codes), base."""
+        """The role of a tensor: grid (base grids and local codes) or base."""
         return "grid" if name.endswith(".table") else "base"
 
     def logits(self, index: Tensor) -> Tensor:
-        """(B,) -> (B, 3, *padded), what a sigmoid turns into RGB."""
+        """Frame positions (B,) -> logits of RGB (B, 3, *padded)."""
         moment = (index.float() / self.video.stride + 0.5) / len(self.video.training_frames)
         x = torch.cat([grid(moment) for grid in self.base], dim=2)
         x = self.stem(x.unflatten(1, (self.rows, self.columns)).permute(0, 3, 1, 2))  # channels last
@@ -113,7 +113,7 @@ class HiNeRV(RasterRepresentation):
 
 
 class HiNeRVStage(nn.Module):
-    """Bilinear enlargement, the local code of every place in a cell added, ConvNeXt blocks."""
+    """Bilinear enlargement, addition of a local code per position within a cell, ConvNeXt blocks."""
 
     def __init__(
         self,
@@ -137,12 +137,12 @@ class HiNeRVStage(nn.Module):
         )
 
     def forward(self, x: Tensor, moment: Tensor) -> Tensor:
-        """(B, channels, h, w) and moments (B,) -> (B, width, h * stride, w * stride)."""
+        """(B, channels, h, w) and relative times (B,) -> (B, width, h * stride, w * stride)."""
         if self.stride > 1:
             x = F.interpolate(x, scale_factor=self.stride, mode="bilinear", align_corners=False)
         code = self.expand(torch.cat([grid(moment) for grid in self.code], dim=2))  # (B, stride², channels)
         batch, channels, height, width = x.shape
-        # Side by side first, one row of cells: of whole rows, the sum that the gradient takes is fast on a CPU.
+        # The code is first repeated to one row of cells: the gradient's sum over whole rows is fast on a CPU.
         row = code.view(batch, self.stride, 1, self.stride, channels).expand(-1, -1, width // self.stride, -1, -1)
         rows = x.permute(0, 2, 3, 1).reshape(batch, height // self.stride, -1) + row.reshape(batch, 1, -1)
         return self.blocks(rows.view(batch, height, width, channels).permute(0, 3, 1, 2))

@@ -1,10 +1,10 @@
-"""HNeRV (Chen et al., CVPR 2023): a small embedding of each frame unfolds into that frame.
+"""HNeRV (Chen et al., CVPR 2023): a decoder renders each frame from a small embedding of that frame.
 
 frame -> ConvNeXt encoder -> embedding (stored with the decoder) -> 1x1 convolution -> blocks of convolution and
 pixel shuffle, kernels growing from 1 to 5, channels shrinking by 1.2 -> 3x3 convolution -> RGB
 
-The paper names the channels C that its solver found for each size; here `channels` need not be whole and every
-block rounds its own width, so that a wanted size is met more closely than by C alone.
+The paper gives the channels C that its solver found for each size; here `channels` may be fractional and every
+block rounds its own width, so that a given size is reached more closely than by C alone.
 """
 
 import math
@@ -28,12 +28,12 @@ class HNeRVConfig:
     """The paper's 1.5 M parameters at 640x1280: an embedding of 16x2x4, strides 5, 4, 4, 2, 2."""
 
     channels: float = 68.5  # after the first convolution; C in the paper
-    reduction: float = 1.2  # each block has so many times fewer channels than the one before
-    least_channels: int = 12  # no block has fewer
+    reduction: float = 1.2  # each block divides the channels of the one before by this
+    least_channels: int = 12  # lower limit of every block
     first_kernel: int = 1  # each block's kernel is larger by 2 than the one before
     largest_kernel: int = 5
     strides: tuple[int, ...] = (5, 4, 4, 2, 2)
-    encoder_strides: tuple[int, ...] = ()  # none: those of the decoder
+    encoder_strides: tuple[int, ...] = ()  # empty: those of the decoder
     encoder_width: int = 64
     embedding_channels: int = 16
 
@@ -57,17 +57,17 @@ class HNeRVConfig:
         check_range("embedding_channels", self.embedding_channels, 1, 4096)
 
     def width(self, number: int) -> int:
-        """How many channels there are after so many blocks."""
+        """The number of channels after `number` blocks."""
         wanted = round(self.channels / self.reduction**number)
         return max(wanted, self.least_channels) if number else max(1, wanted)
 
     def kernel(self, number: int) -> int:
-        """The kernel of a block, counted from 0."""
+        """The kernel size of a block, counted from 0."""
         return min(self.first_kernel + 2 * number, self.largest_kernel)
 
 
 class HNeRV(HybridRepresentation):
-    """An embedding per frame and one decoder of them all; parameters are those of `HNeRVConfig`."""
+    """An embedding per frame and one decoder for all frames; parameters are those of `HNeRVConfig`."""
 
     Config = HNeRVConfig
 
@@ -93,15 +93,15 @@ class HNeRV(HybridRepresentation):
         return {"content": self.encoder(frames)}
 
     def decode_embeddings(self, embeddings: Mapping[str, Tensor], index: Tensor) -> Tensor:
-        """Embeddings -> logits (B, 3, *padded); the time itself plays no part."""
+        """Embeddings -> logits (B, 3, *padded); the frame positions are not used."""
         return self.head(self.blocks(self.first_map(embeddings["content"])))
 
     def first_map(self, content: Tensor) -> Tensor:
-        """Embeddings (B, C, h, w) -> what the first block reads."""
+        """Embeddings (B, C, h, w) -> the input of the first block."""
         return F.gelu(depth_to_space(self.stem(content), self.grow))
 
 
 def frame_encoder(strides: tuple[int, ...], width: int, channels: int, inputs: int = 3) -> ConvNeXtEncoder:
-    """HNeRV's encoder: one ConvNeXt block a stride, `width` channels and in the end `channels`."""
+    """HNeRV's encoder: one ConvNeXt block per stride, with `width` channels, the last with `channels`."""
     widths = [width] * (len(strides) - 1) + [channels]
     return ConvNeXtEncoder(strides, [1] * len(strides), widths, inputs)

@@ -4,8 +4,8 @@ frame -> ConvNeXt encoder -> embedding (stored with the decoder) -> 1x1 convolut
 3x3 convolutions, each scaled and shifted by a code of t and followed by a sine -> 3x3 convolution -> RGB
 t -> sines and cosines -> two linear layers -> the code
 
-Our description leaves open how deep the layers of scale and shift are, and what becomes of the first and the last
-convolution: here each is one linear layer, the first is treated like the others and the last left alone.
+The available description does not specify the depth of the layers of scale and shift, nor whether the first and the
+last convolution have them: here each is one linear layer, the first convolution has them and the last has not.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ class HNeRVBoostConfig(HNeRVConfig):
     first_kernel: int = 3
     largest_kernel: int = 3
     strides: tuple[int, ...] = (5, 2, 2, 2, 2)
-    convolutions: tuple[int, ...] = (1, 1, 2, 2, 2)  # of each stage; the first of them enlarges
+    convolutions: tuple[int, ...] = (1, 1, 2, 2, 2)  # per stage; the first of each stage up-samples
     code_hidden: int = 64
     code_width: int = 32
     octaves: int = 80  # frequencies of the time code
@@ -45,7 +45,7 @@ class HNeRVBoostConfig(HNeRVConfig):
 
 
 class HNeRVBoost(HNeRV):
-    """HNeRV with a decoder that knows the time; parameters are those of `HNeRVBoostConfig`."""
+    """HNeRV with a decoder conditioned on time; parameters are those of `HNeRVBoostConfig`."""
 
     Config = HNeRVBoostConfig
 
@@ -65,7 +65,7 @@ class HNeRVBoost(HNeRV):
                 channels = width
 
     def decode_embeddings(self, embeddings: Mapping[str, Tensor], index: Tensor) -> Tensor:
-        """Embeddings and positions (B,) -> logits (B, 3, *padded)."""
+        """Embeddings and frame positions (B,) -> logits (B, 3, *padded)."""
         code = self.code(frequency_code(self.time(index), self.config.base, self.config.octaves))
         x = self.stem(embeddings["content"], code)
         for block in self.blocks:

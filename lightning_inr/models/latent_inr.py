@@ -3,9 +3,12 @@
     index -> latent z_t -> hypernetwork of layer l -> P, Q -> θ_t^l = σ(P Qᵀ) ∘ θ^l        (Eq. 2)
     position x -> encoding -> layer 0 … layer l (θ_t^l) … -> stages of up-sampling -> RGB
 
-One stage of stride 1 is the paper's pixel-wise network; one of stride s its patch variant (centroids in,
-s x s patches out, by convolution and pixel shuffle); several carry that variation through the scales.
-All that comes before the first modulated layer, and the stages' grids, belong to the video, not to a frame.
+z_t: latent of frame t; P, Q: low-rank factors of the modulation; σ: its activation (option `modulation`); θ^l: base
+weight of layer l; θ_t^l: weight of layer l for frame t.
+
+One stage of stride 1 is the paper's pixel-wise network; one of stride s its patch variant (patch centres in,
+s x s patches out, by convolution and pixel shuffle); several stages apply that variant at several scales.
+The layers before the first modulated one, and the stages' grids, are shared by all frames.
 """
 
 import math
@@ -33,12 +36,12 @@ LATENT_STARTS = ("normal", "smooth")
 
 @dataclass(frozen=True)
 class LatentINRConfig:
-    """The defaults are the paper's main text; where it is silent the choice is ours (latent_start, σ, grid)."""
+    """The defaults follow the paper's main text; what it does not specify is chosen here (latent_start, σ, grid)."""
 
     latent_dim: int = 512
     latent_start: str = "normal"  # or "smooth": sin/cos of time, up to `latent_cycles` over the clip
-    latent_scale: float = 0.01  # standard deviation, or amplitude where smooth
-    latent_cycles: float = 20.0
+    latent_scale: float = 0.01  # standard deviation for "normal", amplitude for "smooth"
+    latent_cycles: float = 20.0  # highest frequency of "smooth", in cycles over the clip
     encoding: Mapping[str, Any] = field(default_factory=lambda: {"kind": "hash"})
     width: int = 512
     layers: int = 6  # hidden layers; layer 0 reads the encoding, layer 1 is the paper's "first hidden layer"
@@ -48,11 +51,11 @@ class LatentINRConfig:
     modulation: str = "sigmoid"
     hyper_depth: int = 1
     hyper_width: int = 128
-    # Up-sampling, each with stride, channels, kernel and the channels of its static grid; the last paints RGB.
+    # Stages of up-sampling, each with stride, channels, kernel and the channels of its static grid; the last gives RGB.
     stages: tuple[Mapping[str, int], ...] = ({"stride": 1, "channels": 3, "kernel": 1, "grid_channels": 0},)
 
     def __post_init__(self) -> None:
-        # JSON and YAML give lists; a command line a single number.
+        # JSON and YAML give lists; a command line may give a single number.
         layers = [self.modulated_layers] if isinstance(self.modulated_layers, int) else self.modulated_layers
         object.__setattr__(self, "modulated_layers", tuple(sorted(set(layers))))
         object.__setattr__(self, "stages", tuple(dict(stage) for stage in self.stages))
@@ -78,12 +81,12 @@ class LatentINRConfig:
             check_choice("stages.kernel", stage["kernel"], (1, 3, 5, 7))
 
 
-class Static(NamedTuple):
-    """What all frames share at one size and window."""
+class StaticGrids(NamedTuple):
+    """Data that all frames share at one size and window."""
 
     features: Tensor  # (cells, channels): the input of the first modulated layer
-    details: list[Tensor | None]  # one a stage, (1, channels, h, w)
-    cells: Window  # the rectangle of cells that is painted: the window and what its convolutions see
+    details: list[Tensor | None]  # one per stage, (1, channels, h, w)
+    cells: Window  # the rectangle of cells that is rendered: the window and the margin of its convolutions
 
 
 class LatentINR(VideoRepresentation):
@@ -127,7 +130,7 @@ class LatentINR(VideoRepresentation):
             channels = stage["channels"]
 
     def reset_parameters(self) -> None:
-        """Set the starting values: every frame the same picture, as if nothing were modulated."""
+        """Set the initial values, with which all frames are equal and no layer is modulated."""
         neutral = MODULATIONS[self.config.modulation].neutral
         with torch.no_grad():
             self.latents.copy_(_start_latents(self.video, self.config))
@@ -144,7 +147,7 @@ class LatentINR(VideoRepresentation):
             stage.reset_parameters()
 
     def init_output_colour(self, colour: Tensor) -> None:
-        """Paint around `colour`: a search for it may overshoot to where the sigmoid is flat, and end there."""
+        """Start near `colour`: training towards it may overshoot to where the sigmoid is flat, and stay there."""
         last = self.stages[-1]
         assert isinstance(last, UpsampleStage)
         last.init_output_colour(colour)
@@ -153,7 +156,7 @@ class LatentINR(VideoRepresentation):
     def is_pixelwise(self) -> bool:
         """True for the pixel-wise network: its coordinates are continuous and nothing else is spatial.
 
-        At another size it reads other coordinates; the variants with stages paint their logits, resampled.
+        At another size it gets other coordinates; the variants with stages resample their logits.
         """
         return all(
             stage["stride"] == stage["kernel"] == 1 and not stage["grid_channels"] for stage in self.config.stages
@@ -161,11 +164,11 @@ class LatentINR(VideoRepresentation):
 
     @property
     def padded_size(self) -> tuple[int, int]:
-        """Height and width of whole cells: what is painted, and cut to the video's size."""
+        """Height and width of whole cells: rendered, and then cropped to the video's size."""
         return self.rows * self.stride, self.columns * self.stride
 
     def role_of(self, name: str) -> str | None:
-        """latents, hyper (hypernetworks), grid (encoding and stages' grids), base."""
+        """The role of a tensor: latents, hyper (hypernetworks), grid (encoding and stages' grids) or base."""
         if name == "latents":
             return "latents"
         if name.startswith("hypernetworks."):
@@ -173,7 +176,7 @@ class LatentINR(VideoRepresentation):
         return "grid" if name.startswith("encoding.") or name.endswith(".grid") else "base"
 
     def latent(self, index: Tensor) -> Tensor:
-        """Float positions (B,) -> (B, D), linear between seen frames (Eq. 4), constant beyond the ends."""
+        """Frame positions (B,) -> (B, D), linear between training frames (Eq. 4), constant beyond the ends."""
         last = len(self.latents) - 1
         position = (index.to(self.latents.dtype) / self.video.stride).clamp(0, last)
         before = position.floor().long()
@@ -181,14 +184,14 @@ class LatentINR(VideoRepresentation):
         return torch.lerp(self.latents[before], self.latents[after], (position - before)[:, None])
 
     def modulation(self, z: Tensor) -> dict[int, Tensor]:
-        """z (B, D) -> layer -> σ(P Qᵀ) (B, out, in), in float32 whatever the autocast (Eq. 2)."""
+        """z (B, D) -> layer -> σ(P Qᵀ) (B, out, in), in float32 even under autocast (Eq. 2)."""
         sigma = MODULATIONS[self.config.modulation].sigma
         with full_precision(z.device):
             factors = {int(layer): network(z) for layer, network in self.hypernetworks.items()}
             return {layer: sigma(p @ q.mT) for layer, (p, q) in factors.items()}
 
-    def prepare(self, size: tuple[int, int] | None = None, window: Window | None = None) -> Static:
-        """All that does not depend on time, at one size and window."""
+    def prepare(self, size: tuple[int, int] | None = None, window: Window | None = None) -> StaticGrids:
+        """Everything that does not depend on time, at one size and window."""
         height, width = self._raster(size)
         if window is None or self._resized(size):
             window = Window(0, 0, height, width)
@@ -197,24 +200,24 @@ class LatentINR(VideoRepresentation):
         x = self.encoding(where)
         for layer in range(self.config.modulated_layers[0]):
             x = self._activate(self.layers[layer](x))
-        return Static(x, self._details(cells), cells)
+        return StaticGrids(x, self._details(cells), cells)
 
     def forward(
         self,
         index: Tensor,
         size: tuple[int, int] | None = None,
         window: Window | None = None,
-        prepared: Static | None = None,
+        prepared: StaticGrids | None = None,
     ) -> Tensor:
-        """(B,) -> RGB (B, 3, h, w) in [0, 1]; `prepared` is what `prepare` gave for this size and window."""
+        """Frame positions (B,) -> RGB (B, 3, h, w) in [0, 1]; `prepared`: from `prepare` for this size and window."""
         raster = Window(0, 0, *self._raster(size))
         if self._resized(size):
             whole = logits_to_rgb(self._logits(index, raster, prepared or self.prepare()), size)
             return whole if window is None else crop(whole, window)
         return logits_to_rgb(self._logits(index, window or raster, prepared or self.prepare(size, window)))
 
-    def _logits(self, index: Tensor, window: Window, static: Static) -> Tensor:
-        """(B,) -> (B, 3, h, w), the window of the network's own raster."""
+    def _logits(self, index: Tensor, window: Window, static: StaticGrids) -> Tensor:
+        """Frame positions (B,) -> logits (B, 3, h, w) of the window of the network's own raster."""
         cells = static.cells
         x = self._base(self.latent(index), static.features)  # (B, cells, width)
         x = x.mT.unflatten(2, (cells.height, cells.width)).contiguous(memory_format=torch.channels_last)
@@ -237,14 +240,14 @@ class LatentINR(VideoRepresentation):
         return ACTIVATIONS[self.config.activation](x)
 
     def _raster(self, size: tuple[int, int] | None) -> tuple[int, int]:
-        """Height and width of what the network paints, before anything is resampled."""
+        """Height and width that the network renders, before resampling."""
         return size if size and self.is_pixelwise else (self.video.height, self.video.width)
 
     def _resized(self, size: tuple[int, int] | None) -> bool:
         return size is not None and tuple(size) != self._raster(size)
 
     def _cells(self, window: Window, height: int, width: int) -> Window:
-        """The cells under `window` and a margin for what its convolutions see, within the frame's cells."""
+        """The cells of `window` and of a margin that its convolutions read, within the frame's cells."""
         reach, scale = 0.0, 1
         for stage in self.config.stages:
             reach += stage["kernel"] // 2 / scale
@@ -272,11 +275,11 @@ def _identity(x: Tensor) -> Tensor:
 
 
 def _start_latents(video: VideoShape, config: LatentINRConfig) -> Tensor:
-    """(seen frames, D): normal noise, or sin/cos of time at frequencies spaced evenly in their logarithm."""
-    seen = torch.tensor(video.training_frames)[:, None]
+    """(training frames, D): normal noise, or sin/cos of time at logarithmically spaced frequencies."""
+    numbers = torch.tensor(video.training_frames)[:, None]
     if config.latent_start == "normal":
-        return config.latent_scale * torch.randn(len(seen), config.latent_dim)
-    time = seen / max(1, video.frames - 1)
+        return config.latent_scale * torch.randn(len(numbers), config.latent_dim)
+    time = numbers / max(1, video.frames - 1)
     cycles = torch.logspace(math.log10(0.5), math.log10(config.latent_cycles), -(-config.latent_dim // 2))
     phase = 2 * math.pi * time * cycles
     return config.latent_scale * torch.cat([phase.sin(), phase.cos()], dim=1)[:, : config.latent_dim]

@@ -1,12 +1,15 @@
-"""Latent-INR with grids over time: small modulated networks, and most parameters in maps that cost few bits.
+"""Latent-INR with grids over time: a small modulated network, and most parameters in grids that cost few bits.
 
     index -> latent z -> hypernetwork of layer l -> θ^l = σ(P Qᵀ) ∘ W^l            (Latent-INR, Eq. 2)
     index -> maps over time at a coarse raster -> layer 0 … layer l (θ^l) … -> features
     z, features -> motion of the frame
     features -> stages of up-sampling, each plus its grid over time, sampled through the motion; the last gives RGB
 
-Slices of maps and grids lie evenly over each shot, linear between them, and never blend across a cut (FFNeRV's
-temporal grids, NVTM's flow-warped ones). A grid of one slice a shot is the static grid of `latent_inr`.
+z: latent of the frame; P, Q: low-rank factors of the modulation; σ: sigmoid; W^l: base weight of layer l; θ^l: its
+weight for the frame.
+
+Slices of maps and grids are spaced evenly over each shot, interpolated linearly, and never blended across a cut
+(FFNeRV's temporal grids, NVTM's flow-warped ones). A grid of one slice per shot is the static grid of `latent_inr`.
 """
 
 import math
@@ -34,20 +37,20 @@ STAGE_OPTIONS = {"stride", "channels", "kernel", "grid_channels", "frames_per_sl
 
 @dataclass(frozen=True)
 class LatentINRGridsConfig:
-    """Small defaults; those of the main job are in conf/model/latent_inr_grids.yaml."""
+    """Options with small defaults; the values of the main job are in conf/model/latent_inr_grids.yaml."""
 
     latent_dim: int = 16
-    latent_cycles: float = 20.0  # of the sines that latents start as: the highest frequency, over the clip
+    latent_cycles: float = 20.0  # highest frequency of the sines that are the initial latents, in cycles over the clip
     width: int = 32  # of the modulated network
     layers: int = 3
     modulated_layers: tuple[int, ...] = (1,)
     rank: int = 2
     hyper_width: int = 16
     activation: str = "gelu"
-    density: float = 1.0  # of slices: as many times those of `frames_per_slice`, a frame each at most
+    density: float = 1.0  # of slices: multiplies the number that `frames_per_slice` gives, up to one slice per frame
     motion: str = "field"
     motion_scale: float = 0.1
-    shots: tuple[int, ...] = (0,)  # numbers of the frames at which shots start; None: as long as they are not known
+    shots: tuple[int, ...] = (0,)  # numbers of the frames at which shots start; None: not known yet, one shot
     maps: tuple[Mapping[str, float], ...] = ({"channels": 8, "frames_per_slice": 1},)
     stages: tuple[Mapping[str, float], ...] = (
         {"stride": 5, "channels": 16, "kernel": 1, "grid_channels": 1, "frames_per_slice": 3},
@@ -96,7 +99,7 @@ class LatentINRGridsConfig:
 
     @property
     def strides(self) -> list[int]:
-        """Of the stages."""
+        """The strides of the stages."""
         return [int(stage["stride"]) for stage in self.stages]
 
 
@@ -130,7 +133,7 @@ class LatentINRGrids(RasterRepresentation):
         for number, stage in enumerate(config.stages):
             scale *= int(stage["stride"])
             wider = int(stage["channels"])
-            # Nothing but sums and a sigmoid at full size: a layer there decodes as long as all others.
+            # At full size only sums and a sigmoid: a layer there would take as long to decode as all others.
             last = number == len(config.stages) - 1
             activation = nn.Identity() if last else ACTIVATIONS[config.activation]
             self.stages.append(UpsampleStage(channels, wider, int(stage["stride"]), int(stage["kernel"]), activation))
@@ -145,7 +148,7 @@ class LatentINRGrids(RasterRepresentation):
         return Timeline(self.video.training_frames, self.config.shots, frames_per_slice / self.config.density)
 
     def reset_parameters(self) -> None:
-        """Set the starting values: every frame the same picture, as if nothing were modulated or moved."""
+        """Set the initial values, with which no layer is modulated and there is no motion."""
         with torch.no_grad():
             self.latents.copy_(_smooth_latents(self.video, self.config))
         for table in self.maps:
@@ -161,13 +164,13 @@ class LatentINRGrids(RasterRepresentation):
             grid.reset_parameters()
 
     def init_output_colour(self, colour: Tensor) -> None:
-        """Paint around `colour`: a search for it may overshoot to where the sigmoid is flat, and end there."""
+        """Start near `colour`: training towards it may overshoot to where the sigmoid is flat, and stay there."""
         last = self.stages[-1]
         assert isinstance(last, UpsampleStage)
         last.init_output_colour(colour)
 
     def role_of(self, name: str) -> str | None:
-        """latents, hyper (hypernetworks), grid (maps and grids over time), base."""
+        """The role of a tensor: latents, hyper (hypernetworks), grid (maps and grids over time) or base."""
         if name == "latents":
             return "latents"
         if name.startswith("mlp.hypernetworks."):
@@ -175,7 +178,7 @@ class LatentINRGrids(RasterRepresentation):
         return "grid" if name.startswith("maps.") or name.endswith(".table") else "base"
 
     def grid_layout(self, name: str) -> GridLayout | None:
-        """Maps and grids over time are tables of both."""
+        """The layout of maps and of grids over time; None for other tensors."""
         kind, _, rest = name.partition(".")
         if kind == "maps":
             return self.map_times[int(rest)].layout(self.rows, self.columns, self.maps[int(rest)].shape[2])
@@ -186,11 +189,11 @@ class LatentINRGrids(RasterRepresentation):
         return None
 
     def latent(self, index: Tensor) -> Tensor:
-        """Float positions (B,) -> (B, D), linear between seen frames of a shot (Eq. 4), constant beyond its ends."""
+        """Frame positions (B,) -> (B, D), linear between a shot's training frames (Eq. 4), constant beyond its ends."""
         return self.time_of_latents.at(index).read(self.latents)
 
     def logits(self, index: Tensor) -> Tensor:
-        """(B,) -> (B, 3, *padded), what a sigmoid turns into RGB."""
+        """Frame positions (B,) -> logits of RGB (B, 3, *padded)."""
         z = self.latent(index)
         read = [timeline.at(index).read(table) for timeline, table in zip(self.map_times, self.maps, strict=True)]
         features = self.mlp(torch.cat(read, dim=2), z)  # (B, cells, width)
@@ -201,7 +204,7 @@ class LatentINRGrids(RasterRepresentation):
         return x
 
     def _detail(self, number: int, index: Tensor, motion: Tensor | None) -> Tensor | None:
-        """What the grid of a stage adds, (B, channels, h, w); None where the stage has none."""
+        """The addition of a stage's grid, (B, channels, h, w); None where the stage has no grid."""
         if str(number) not in self.grids:
             return None
         grid = self.grids[str(number)]
@@ -212,7 +215,7 @@ class LatentINRGrids(RasterRepresentation):
 
 
 def _smooth_latents(video: VideoShape, config: LatentINRGridsConfig) -> Tensor:
-    """(seen frames, D): sin/cos of time at frequencies spaced evenly in their logarithm."""
+    """(training frames, D): sin/cos of time at logarithmically spaced frequencies."""
     time = torch.tensor(video.training_frames)[:, None] / max(1, video.frames - 1)
     cycles = torch.logspace(math.log10(0.5), math.log10(config.latent_cycles), -(-config.latent_dim // 2))
     phase = 2 * math.pi * time * cycles

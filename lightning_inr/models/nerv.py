@@ -1,4 +1,4 @@
-"""NeRV (Chen et al., NeurIPS 2021): the position in time, in sines and cosines, unfolds into a frame.
+"""NeRV (Chen et al., NeurIPS 2021): a decoder renders each frame from the sines and cosines of its time.
 
 t -> (sin bⁱπt, cos bⁱπt) -> two linear layers -> a small map -> blocks of convolution and pixel shuffle -> RGB
 """
@@ -21,7 +21,7 @@ class NeRVConfig:
 
     channels: float = 26.0  # of the map
     expansion: float = 1.0  # the first block's channels, as a multiple of `channels`; then each block halves them
-    least_channels: int = 96  # no block has fewer
+    least_channels: int = 96  # lower limit of every block but the first
     strides: tuple[int, ...] = (5, 2, 2, 2, 2)
     stem_width: int = 512
     octaves: int = 40  # frequencies of the time code; L in the paper
@@ -39,7 +39,7 @@ class NeRVConfig:
 
 
 class NeRV(RasterRepresentation):
-    """One map from time to frames, with no part of its own for any frame; parameters are those of `NeRVConfig`."""
+    """A decoder from time to frames, without parameters of single frames; parameters are those of `NeRVConfig`."""
 
     Config = NeRVConfig
     size_knobs = ("channels", "stem_width")
@@ -59,7 +59,7 @@ class NeRV(RasterRepresentation):
         self.head = nn.Conv2d(channels, 3, 1)
 
     def logits(self, index: Tensor) -> Tensor:
-        """(B,) -> (B, 3, *padded), what a sigmoid turns into RGB."""
+        """Frame positions (B,) -> logits of RGB (B, 3, *padded)."""
         x = self.stem(frequency_code(self.time(index), self.config.base, self.config.octaves))
         x = x.unflatten(1, (self.rows, self.columns, -1)).permute(0, 3, 1, 2)  # channels last
         return self.head(self.blocks(x))

@@ -1,21 +1,21 @@
-"""NIRVANA (Maiya et al., CVPR 2023): a small network for every few frames, told by its difference from the last.
+"""NIRVANA (Maiya et al., CVPR 2023): a small network per group of frames, coded as a difference from the one before.
 
-    a group's weights = the first group's + all differences so far
+    weights of a group = weights of the first group + all differences up to the group
     centre of a patch -> SIREN -> small map -> convolutions and pixel shuffles -> that patch of every frame of the group
 
-No public code was found, and the paper's text at hand gives no widths: layers, strides of the decoder, its channels
-and its activation (SiLU) are ours. Patches of 32x32 and groups of 3 frames are the paper's. Every patch is
-decoded by itself, as there.
+No public code was found, and the available text of the paper gives no widths: layers, strides of the decoder, its
+channels and its activation (SiLU) are chosen here. Patches of 32x32 and groups of 3 frames are the paper's. Every
+patch is decoded separately, as in the paper.
 
-One thing differs plainly. The paper trains group after group, each from where the last one ended; here frames come
-shuffled and all groups are trained at once, as one network at first, since the differences start at zero: a step
-moves the full weights and its own group's difference, not those between. What the paper gets by a warm start (small
-differences, cheap to code) is left to the price of bits during training.
+One difference to the paper: it trains group after group, each initialised with the result of the one before; here
+frames are shuffled and all groups are trained together. They start as one network, since the differences are initially
+zero; a step changes the full weights and the difference of its own group, not those between. The paper's warm start
+keeps differences small and cheap to code; here the rate term of the loss does that.
 
-A frame costs one pass, and the sum of its group's chain of differences, which is cheap; but the whole chain must have
-been decoded. `reset_every` breaks it: every so many groups, one has full weights of its own (0: only the first).
-Groups are made of seen frames. Between two of them there is no rule in the paper (others have blended weights): the
-two painted frames are blended.
+A frame costs one pass and the sum of its group's chain of differences, which is cheap; but the whole chain must have
+been decoded. `reset_every` limits the chain: one group in that many has its own full weights (0: only the first).
+Groups consist of training frames. For a frame position between two of them the paper gives no rule (others blend the
+weights): here the two rendered frames are blended.
 """
 
 import math
@@ -58,14 +58,14 @@ class NIRVANAConfig:
 
 
 class PaintedGroups:
-    """What groups paint, for consecutive batches that need the same ones."""
+    """A cache of the logits of groups, for consecutive batches that need the same ones."""
 
     def __init__(self) -> None:
         self.groups: dict[int, Tensor] = {}  # number -> logits (frames, 3, *padded)
         self.around: tuple[Tensor, Tensor | None] | None = None  # of the next batch: logits before and after
 
     def take(self) -> tuple[Tensor, Tensor | None] | None:
-        """What the next batch needs, once; None if nothing was prepared for it."""
+        """Return the data prepared for the next batch, and remove them; None if nothing was prepared."""
         around, self.around = self.around, None
         return around
 
@@ -89,15 +89,15 @@ class NIRVANA(RasterRepresentation):
             (self.siren if sine else self.decoder).append(chain)
 
     def init_output_colour(self, colour: Tensor) -> None:
-        """Nothing: no layer of its chain is the last for all groups."""
+        """Do nothing: no bias is common to all groups."""
 
     def prepare(self, size: tuple[int, int] | None = None, window: Window | None = None) -> PaintedGroups:
-        """A memory of groups, with which consecutive frames cost one pass a group."""
+        """A cache of groups, with which consecutive frames cost one pass per group."""
         return PaintedGroups()
 
     @torch.no_grad()
     def prepare_batch(self, prepared: PaintedGroups, positions: Sequence[float]) -> None:
-        """Paint the groups of the seen frames around, as far as the batch before did not."""
+        """Render the groups of the adjacent training frames, except those that the cache already has."""
         last, group = len(self.video.training_frames) - 1, self.config.group
         places = [min(max(position / self.video.stride, 0), last) for position in positions]
         before = [math.floor(place) for place in places]
@@ -112,7 +112,7 @@ class NIRVANA(RasterRepresentation):
     def render_frames(
         self, index: Tensor, size: tuple[int, int] | None, prepared: PaintedGroups | None = None
     ) -> Tensor:
-        """(B,) -> whole frames (B, 3, *size); between two seen frames, the blend of both."""
+        """Frame positions (B,) -> whole frames (B, 3, *size); between two training frames, the blend of both."""
         position = self._position(index)
         share = position - position.floor()
         around = None if prepared is None else prepared.take()
@@ -123,25 +123,25 @@ class NIRVANA(RasterRepresentation):
         return torch.lerp(frames, logits_to_rgb(self.cut(after), size), share[:, None, None, None])
 
     def _around(self, position: Tensor, share: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Positions (B,) among the seen frames -> logits before and after, each (B, 3, *padded); None: not needed."""
+        """Positions among the training frames (B,) -> logits before and after, (B, 3, *padded); None: not needed."""
         before = self._logits_of(position.floor().long())
-        # A CPU's tensor can be looked at for nothing; for that of a GPU one would wait, and both frames are painted.
+        # Reading a tensor of a CPU is free; on a GPU it would synchronise, so both frames are rendered.
         if share.device.type == "cpu" and not share.any():
             return before, None
         return before, self._logits_of(position.ceil().long())
 
     def logits(self, index: Tensor) -> Tensor:
-        """(B,) -> (B, 3, *padded), what a sigmoid turns into RGB: that of the last seen frame."""
+        """Frame positions (B,) -> logits of RGB (B, 3, *padded), those of the training frame at or before each."""
         return self._logits_of(self._position(index).floor().long())
 
     def _logits_of(self, rows: Tensor) -> Tensor:
-        """Rows (B,) among the seen frames -> (B, 3, *padded); its group's network, run for that frame alone."""
+        """Rows (B,) among the training frames -> logits (B, 3, *padded), from the group's network for that frame."""
         groups, places = rows // self.config.group, rows % self.config.group
         pairs = zip(groups.split(1), places.split(1), strict=True)
         return torch.cat([self.group_logits(group, place) for group, place in pairs])
 
     def group_logits(self, group: Tensor, place: Tensor | None = None) -> Tensor:
-        """The frames of a group (1,), or that at one `place` (1,) in it: (frames, 3, *padded), patch by patch."""
+        """Logits of the frames of a group (1,), or of the one at `place` (1,) in it: (frames, 3, *padded)."""
         stride, patches = self.stride, self._features(group)
         frames = self.config.group if place is None else 1
         for number, (chain, step) in enumerate(zip(self.decoder, self.config.strides, strict=True), start=1):
@@ -159,12 +159,12 @@ class NIRVANA(RasterRepresentation):
         return values.unflatten(0, (-1, self.config.group, 3)).index_select(1, place).flatten(0, 2)
 
     def _features(self, group: Tensor) -> Tensor:
-        """What the SIREN makes of the patches' centres (rows * columns, channels, 1, 1)."""
+        """The SIREN's features of the patch centres, (rows * columns, channels, 1, 1)."""
         device = self.device
         y = (torch.arange(self.rows, device=device) + 0.5) / self.rows
         x = (torch.arange(self.columns, device=device) + 0.5) / self.columns
         values = torch.stack(torch.meshgrid(y, x, indexing="ij"), dim=-1).flatten(0, 1) * 2 - 1
-        # float32 whatever the autocast: patches are few, and 30 times what bfloat16 rounds off is much.
+        # float32 even under autocast: patches are few, and the sine magnifies rounding errors of bfloat16 30 times.
         with full_precision(device):
             for chain in self.siren:
                 weight, bias = chain(group)
@@ -176,7 +176,7 @@ class NIRVANA(RasterRepresentation):
 
 
 def _layers(config: NIRVANAConfig, widths: Sequence[float], decoder: float) -> list[tuple[float, float, int]]:
-    """Inputs, outputs and kernel of the SIREN's layers, of these widths, and of a decoder of that many channels."""
+    """Inputs, outputs and kernel of each layer: of a SIREN with these `widths`, and of a `decoder` of that width."""
     layers: list[tuple[float, float, int]] = []
     inputs: float = 2
     for width in widths:
@@ -184,16 +184,16 @@ def _layers(config: NIRVANAConfig, widths: Sequence[float], decoder: float) -> l
         inputs = width
     for number, stride in enumerate(config.strides, start=1):
         width = decoder if number < len(config.strides) else 3 * config.group
-        layers.append((inputs, width * stride**2, 1 if number == 1 else 3))  # the first sees a single point
+        layers.append((inputs, width * stride**2, 1 if number == 1 else 3))  # the input of the first is a single point
         inputs = width
     return layers
 
 
 def _whole_widths(config: NIRVANAConfig) -> tuple[list[int], int]:
-    """Whole widths of the SIREN's layers, and channels of the decoder, that give the size `channels` asks for.
+    """Integer widths of the SIREN's layers, and channels of the decoder, whose size matches fractional `channels`.
 
-    A decoder has so few channels that one more is a great step in size. The layers of the SIREN grow, one after the
-    other, by what rounding leaves of it.
+    A decoder has few channels, so one more changes the size much: they are rounded down, and the layers of the SIREN
+    are widened one after the other as long as the size stays within that of the fractional widths.
     """
 
     def size(widths: Sequence[float], decoder: float) -> float:

@@ -1,16 +1,18 @@
-"""NVP (Kim et al., NeurIPS 2022): every pixel's own latent, read from learned grids, modulates a network of time.
+"""NVP (Kim et al., NeurIPS 2022): a latent per pixel, read from learned grids, modulates a network of time.
 
     (x, y), (x, t), (y, t) -> three planes at many resolutions   \\
     (x, y, t) -> sparse grid: the slice of t, 3x3 cells around    > latent -> LeakyReLU layers -> modulations
     t -> sine layers, each multiplied by its modulation -> RGB
 
-Sizes are those of the public configurations. There, an output in [-1, 1] is cut to the range of a picture; here a
-sigmoid ends it, as in all models. Coordinates are pixel centres and planes' outer points lie on the frame's edges
-(the public grids are half a cell off). The sparse grid has a slice for every seen frame (the paper's 600 for 600):
-at a frame its own slice is read, between two the blend of theirs, as the public code does when it interpolates.
+Sizes are those of the public configurations. There the output is clamped to the range of RGB; here it ends in a
+sigmoid, as in all models. Coordinates are pixel centres, and the outer points of the planes lie on the frame's edges
+(those of the public grids are shifted by half a cell). The sparse grid has a slice per training frame (600 for the
+paper's 600 frames): a frame reads its own slice, a frame position between two the blend of both, as the public code
+does for interpolation.
 
-`channels`, the knob for a wanted size, is the side of the sparse grid, and the planes' sides grow with it; features
-and network stay as they are, as 1 % of the paper's parameters. Training draws windows of frames, not single pixels.
+`channels`, which is adjusted to reach a given size, is the side of the sparse grid, and the planes' sides grow with it;
+features and networks do not change, and are 1 % of the paper's parameters. Training draws windows of frames, not
+single pixels.
 """
 
 import math
@@ -35,7 +37,7 @@ FIRST_FREQUENCY = 30.0  # ω0 of the first sine layer (Sitzmann et al., NeurIPS 
 class NVPConfig:
     """The paper's NVP-S."""
 
-    channels: float = 300.0  # side of the sparse grid, and what the planes' sides are multiples of
+    channels: float = 300.0  # side of the sparse grid; the planes' sides are multiples of it
     features: int = 2  # of every grid
     levels: int = 16  # of a plane
     coarsest_ratio: float = 0.05333  # side of a plane's coarsest level, as a multiple of `channels`
@@ -53,8 +55,8 @@ class NVPConfig:
         check_range("layers", self.layers, 1, 16)
 
 
-class Static(NamedTuple):
-    """What all frames share at one size and window of h x w pixels."""
+class StaticPlanes(NamedTuple):
+    """Data that all frames share at one size and window of h x w pixels."""
 
     plane: Tensor  # (h, w, levels * features), read from the plane of x and y
     y: Tensor  # (h,), positions in [0, 1]
@@ -72,7 +74,7 @@ class NVP(VideoRepresentation):
         self.planes = nn.ModuleDict(
             {name: PlanePyramid(config.levels, coarsest, config.growth, config.features) for name in ("xy", "xt", "yt")}
         )
-        # Two sides that grow in turn: half the step between two sizes of the model.
+        # The two sides grow in turn, which halves the step between two sizes of the model.
         self.cells = round(config.channels), math.ceil(config.channels)
         self.sparse = nn.Parameter(torch.empty(len(video.training_frames), math.prod(self.cells), config.features))
         latent = config.features * (3 * config.levels + 9)
@@ -85,14 +87,14 @@ class NVP(VideoRepresentation):
         self.head = nn.Linear(config.width, 3)
 
     def reset_parameters(self) -> None:
-        """Set the starting values: SIREN's for the sine layers; no grid tells two pixels apart as yet."""
+        """Set the initial values: SIREN's for the sine layers; grids are near zero, so that all pixels are alike."""
         for plane in self.planes.values():
             assert isinstance(plane, PlanePyramid)
             plane.reset_parameters()
         nn.init.uniform_(self.sparse, -1e-4, 1e-4)
         for layer in [self.read, *self.carry]:
             init_layer(layer)
-        nn.init.uniform_(self.read.bias, -1, 1)  # not zero, or neither would the network of time tell frames apart
+        nn.init.uniform_(self.read.bias, -1, 1)  # not zero: frames would not differ
         for number, layer in enumerate([*self.sines, self.head]):
             bound = math.sqrt(6 / layer.in_features) if number else 1.0
             for parameter in layer.parameters():
@@ -104,25 +106,25 @@ class NVP(VideoRepresentation):
         return True
 
     def role_of(self, name: str) -> str | None:
-        """grid (planes and sparse grid), base (the two networks)."""
+        """The role of a tensor: grid (planes and sparse grid) or base (the two networks)."""
         return "grid" if name == "sparse" or name.startswith("planes.") else "base"
 
-    def prepare(self, size: tuple[int, int] | None = None, window: Window | None = None) -> Static:
-        """Positions of the pixels, and what the plane of x and y holds for them."""
+    def prepare(self, size: tuple[int, int] | None = None, window: Window | None = None) -> StaticPlanes:
+        """Positions of the pixels, and the features of the plane of x and y at these."""
         height, width = size or (self.video.height, self.video.width)
         top, left, rows, columns = window or Window(0, 0, height, width)
         y = (torch.arange(top, top + rows, device=self.device) + 0.5) / height
         x = (torch.arange(left, left + columns, device=self.device) + 0.5) / width
-        return Static(self.planes["xy"](y, x), y, x)
+        return StaticPlanes(self.planes["xy"](y, x), y, x)
 
     def forward(
         self,
         index: Tensor,
         size: tuple[int, int] | None = None,
         window: Window | None = None,
-        prepared: Static | None = None,
+        prepared: StaticPlanes | None = None,
     ) -> Tensor:
-        """(B,) -> RGB (B, 3, h, w) in [0, 1], each pixel from its own position, whatever the size."""
+        """Frame positions (B,) -> RGB (B, 3, h, w) in [0, 1]; each pixel depends on its own position alone."""
         static = prepared or self.prepare(size, window)
         time = index.float() / max(1, self.video.frames - 1)
         modulations = self.read(self.latents(index, time, static)).chunk(self.config.layers, dim=-1)
@@ -134,13 +136,13 @@ class NVP(VideoRepresentation):
         return logits_to_rgb(self.head(x).permute(0, 3, 1, 2))
 
     def first(self, time: Tensor) -> Tensor:
-        """The first sine layer (B, width), in float32 whatever the autocast: bfloat16 cannot tell frames apart."""
+        """The first sine layer (B, width), in float32 even under autocast: bfloat16 does not resolve single frames."""
         layer = self.sines[0]
         assert isinstance(layer, nn.Linear)
         return torch.sin(FIRST_FREQUENCY * (time[:, None] * layer.weight[:, 0] + layer.bias))
 
-    def latents(self, index: Tensor, time: Tensor, static: Static) -> Tensor:
-        """Frame positions (B,), and the same in [0, 1] -> a latent a pixel (B, h, w, features of all grids)."""
+    def latents(self, index: Tensor, time: Tensor, static: StaticPlanes) -> Tensor:
+        """Frame positions (B,), and the same in [0, 1] -> a latent per pixel (B, h, w, features of all grids)."""
         shape = (len(index), len(static.y), len(static.x), -1)
         return torch.cat(
             [

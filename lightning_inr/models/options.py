@@ -1,4 +1,4 @@
-"""What the options of a model may be: every one is checked, as a file from outside may hold anything."""
+"""Checks of a model's options; every option is checked, because a foreign file may hold any value."""
 
 from collections.abc import Collection, Sequence
 

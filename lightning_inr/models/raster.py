@@ -1,4 +1,4 @@
-"""What NeRV and its descendants share: a small map grows, stride by stride, into a whole frame."""
+"""Base class of NeRV and its descendants: a small map is up-sampled, stride by stride, to a whole frame."""
 
 import math
 from abc import abstractmethod
@@ -14,9 +14,9 @@ from lightning_inr.types import VideoShape, Window, crop
 
 
 class RasterRepresentation(VideoRepresentation):
-    """Paints whole frames of `rows` x `columns` times the strides of its configuration, cut to the video's size."""
+    """Renders whole frames of `rows` x `columns` times the product of the strides, cropped to the video's size."""
 
-    head: nn.Module  # the last layer; the first three of its outputs are what a sigmoid turns into RGB
+    head: nn.Module  # the last layer; its first three outputs are the logits of RGB
 
     def __init__(self, video: VideoShape, config: Any) -> None:
         super().__init__(video, config)
@@ -25,21 +25,21 @@ class RasterRepresentation(VideoRepresentation):
 
     @abstractmethod
     def logits(self, index: Tensor) -> Tensor:
-        """(B,) -> (B, 3, *padded), what a sigmoid turns into RGB."""
+        """Frame positions (B,) -> logits of RGB (B, 3, *padded)."""
 
     def reset_parameters(self) -> None:
-        """Set the starting values of grids and the like; layers keep PyTorch's."""
+        """Set the initial values of every `ResettableModule`, such as grids; other layers keep PyTorch's."""
         reset_modules(self)
 
     def init_output_colour(self, colour: Tensor) -> None:
-        """Paint around `colour`, as Latent-INR does."""
+        """Set the output bias to the logit of `colour`, so that training starts near it (see `LatentINR`)."""
         assert isinstance(self.head.bias, Tensor)
         with torch.no_grad():
             self.head.bias[:3] = torch.logit(colour, 0.02)
 
     @property
     def padded_size(self) -> tuple[int, int]:
-        """Height and width that the strides give: what is painted, and cut to the video's size."""
+        """Height and width that the strides give: rendered, and then cropped to the video's size."""
         return self.rows * self.stride, self.columns * self.stride
 
     def forward(
@@ -49,18 +49,18 @@ class RasterRepresentation(VideoRepresentation):
         window: Window | None = None,
         prepared: Any = None,
     ) -> Tensor:
-        """(B,) -> RGB (B, 3, h, w) in [0, 1]; a window is cut from the whole frame."""
+        """Frame positions (B,) -> RGB (B, 3, h, w) in [0, 1]; a window is cropped from the whole frame."""
         frames = self.render_frames(index, size, prepared)
         return frames if window is None else crop(frames, window)
 
     def render_frames(self, index: Tensor, size: tuple[int, int] | None, prepared: Any = None) -> Tensor:
-        """(B,) -> whole frames (B, 3, *size)."""
+        """Frame positions (B,) -> whole frames (B, 3, *size)."""
         return logits_to_rgb(self.cut(self.logits(index)), size)
 
     def cut(self, padded: Tensor) -> Tensor:
-        """(B, C, *padded) -> (B, C, height, width) of the video."""
+        """Crop (B, C, *padded) -> (B, C, height, width) of the video."""
         return padded[:, :, : self.video.height, : self.video.width]
 
     def time(self, index: Tensor) -> Tensor:
-        """Frame positions (B,) -> (B,) in [0, 1), the fraction of the video that lies before."""
+        """Frame positions (B,) -> relative times (B,) in [0, 1): the fraction of the video before each."""
         return index.float() / self.video.frames

@@ -1,4 +1,4 @@
-"""A model of a wanted size: its width is solved for, as the papers' tables are made."""
+"""Models of a given number of parameters: their width is solved for, as in the papers' tables."""
 
 import re
 from typing import Any
@@ -9,13 +9,13 @@ from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.types import VideoShape
 
 TOLERANCE = 0.01
-FINEST = 1 / 256  # where a knob is no whole number: every stage rounds its own width
+FINEST = 1 / 256  # step of a fractional option: every stage rounds its own width
 WIDEST = 4096
 UNITS = {"": 1, "k": 10**3, "M": 10**6}
 
 
 def count_coded(model: VideoRepresentation) -> int:
-    """How many numbers the file of `model` holds: embeddings, tables and grids too."""
+    """The number of parameters in the file of `model`, including embeddings, tables and grids."""
     state = model.state_dict()
     return sum(state[name].numel() for names in model.coded_groups().values() for name in names)
 
@@ -29,12 +29,12 @@ def read_count(text: object) -> int:
 
 
 def solve_width(name: str, video: VideoShape, params: int, **config: Any) -> dict[str, Any]:
-    """`config` with the model's size knobs such that `params` numbers are coded, within 1 %.
+    """`config` with the model's `size_knobs` set so that `params` parameters are coded, within 1 %.
 
-    UserError says the smallest size, or the nearest one, where that cannot be.
+    UserError with the smallest, or the nearest possible size if that is not possible.
     """
     if name not in MODELS:
-        build_on_meta(name, video)  # says which there are
+        build_on_meta(name, video)  # its error lists the models
     for knob in MODELS[name].size_knobs:
         steps = _Steps(name, video, config, knob)
         below, above = steps.around(params)
@@ -45,12 +45,12 @@ def solve_width(name: str, video: VideoShape, params: int, **config: Any) -> dic
             raise UserError(
                 f"params={params}: the smallest {name} for this video holds {steps.count(below)}; choose more"
             )
-        config = steps.at(below)  # a finer knob may fill up the rest
+        config = steps.at(below)  # a finer option may add what is missing
     raise UserError(f"params={params}: the nearest size of {name} is {steps.count(nearest)}; choose that")
 
 
 class _Steps:
-    """The sizes that one knob of a model goes through, others as they are."""
+    """The sizes of a model over the values of one option, the other options fixed."""
 
     def __init__(self, name: str, video: VideoShape, config: dict[str, Any], knob: str) -> None:
         self.name, self.video, self.config, self.knob = name, video, config, knob
@@ -65,7 +65,7 @@ class _Steps:
         return count_coded(build_on_meta(self.name, self.video, **self.at(place)))
 
     def around(self, params: int) -> tuple[int, int]:
-        """The two neighbouring places that `params` lies between; twice the first where it lies below all."""
+        """The two adjacent places between whose sizes `params` lies; twice the first if it is below all."""
         below = above = self._first()
         while self.count(above) < params and above < self.most:
             below, above = above, min(2 * above, self.most)
@@ -75,7 +75,7 @@ class _Steps:
         return below, above
 
     def _first(self) -> int:
-        """The first place that the model's other options allow."""
+        """The first place that is possible with the model's other options."""
         place = 1
         while True:
             try:

@@ -1,4 +1,4 @@
-"""What raster representations share whose input is a place and a time: all of the place alone is worked out once."""
+"""Base class of raster representations of position and time: what depends on the position alone is computed once."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -15,11 +15,13 @@ from lightning_inr.types import Window, crop
 
 @dataclass(frozen=True)
 class SpatialConfig:
-    """What E-NeRV and C-NeRV have in common, at 720p: a map of 9x16, strides 5, 2, 2, 2, 2."""
+    """Common options of E-NeRV and C-NeRV; the defaults are for 720p: a map of 9x16, strides 5, 2, 2, 2, 2."""
 
     channels: float = 196.0  # of the map
     expansion: float = 3.0  # the first stage's channels, as a multiple of `channels`; then each stage halves them
-    least_ratio: float = 0.49  # no stage has fewer, as a multiple of `channels`: 96 in E-NeRV's paper
+    least_ratio: float = (
+        0.49  # lower limit of every stage but the first, as a multiple of `channels`: 96 in E-NeRV's paper
+    )
     strides: tuple[int, ...] = (5, 2, 2, 2, 2)
     octaves: int = 80  # frequencies of the codes
     base: float = 1.25  # ratio of two neighbouring frequencies
@@ -35,22 +37,22 @@ class SpatialConfig:
 
 
 class SpatialRepresentation(RasterRepresentation):
-    """A raster decoder whose first layers see the place, and not the time; `prepare` runs them."""
+    """A raster decoder whose first layers depend on the position and not on the time; `prepare` runs them."""
 
     @abstractmethod
     def spatial_features(self) -> Tensor:
-        """What all frames share."""
+        """The features that all frames share."""
 
     @abstractmethod
     def decode_features(self, spatial_features: Tensor, index: Tensor) -> Tensor:
-        """What `space` gave and positions (B,) -> logits (B, 3, *padded)."""
+        """The result of `spatial_features`, and frame positions (B,) -> logits (B, 3, *padded)."""
 
     def logits(self, index: Tensor) -> Tensor:
-        """(B,) -> (B, 3, *padded), what a sigmoid turns into RGB."""
+        """Frame positions (B,) -> logits of RGB (B, 3, *padded)."""
         return self.decode_features(self.spatial_features(), index)
 
     def prepare(self, size: tuple[int, int] | None = None, window: Window | None = None) -> Tensor:
-        """What all frames share, at any size and window."""
+        """The features that all frames share, for any size and window."""
         return self.spatial_features()
 
     def forward(
@@ -60,13 +62,13 @@ class SpatialRepresentation(RasterRepresentation):
         window: Window | None = None,
         prepared: Tensor | None = None,
     ) -> Tensor:
-        """(B,) -> RGB (B, 3, h, w) in [0, 1]; a window is cut from the whole frame."""
+        """Frame positions (B,) -> RGB (B, 3, h, w) in [0, 1]; a window is cropped from the whole frame."""
         spatial_features = self.spatial_features() if prepared is None else prepared
         frames = logits_to_rgb(self.cut(self.decode_features(spatial_features, index)), size)
         return frames if window is None else crop(frames, window)
 
     def places(self) -> Tensor:
-        """(rows * columns, 4 * octaves): the codes of each row / rows and column / columns, side by side."""
+        """(rows * columns, 4 * octaves): the codes of row / rows and of column / columns, concatenated, per cell."""
         base, octaves = self.config.base, self.config.octaves
         down = frequency_code(torch.arange(self.rows, device=self.device) / self.rows, base, octaves)
         along = frequency_code(torch.arange(self.columns, device=self.device) / self.columns, base, octaves)

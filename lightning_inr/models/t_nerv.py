@@ -1,17 +1,17 @@
-"""T-NeRV (Saethre, Azevedo and Schroers, CVPR 2024): what is particular to a frame and what it shares with those near.
+"""T-NeRV (Saethre, Azevedo and Schroers, CVPR 2024): embeddings of single frames, and temporal grids shared by them.
 
 frame -> ConvNeXt encoder, + MLP of t -> embedding (stored with the decoder) \\
 t -> temporal grids of several resolutions --------------------------------- -> 5x5 convolution -> blocks -> as FFNeRV
 t -> MLP -> code: scale and shift of the normalisation in every block
 
-Written from the paper's supplement (its tables 6 to 8); the main text was not at hand. The tables' 12.4, 3.0 and
-9.3 M parameters, for 600 frames, are met within 1 % if the embeddings count and the temporal augmentation, which the
-tables list under the encoder, does not: so the augmentation is stored with what it augments, and only the encoder has
-it. That it is added is our choice. So is what "not regular 5x5 convolutions" means: the first convolution is 5x5, a
-block normalises its input, halves its channels pixel by pixel and then convolves 3x3; of the structures that we
-counted, all blocks alike, this one is closest to the three sizes. RGB and motion come from 1x1 convolutions; grids are
-read as in our FFNeRV; every layer of the code of time ends in GELU. As the encoder sees only the frames of a step, a
-neighbour that no step has painted yet is black.
+Written from the paper's supplement (its tables 6 to 8); the main text was not available. The tables' 12.4, 3.0 and
+9.3 M parameters, for 600 frames, are reached within 1 % if the embeddings are counted and the temporal augmentation,
+which the tables list under the encoder, is not: therefore only the encoder has the augmentation, and its result is
+stored as part of the embeddings. Chosen here: the augmentation is added; for "not regular 5x5 convolutions", the first
+convolution is 5x5, and a block normalises its input, halves its channels with a 1x1 convolution and then convolves
+3x3; of the structures counted, with all blocks alike, this one is closest to the three sizes. RGB and motion come from
+1x1 convolutions; grids are read as in `ff_nerv`; every layer of the time code ends in GELU. The encoder gets only the
+frames of a step, so a neighbour that no step has rendered yet is black.
 """
 
 import math
@@ -37,16 +37,16 @@ from lightning_inr.types import VideoShape, Window
 
 @dataclass(frozen=True)
 class TNeRVConfig:
-    """The paper's 12.4 M parameters at 720p. Of the lists with one entry a stride, those beyond the strides wait."""
+    """The paper's 12.4 M parameters at 720p; in lists with one entry per stride, surplus entries are not used."""
 
-    channels: float = 231.0  # before the first block; what is called a share is a multiple of it
-    width_shares: tuple[float, ...] = (0.8333, 0.6944, 0.5787, 0.4823, 0.4019)  # a block's channels, one a stride
+    channels: float = 231.0  # before the first block; every share is a multiple of it
+    width_shares: tuple[float, ...] = (0.8333, 0.6944, 0.5787, 0.4823, 0.4019)  # channels of each block, one per stride
     strides: tuple[int, ...] = (5, 2, 2, 2, 2)
-    embedding_share: float = 0.1515  # a frame's embedding's channels; 0: grids only (E2)
-    grid_frames: tuple[int, ...] = (64, 128, 256)  # maps over the video, one grid each; none: embeddings only (E1)
-    grid_share: float = 0.1299  # each grid's channels
-    encoder_blocks: tuple[int, ...] = (3, 3, 9, 6, 3)  # one a stride; HNeRV's tiny encoder has 1 each (E4)
-    encoder_widths: tuple[int, ...] = (64, 128, 256, 512)  # of every stage but the last; the tiny one's are 64 (E4)
+    embedding_share: float = 0.1515  # channels of a frame's embedding; 0: grids only (E2)
+    grid_frames: tuple[int, ...] = (64, 128, 256)  # maps over the video, one grid each; empty: embeddings only (E1)
+    grid_share: float = 0.1299  # channels of each grid
+    encoder_blocks: tuple[int, ...] = (3, 3, 9, 6, 3)  # one number per stride; HNeRV's small encoder has 1 each (E4)
+    encoder_widths: tuple[int, ...] = (64, 128, 256, 512)  # of every stage but the last; 64 in the small encoder (E4)
     temporal_augmentation: bool = True  # (E3)
     augmentation_width: int = 512
     flow_guidance: bool = True  # (D1)
@@ -83,12 +83,12 @@ class TNeRVConfig:
             raise ValueError("embedding_share=0, grid_frames=[]: choose at least one, or every frame is the same")
 
     def scaled(self, share: float) -> int:
-        """So many channels, at least 1."""
+        """`share` times `channels`, rounded, at least 1."""
         return max(1, round(self.channels * share))
 
 
 class FrameEncoder(nn.Module):
-    """A frame's embedding: what ConvNeXt sees, and what an MLP adds for the position in time."""
+    """Encoder of a frame to its embedding: ConvNeXt, plus an MLP of the time (the temporal augmentation)."""
 
     def __init__(self, config: TNeRVConfig, shape: tuple[int, int, int]) -> None:
         super().__init__()
@@ -102,15 +102,16 @@ class FrameEncoder(nn.Module):
         )
 
     def forward(self, frames: Tensor, time: Tensor) -> Tensor:
-        """Frames (B, 3, H, W), positions (B,) in [0, 1) -> (B, *shape)."""
-        seen = self.convolutions(frames)
+        """Frames (B, 3, H, W), relative times (B,) in [0, 1) -> (B, *shape)."""
+        encoded = self.convolutions(frames)
         if self.augmentation is None:
-            return seen
-        return seen + self.augmentation(frequency_code(time, self.config.base, self.config.octaves)).view_as(seen)
+            return encoded
+        time_code = frequency_code(time, self.config.base, self.config.octaves)
+        return encoded + self.augmentation(time_code).view_as(encoded)
 
 
 class TNeRVBlock(nn.Module):
-    """Normalisation by the code of time, convolution in two factors, pixel shuffle, GELU."""
+    """Normalisation by the time code, a 1x1 and a 3x3 convolution (or one of 5x5), pixel shuffle, GELU."""
 
     def __init__(self, channels: int, width: int, stride: int, config: TNeRVConfig) -> None:
         super().__init__()
@@ -129,7 +130,7 @@ class TNeRVBlock(nn.Module):
 
 
 class TNeRV(FlowGuided, HybridRepresentation):
-    """Embeddings, grids and one decoder of both; parameters are those of `TNeRVConfig`."""
+    """Embeddings, temporal grids and one decoder of both; parameters are those of `TNeRVConfig`."""
 
     Config = TNeRVConfig
 
@@ -157,44 +158,44 @@ class TNeRV(FlowGuided, HybridRepresentation):
         if config.embedding_share:
             self.encoder = FrameEncoder(config, shape)
         else:
-            self.stored = True  # nothing is to be seen
+            self.stored = True  # there is no encoder
 
     @property
     def can_draft(self) -> bool:
-        """Whether the embeddings of all frames are known."""
+        """Whether the embeddings of all training frames are stored."""
         return self.stored
 
     def role_of(self, name: str) -> str | None:
-        """embeddings, grid, base; None for the encoder."""
+        """The role of a tensor: embeddings, grid or base; None for the encoder."""
         return "grid" if name.startswith("grids.") else super().role_of(name)
 
     def embed(self, index: Tensor, frames: Tensor) -> dict[str, Tensor]:
-        """Positions (B,), frames (B, 3, *padded) -> frame: (B, C, h, w)."""
+        """Frame positions (B,), frames (B, 3, *padded) -> frame: (B, C, h, w)."""
         assert self.encoder is not None
         return {"frame": self.encoder(frames, self.time(index))}
 
     def training_outputs(self, index: Tensor, frames: Tensor, window: Window | None = None) -> dict[str, Tensor]:
-        """What training compares with whole `frames`, each (B, 3, height, width): final, aggregated, independent."""
+        """The outputs that training compares with whole `frames`, (B, 3, H, W): final, aggregated, independent."""
         if window is not None and not self.stored:
             raise UserError("data.window: an encoder reads whole frames; choose data.window=null")
         return super().training_outputs(index, frames, window)
 
     def fitted_draft(self, index: Tensor, frames: Tensor) -> Draft:
-        """From fresh embeddings, until they are stored."""
+        """The drafts from the encoder's embeddings of `frames`, until the embeddings are stored."""
         if self.stored:
             return self.draft(index)
         return self.draft_of(self.embed(index, self.pad(frames)), index)
 
     def draft(self, index: Tensor) -> Draft:
-        """(B,) -> a draft each, from stored embeddings."""
+        """Frame positions (B,) -> their drafts, from stored embeddings."""
         return self.draft_of(self.stored_at(index), index)
 
     def decode_embeddings(self, embeddings: Mapping[str, Tensor], index: Tensor) -> Tensor:
-        """Embeddings, positions -> logits of the independent frames (B, 3, *padded)."""
+        """Embeddings, frame positions (B,) -> logits of the independent frames (B, 3, *padded)."""
         return self.draft_of(embeddings, index).head[:, :3]
 
     def draft_of(self, embeddings: Mapping[str, Tensor], index: Tensor) -> Draft:
-        """Embeddings, positions (B,) -> a draft each."""
+        """Embeddings, frame positions (B,) -> their drafts."""
         parts = list(embeddings.values())
         if self.config.grid_frames:
             parts.append(self.grids((index.float() + 0.5) / self.video.frames))
@@ -212,7 +213,7 @@ class TNeRV(FlowGuided, HybridRepresentation):
 
 
 def perceptron(*widths: int) -> nn.Sequential:
-    """Linear layers from width to width with GELU between."""
+    """Linear layers between consecutive `widths`, with GELU between the layers."""
     layers: list[nn.Module] = []
     for fan_in, fan_out in pairwise(widths):
         layers += [nn.GELU(), nn.Linear(fan_in, fan_out)]

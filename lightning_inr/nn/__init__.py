@@ -1,1 +1,1 @@
-"""Building blocks that know nothing of any paper's whole model."""
+"""Network modules that do not depend on any whole model."""

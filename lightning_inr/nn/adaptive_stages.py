@@ -1,4 +1,4 @@
-"""The decoder that E-NeRV and C-NeRV share: a code of time scales and shifts what every stage reads."""
+"""Decoder of E-NeRV and C-NeRV: a time code scales and shifts the normalised input of every stage."""
 
 from collections.abc import Sequence
 
@@ -10,9 +10,9 @@ from lightning_inr.nn.upsample import UpsampleStage, depth_to_space
 
 
 class FactoredStage(nn.Module):
-    """Up-sampling in a quarter of the channels, then a convolution to all of them (E-NeRV, section 3.4).
+    """Up-sampling with a quarter of the channels, then a convolution to all channels (E-NeRV, section 3.4).
 
-    Where channels grow and the stride is large, one convolution for both would hold most of the network.
+    Where channels grow and the stride is large, a single convolution would hold most of the network's parameters.
     """
 
     def __init__(self, in_channels: int, channels: int, stride: int) -> None:
@@ -28,7 +28,7 @@ class FactoredStage(nn.Module):
 
 
 class AdaptiveStages(nn.Module):
-    """For each stride a norm with scale and shift of the code, and a stage; the first is factored if it widens."""
+    """For each stride an `AdaptiveNorm` and an up-sampling stage; the first stage is factored if it widens."""
 
     def __init__(self, channels: int, widths: Sequence[int], strides: Sequence[int], code_width: int) -> None:
         super().__init__()
@@ -49,6 +49,6 @@ class AdaptiveStages(nn.Module):
 
 
 def halving(channels: float, expansion: float, least: float, count: int) -> list[int]:
-    """Channels of `count` stages: NeRV's ladder, `expansion` times `channels`, then each half, not below `least`."""
+    """Channels of `count` stages as in NeRV: `expansion * channels`, then halved per stage, not below `least`."""
     first = [max(1, round(channels * expansion))]
     return first + [max(1, round(max(channels * expansion / 2**number, least))) for number in range(1, count)]

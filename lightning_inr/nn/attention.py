@@ -1,11 +1,11 @@
-"""A transformer layer as E-NeRV uses it: without norms."""
+"""The transformer layer of E-NeRV, without normalisation."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 
 class TransformerLayer(nn.Module):
-    """Every token reads all others, then passes two layers of its own; both are added to what came in."""
+    """Self-attention and a two-layer MLP, each with a residual connection."""
 
     def __init__(self, width: int, heads: int, head_width: int, hidden: int) -> None:
         super().__init__()
@@ -16,7 +16,7 @@ class TransformerLayer(nn.Module):
         self.narrow = nn.Linear(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, tokens, width) -> the same."""
+        """(B, tokens, width) -> the same shape."""
         query, key, value = self.read(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         x = x + self.join(F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2))
         return x + self.narrow(F.gelu(self.widen(x)))

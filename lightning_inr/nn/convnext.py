@@ -1,4 +1,4 @@
-"""ConvNeXt (Liu et al., CVPR 2022) as the encoders of hybrid representations use it."""
+"""ConvNeXt (Liu et al., CVPR 2022): the encoder of hybrid representations, and the blocks of HiNeRV."""
 
 from collections.abc import Callable, Sequence
 
@@ -11,15 +11,15 @@ from lightning_inr.nn.initialise import ResettableModule, init_layer
 
 
 class ChannelNorm(nn.LayerNorm):
-    """Layer norm over the channels of each pixel, (B, C, h, w) -> the same."""
+    """Layer norm over the channels of each pixel, (B, C, h, w) -> the same shape."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise; channels-last memory makes the two permutations free."""
+        """Normalise; with channels-last memory the two permutations copy nothing."""
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
 class ConvNeXtBlock(ResettableModule):
-    """Depthwise convolution, norm, two layers from pixel to pixel, added to its input."""
+    """Depthwise convolution, norm and two 1x1 convolutions, with a residual connection."""
 
     def __init__(self, channels: int, kernel: int = 7, expansion: int = 4, layer_scale: float | None = 1e-6) -> None:
         super().__init__()
@@ -31,29 +31,29 @@ class ConvNeXtBlock(ResettableModule):
         self.scale = None if layer_scale is None else nn.Parameter(torch.empty(channels))
 
     def reset_parameters(self) -> None:
-        """Set the starting values; with a small layer scale the block starts as the identity."""
+        """Set the initial values; with a small layer scale the block is close to the identity."""
         if self.scale is not None and self.layer_scale is not None:
             nn.init.constant_(self.scale, self.layer_scale)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, h, w) -> the same."""
-        # float32: a CPU's backward pass of a depthwise convolution is half as long again in bfloat16.
+        """(B, C, h, w) -> the same shape."""
+        # float32: the backward pass of a depthwise convolution takes 1.5 times as long in bfloat16 on a CPU.
         with full_precision(x.device):
             y = self.depthwise(x.float())
         y = F.gelu(self.widen(self.norm(y)))
         if self.scale is None:
             return x + self.narrow(y)
         assert self.narrow.bias is not None
-        # The layer scale goes into the weights: far fewer numbers to multiply than the map's.
+        # The layer scale multiplies the weights, which have far fewer elements than the feature map.
         weight = self.narrow.weight * self.scale[:, None, None, None]
         return x + F.conv2d(y, weight, self.narrow.bias * self.scale)
 
 
 class PlainConvNeXtBlock(ResettableModule):
-    """The same without biases, layer scale or weights in its norm, free to change the channels (HiNeRV).
+    """A ConvNeXt block without biases, layer scale or affine norm, which may change the channels (HiNeRV).
 
-    The input is added where it has as many channels as the output. The layers from pixel to pixel are matrix
-    products of channels-last memory: twice as fast on a CPU as convolutions.
+    The residual connection exists where input and output have equally many channels. The 1x1 layers are matrix
+    products on channels-last memory: twice as fast on a CPU as convolutions.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class PlainConvNeXtBlock(ResettableModule):
         self.narrow = nn.Linear(hidden, width, bias=False)
 
     def reset_parameters(self) -> None:
-        """Set the starting values of what is added to the input: small."""
+        """Set small initial values of the last layer, whose output is added to the input."""
         init_layer(self.narrow, gain=0.4)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -77,7 +77,7 @@ class PlainConvNeXtBlock(ResettableModule):
 
 
 class ConvNeXtEncoder(nn.Module):
-    """RGB to a small map: for each stride a convolution of that stride, and `blocks` ConvNeXt blocks."""
+    """Encoder from frames to a small map: for each stride a convolution of that stride and `blocks` ConvNeXt blocks."""
 
     def __init__(self, strides: Sequence[int], blocks: Sequence[int], channels: Sequence[int], inputs: int = 3) -> None:
         super().__init__()

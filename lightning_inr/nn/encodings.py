@@ -1,4 +1,4 @@
-"""What a coordinate network reads in place of a bare position: functions (P, 2) -> (P, width).
+"""Encodings of the input positions of a coordinate network: functions (P, 2) -> (P, width).
 
 Positions are (y, x) in [0, 1], pixel centres at (i + 0.5) / size.
 """
@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from lightning_inr.nn.initialise import ResettableModule
 
-LARGEST_TABLE = 2**24  # entries a hash grid may hold: a bound for hostile files, far above the papers' 2**19
+LARGEST_TABLE = 2**24  # entries of a hash grid at most: a limit for hostile files, far above the papers' 2**19
 
 
 class FourierFeatures(ResettableModule):
-    """sin and cos of each coordinate at `octaves` doubling frequencies (Tancik et al. 2020). No parameters."""
+    """sin and cos of each coordinate at `octaves` doubling frequencies (Tancik et al. 2020), without parameters."""
 
     def __init__(self, octaves: int = 8) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class FourierFeatures(ResettableModule):
         self.width = 4 * octaves
 
     def reset_parameters(self) -> None:
-        """Nothing to set."""
+        """Do nothing: there are no parameters."""
 
     def forward(self, position: Tensor) -> Tensor:
         """(P, 2) -> (P, 4 * octaves); the lowest octave spans the frame with half a period."""
@@ -37,7 +37,7 @@ class FourierFeatures(ResettableModule):
 
 
 class DenseGrid(ResettableModule):
-    """A learned map of `channels` features at height x width points, bilinear between them."""
+    """A learned map of `channels` features at height x width points, with bilinear interpolation."""
 
     def __init__(self, height: int = 16, width: int = 16, channels: int = 32) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class DenseGrid(ResettableModule):
         self.grid = nn.Parameter(torch.empty(channels, height, width))
 
     def reset_parameters(self) -> None:
-        """Set the starting values."""
+        """Set the initial values."""
         nn.init.normal_(self.grid, std=0.1)
 
     def forward(self, position: Tensor) -> Tensor:
@@ -61,8 +61,8 @@ class DenseGrid(ResettableModule):
 class HashGrid(ResettableModule):
     """2-D multiresolution hash grid (Müller et al. 2022), spatial only.
 
-    The memory layout is that of tiny-cuda-nn, so its kernels read the same parameters: on a GPU they
-    are used when `tinycudann` imports, else PyTorch gathers four corners a level.
+    The memory layout is that of tiny-cuda-nn, so its kernels use the same parameters: on a GPU they run if
+    `tinycudann` can be imported; otherwise PyTorch gathers four corners per level.
     """
 
     PRIME = 2654435761  # of the spatial hash x ^ (y * PRIME), Eq. 4
@@ -83,12 +83,12 @@ class HashGrid(ResettableModule):
         entries = sum(self._entries(level) for level in range(levels))
         if entries > LARGEST_TABLE:
             raise ValueError(f"encoding of {entries} entries: at most {LARGEST_TABLE}; lower log2_entries or levels")
-        # Flat, as tiny-cuda-nn holds it: level after level, entry after entry, its features side by side.
+        # Flat, as in tiny-cuda-nn: level by level, entry by entry, the features of an entry adjacent.
         self.table = nn.Parameter(torch.empty(entries * features))
-        self._kernel: list[Any] = []  # in a list, or its parameters would join ours in the state dict
+        self._kernel: list[Any] = []  # in a list: as a submodule it would add its parameters to the state dict
 
     def reset_parameters(self) -> None:
-        """Set the starting values."""
+        """Set the initial values."""
         nn.init.uniform_(self.table, -0.1, 0.1)
 
     def forward(self, position: Tensor) -> Tensor:
@@ -103,7 +103,7 @@ class HashGrid(ResettableModule):
         return self.coarsest * self.growth**level - 1.0
 
     def _resolution(self, level: int) -> int:
-        # A hair is taken off: float noise in the power must not add a whole row to the table.
+        # 1e-4 is subtracted so that rounding errors of the power cannot add a row to the table.
         return math.ceil(self._scale(level) - 1e-4) + 1
 
     def _entries(self, level: int) -> int:
@@ -111,10 +111,10 @@ class HashGrid(ResettableModule):
         return min(dense, 2**self.log2_entries)
 
     def _read(self, position: Tensor, table: Tensor, level: int) -> Tensor:
-        """One level's bilinear read: (P, 2) -> (P, features)."""
+        """Bilinear interpolation in one level: (P, 2) -> (P, features)."""
         entries = self._entries(level)
         start = sum(self._entries(coarser) for coarser in range(level))
-        point = position.flip(1).float() * self._scale(level) + 0.5  # (x, y); 0.5 staggers the levels
+        point = position.flip(1).float() * self._scale(level) + 0.5  # (x, y); 0.5 offsets the levels against each other
         corner = point.floor()
         fraction = point - corner
         corner = corner.long()
@@ -156,7 +156,7 @@ ENCODINGS: Mapping[str, Callable[..., FourierFeatures | DenseGrid | HashGrid]] =
 
 
 def build_encoding(kind: str, **options: int) -> FourierFeatures | DenseGrid | HashGrid:
-    """The encoding named `kind`; ValueError names what is allowed."""
+    """The encoding named `kind`; ValueError for an unknown kind (it lists the known ones) or option."""
     if kind not in ENCODINGS:
         raise ValueError(f"encoding.kind={kind}: choose one of {', '.join(ENCODINGS)}")
     try:
@@ -167,14 +167,14 @@ def build_encoding(kind: str, **options: int) -> FourierFeatures | DenseGrid | H
 
 def frequency_code(value: Tensor, base: float, octaves: int) -> Tensor:
     """sin and cos of `value` at frequencies baseⁱ π, i < octaves (NeRV, Eq. 2): (...) -> (..., 2 * octaves)."""
-    # float64: at 1.25⁷⁹ a phase in float32 is off by several turns, and otherwise on every machine.
+    # float64: at a frequency of 1.25⁷⁹ a float32 phase is wrong by several periods, and differs between machines.
     powers = base ** torch.arange(octaves, device=value.device, dtype=torch.float64)
     phase = math.pi * powers * value.double()[..., None]
     return torch.cat([phase.sin(), phase.cos()], dim=-1).float()
 
 
 def positions(top: int, left: int, rows: int, columns: int, height: float, width: float, like: Tensor) -> Tensor:
-    """Centres (rows * columns, 2) of the cells of a height x width raster, from cell (top, left) on."""
+    """Centres (rows * columns, 2) of cells of a height x width raster, a rectangle that starts at cell (top, left)."""
     y = (torch.arange(top, top + rows, device=like.device) + 0.5) / height
     x = (torch.arange(left, left + columns, device=like.device) + 0.5) / width
     return torch.stack(torch.meshgrid(y, x, indexing="ij"), dim=-1).flatten(0, 1)

@@ -1,4 +1,4 @@
-"""Frames moved along a flow and mixed: how one frame is painted from its neighbours (FFNeRV, section 3.2)."""
+"""Warping of frames along a flow, and the aggregation of a frame from its neighbours (FFNeRV, section 3.2)."""
 
 import torch
 import torch.nn.functional as F
@@ -6,9 +6,9 @@ from torch import Tensor
 
 
 def backward_warp(frames: Tensor, flow: Tensor) -> Tensor:
-    """frames (N, C, h, w), flow (N, 2, h, w): each pixel reads the frame at its place plus (x, y) pixels, bilinear.
+    """Sample frames (N, C, h, w) at each pixel's position plus the flow (N, 2, h, w), (x, y) in pixels, bilinearly.
 
-    Beyond the border the border's pixels are read.
+    Positions outside the frame get the value of the nearest border pixel.
     """
     height, width = frames.shape[2:]
     x = torch.arange(width, device=flow.device) + 0.5 + flow[:, 0]
@@ -18,9 +18,9 @@ def backward_warp(frames: Tensor, flow: Tensor) -> Tensor:
 
 
 def aggregate(frames: Tensor, motion: Tensor) -> Tensor:
-    """Neighbours (B, K, 3, h, w), and for each x, y and a weight, motion (B, 3 K, h, w) -> their mean (B, 3, h, w).
+    """Neighbours (B, K, 3, h, w) and motion (B, 3 K, h, w): x, y and weight of each -> weighted mean (B, 3, h, w).
 
-    The mean is weighted, pixel by pixel, by the softmax of the weights.
+    Each neighbour is warped by (x, y) pixels; the softmax over the K weights of a pixel gives the shares.
     """
     motion = motion.unflatten(1, (-1, 3))
     warped = backward_warp(frames.flatten(0, 1), motion[:, :, :2].flatten(0, 1)).view_as(frames)
@@ -29,6 +29,6 @@ def aggregate(frames: Tensor, motion: Tensor) -> Tensor:
 
 def enlarge_motion(motion: Tensor, height: int, width: int) -> Tensor:
     """Motion (B, 3 K, h, w) in pixels of the whole frame -> (B, 3 K, height, width), float32, bilinear."""
-    # float32: in bfloat16 a flow of 16 pixels has steps of an eighth of a pixel
-    motion = motion.float().contiguous(memory_format=torch.channels_last)  # ten times as fast backward, on a CPU
+    # float32: in bfloat16 a flow of 16 pixels has a resolution of an eighth of a pixel
+    motion = motion.float().contiguous(memory_format=torch.channels_last)  # backward ten times as fast on a CPU
     return F.interpolate(motion, (height, width), mode="bilinear", align_corners=False)

@@ -1,19 +1,20 @@
-"""Frames that training has seen or painted, kept on their device as bytes."""
+"""A store of training frames or rendered frames, kept on their device as uint8."""
 
 import torch
 from torch import Tensor
 
 
 class FrameStore:
-    """Frames by their row, 0 to `rows` - 1; what is written to row `rows` is dropped, and there it is always black.
+    """Frames in rows 0 to `rows` - 1; row `rows` discards what is written to it and always reads as black.
 
-    Rows are tensors of the frames' device, so that neither reading nor writing waits for it. No part of the state dict.
+    Row numbers are tensors on the frames' device, so that neither reading nor writing synchronises with it. The
+    store is not part of the state dict.
     """
 
     def __init__(self, rows: int) -> None:
         self.rows = rows
-        self.frames: Tensor | None = None  # (rows + 1, 3, h, w) uint8; None: nothing was ever written
-        self.known: Tensor | None = None  # (rows + 1,) bool: what was
+        self.frames: Tensor | None = None  # (rows + 1, 3, h, w) uint8; None: nothing was written
+        self.known: Tensor | None = None  # (rows + 1,) bool: which rows were written
 
     def put(self, rows: Tensor, frames: Tensor) -> None:
         """Write frames (B, 3, h, w) in [0, 1], detached, to rows (B,) int64."""
@@ -25,17 +26,17 @@ class FrameStore:
         self.known.index_copy_(0, rows, real)
 
     def read(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows (N,) int64 -> frames (N, 3, h, w) in [0, 1], black where unknown; which are known (N,); after `put`."""
+        """Rows (N,) int64 -> frames (N, 3, h, w) in [0, 1], black if not written; and which are (N,); after `put`."""
         assert self.frames is not None
         assert self.known is not None
         return self.frames.index_select(0, rows).float() / 255, self.known.index_select(0, rows)
 
     def known_rows(self) -> list[int]:
-        """The rows that were written; waits for the device."""
+        """The rows that were written; synchronises with the device."""
         return [] if self.known is None else self.known.nonzero().flatten().tolist()
 
     def clear(self) -> None:
-        """Forget all."""
+        """Remove all frames."""
         self.frames = self.known = None
 
 
@@ -45,6 +46,6 @@ def as_bytes(frames: Tensor) -> Tensor:
 
 
 def rows_at(position: Tensor, rows: int) -> Tensor:
-    """Positions, in rows -> the row of each, int64 of the same shape; `rows` between two and beyond the ends."""
+    """Positions in units of rows -> row numbers, int64, same shape; `rows` for one between two rows or out of range."""
     real = (position == position.floor()) & (position >= 0) & (position < rows)
     return torch.where(real, position, rows).long()

@@ -1,4 +1,4 @@
-"""How DNeRV joins two streams of features: a gate decides, value by value, what replaces the first."""
+"""Gated fusion of the two feature streams of DNeRV: a gate per value blends the first with a proposal."""
 
 import torch
 from torch import Tensor, nn

@@ -1,4 +1,4 @@
-"""From a frame's latent to the two factors of a layer's modulation."""
+"""Hypernetwork: maps the latent of a frame to the two low-rank factors of a layer's modulation."""
 
 from itertools import pairwise
 
@@ -9,10 +9,10 @@ from lightning_inr.nn.initialise import ResettableModule
 
 
 class Hypernetwork(ResettableModule):
-    """z (B, D) -> P (B, out, rank), Q (B, in, rank), through `depth` tanh layers of `width`.
+    """Latents (B, D) -> factors (B, out, rank) and (B, in, rank), through `depth` tanh layers of `width`.
 
-    The product P Qᵀ starts at `start` in every entry: P's weights start at zero while Q's do not,
-    so the modulated layer begins as a plain one and still learns at full speed.
+    Initially the product of the two factors is `start` in every entry: the weights of the first factor are zero and
+    those of the second are not, so that the layer starts unmodulated and the gradient of the first factor is not zero.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class Hypernetwork(ResettableModule):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Set the starting values."""
+        """Set the initial values."""
         weight = self.factors.weight.view(-1, self.rank, self.factors.in_features)  # (out + in, rank, width)
         bias = self.factors.bias.view(-1, self.rank)
         weight[: self.rows] = 0

@@ -1,11 +1,11 @@
-"""Initial values: construction leaves them unset, so that a model on the meta device costs no memory."""
+"""Initial values of parameters; construction leaves them unset, so that a model on "meta" takes no memory."""
 
 import torch
 from torch import nn
 
 
 class ResettableModule(nn.Module):
-    """A module that sets its own parameters when it is asked to, and not when it is constructed."""
+    """A module whose parameters get their initial values from `reset_parameters`, not from its constructor."""
 
     def reset_parameters(self) -> None:
         """Set the initial value of every parameter."""
@@ -16,7 +16,7 @@ class ResettableModule(nn.Module):
 def init_layer(layer: nn.Linear | nn.Conv2d, gain: float = 1.0) -> None:
     """Set a layer's initial weights, `gain` times those of He et al. 2015, and zero its bias.
 
-    PyTorch's default shrinks a signal sixfold in variance a layer: what differs in time would start out small.
+    PyTorch's default divides the variance of a signal by six per layer: differences between frames would start small.
     """
     nn.init.kaiming_normal_(layer.weight)
     layer.weight.mul_(gain)
@@ -25,7 +25,7 @@ def init_layer(layer: nn.Linear | nn.Conv2d, gain: float = 1.0) -> None:
 
 
 def init_layers(module: nn.Module) -> None:
-    """Give all layers below `module` He's initial values."""
+    """Set the initial values of all linear and convolution layers below `module` after He et al. 2015."""
     for layer in module.modules():
         if isinstance(layer, nn.Linear | nn.Conv2d):
             init_layer(layer)
@@ -34,8 +34,8 @@ def init_layers(module: nn.Module) -> None:
 def reset_modules(module: nn.Module) -> None:
     """Reset every `ResettableModule` below `module`.
 
-    Layers keep PyTorch's values: the NeRV family is better off with them, by 0.8 dB after twelve epochs of NeRV, than
-    with He's, which lets frames differ more, but starts with frames of noise.
+    Other layers keep PyTorch's values: for the NeRV family they give more than He's, 0.8 dB after twelve epochs of
+    NeRV. With He's values frames differ more from each other, but the first frames are noise.
     """
     for child in module.children():
         if isinstance(child, ResettableModule):

@@ -1,4 +1,4 @@
-"""A small network over cells, some of whose layers a frame's latent modulates (Latent-INR, Eq. 2)."""
+"""An MLP over cells, some layers of which are modulated by the latent of a frame (Latent-INR, Eq. 2)."""
 
 from collections.abc import Callable, Sequence
 
@@ -13,7 +13,7 @@ SIGMOID = MODULATIONS["sigmoid"]
 
 
 class ModulatedMLP(ResettableModule):
-    """`layers` of `width`, each followed by `activation`; those of `modulated` scaled entry by entry by σ(P Qᵀ)."""
+    """`layers` of `width` with `activation`; a sigmoid of a low-rank product scales the weights of `modulated` ones."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class ModulatedMLP(ResettableModule):
                 )
 
     def reset_parameters(self) -> None:
-        """Set the starting values: as if nothing were modulated."""
+        """Set the initial values, with which the network equals an unmodulated one."""
         for layer in self.layers:
             assert isinstance(layer, nn.Linear)
             init_layer(layer, gain=1 / SIGMOID.neutral if isinstance(layer, ModulatedLinear) else 1.0)

@@ -1,4 +1,4 @@
-"""The motion of a frame: an affine map of its latent, and a coarse field of displacements."""
+"""The motion of a frame: an affine map computed from its latent, plus a coarse field of displacements."""
 
 import torch
 import torch.nn.functional as F
@@ -7,13 +7,13 @@ from torch import Tensor, nn
 from lightning_inr.devices import full_precision
 from lightning_inr.nn.initialise import ResettableModule
 
-IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)  # of an affine map, row by row
+IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)  # affine map, row by row
 
 
 class Motion(ResettableModule):
-    """Places in [-1, 1]² that each pixel of a frame reads: an affine map from the latent, plus a field from features.
+    """Sampling positions in [-1, 1]² of each pixel: an affine map from the latent, plus a field from features.
 
-    Both start at the identity. `scale`: what a unit of their outputs moves, in halves of the frame.
+    The initial motion is the identity. `scale`: displacement per unit of the two outputs, in half frame sizes.
     """
 
     def __init__(self, latent_dim: int, features: int, field: bool, scale: float) -> None:
@@ -21,10 +21,10 @@ class Motion(ResettableModule):
         self.scale = scale
         self.affine = nn.Linear(latent_dim, 6)
         self.field = nn.Linear(features, 2) if field else None
-        self._tables: dict[tuple[int, int, torch.device], Tensor] = {}  # what `places` has worked out
+        self._tables: dict[tuple[int, int, torch.device], Tensor] = {}  # results of `_functions`
 
     def reset_parameters(self) -> None:
-        """Set the starting values: no motion."""
+        """Set the initial values: no motion."""
         for layer in (self.affine, self.field):
             if layer is not None:
                 nn.init.zeros_(layer.weight)
@@ -33,8 +33,8 @@ class Motion(ResettableModule):
     def forward(self, z: Tensor, features: Tensor, rows: int, columns: int) -> Tensor:
         """Latents (B, D) and features (B, cells, C) -> the motion (B, 2, rows + 2, columns + 2) of each frame.
 
-        Of x and of y: the field's displacements at the cells; in the last two rows and columns the affine map, as
-        coefficients of 1, x and y. Both are linear in functions of the row times functions of the column: `places`.
+        For x and for y: the displacements of the field at the cells; in the last two rows and columns the affine map,
+        as coefficients of 1, x and y. `places` multiplies both with functions of the row and of the column.
         """
         with full_precision(z.device):
             identity = torch.tensor(IDENTITY, device=z.device)
@@ -46,10 +46,10 @@ class Motion(ResettableModule):
             return F.pad(field, (0, 2, 0, 2)) + F.pad(affine, (columns, 0, rows, 0))
 
     def places(self, motion: Tensor, height: int, width: int) -> Tensor:
-        """What `forward` gave -> where each pixel of height x width reads, (B, height, width, 2), (x, y).
+        """Motion from `forward` -> the sampling position (x, y) of each pixel, (B, height, width, 2).
 
-        Displacements are bilinear between the cells' centres, constant beyond. Two small matrix products: an affine
-        grid and an interpolation take ten times as long on a CPU.
+        Displacements are bilinear between the cells' centres, constant beyond. Two small matrix products compute this:
+        an affine grid and an interpolation take ten times as long on a CPU.
         """
         with full_precision(motion.device):
             down = self._functions(motion.shape[2] - 2, height, motion.device)
@@ -57,9 +57,9 @@ class Motion(ResettableModule):
             return (down @ motion @ along.T).permute(0, 2, 3, 1)
 
     def _functions(self, cells: int, length: int, device: torch.device) -> Tensor:
-        """(length, cells + 2): at each pixel, the shares of the cells in a linear interpolation, 1, and its place."""
+        """(length, cells + 2): for each pixel, the linear interpolation weights of the cells, 1, and its position."""
         if (cells, length, device) not in self._tables:
-            with torch.inference_mode(False):  # what decoding has worked out may serve training
+            with torch.inference_mode(False):  # training may reuse a table made in decoding
                 shares = F.interpolate(torch.eye(cells)[None], length, mode="linear", align_corners=False)[0].T
                 place = (2 * torch.arange(length) + 1) / length - 1
                 table = torch.cat([shares, torch.ones(length, 1), place[:, None]], dim=1)

@@ -1,4 +1,4 @@
-"""A learned plane at several resolutions, read at the crossings of rows and columns."""
+"""A learned plane at several resolutions, sampled at the intersections of rows and columns."""
 
 import math
 
@@ -8,15 +8,15 @@ from torch import Tensor, nn
 
 from lightning_inr.nn.initialise import ResettableModule
 
-LARGEST_SIDE = 2**14  # of a level: a bound for hostile files, ten times the papers'
+LARGEST_SIDE = 2**14  # of a level, at most: a limit for hostile files, ten times the papers'
 
 
 class PlanePyramid(ResettableModule):
-    """`levels` dense square grids of `features`, from side `coarsest` on, each `growth` times finer."""
+    """`levels` dense square grids of `features`; the first has side `coarsest`, then each is `growth` times finer."""
 
     def __init__(self, levels: int, coarsest: float, growth: float, features: int) -> None:
         super().__init__()
-        # A hair is taken off: float noise in the power must not add a whole row.
+        # 1e-4 is subtracted so that rounding errors of the power cannot add a row.
         sides = [max(2, math.ceil(coarsest * growth**level - 1e-4)) for level in range(levels)]
         if sides[-1] > LARGEST_SIDE:
             raise ValueError(f"a plane of side {sides[-1]}: at most {LARGEST_SIDE}; lower channels, levels or growth")
@@ -24,7 +24,7 @@ class PlanePyramid(ResettableModule):
         self.levels = nn.ParameterList(nn.Parameter(torch.empty(features, side, side)) for side in sides)
 
     def reset_parameters(self) -> None:
-        """Set the starting values."""
+        """Set the initial values."""
         for level in self.levels:
             nn.init.uniform_(level, -1e-4, 1e-4)
 

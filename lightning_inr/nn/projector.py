@@ -1,4 +1,4 @@
-"""From the latents of a video to the tokens of a video language model: linear, and small (Latent-INR, Eq. 7)."""
+"""Linear projector from the latents of a video to the visual tokens of a video language model (Latent-INR, Eq. 7)."""
 
 from abc import ABC, abstractmethod
 from typing import NamedTuple
@@ -8,14 +8,14 @@ from torch import Tensor, nn
 
 from lightning_inr.types import TokenSpace
 
-ROUNDS = 8  # of least squares, in turn for the linear layer and for what tells the tokens apart
+ROUNDS = 8  # of least squares, alternating between the linear layer and the parameters of the slots
 
 
 class Projector(nn.Module, ABC):
-    """Latents (N, D) of the N frames shown -> tokens (K, d), through one linear layer W; batches (B, N, D) too.
+    """Latents (N, D) of the N sampled frames -> visual tokens (K, d), through one linear layer; batches (B, N, D) too.
 
-    The frames make units, each of which says `slots` tokens. What enters W for a slot is the unit's latents, in a way
-    of its own, plus a shift of its own.
+    The frames form units, and each unit gives `slots` tokens. The input of the linear layer for a slot, P numbers, is
+    the unit's latents, transformed by q parameters of the slot, plus a shift of the slot.
     """
 
     def __init__(self, slots: int, entering: int, width: int) -> None:
@@ -25,24 +25,24 @@ class Projector(nn.Module, ABC):
 
     @abstractmethod
     def slotted(self, latents: Tensor) -> Tensor:
-        """(B, N, D) -> (units, slots, P), what enters W but for the shift."""
+        """(B, N, D) -> (units, slots, P), the input of the linear layer without the shift."""
 
     @abstractmethod
     def gather(self, latents: list[Tensor], tokens: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Videos (N, D) and (K, d) as one batch: (B, N, D) and (B, K, d)."""
+        """Combine the latents (N, D) and tokens (K, d) of several videos to a batch: (B, N, D) and (B, K, d)."""
 
     @abstractmethod
     def _slot_equations(self, latents: Tensor, gram: Tensor) -> tuple[Tensor, Tensor]:
-        """Of the least squares for what makes a slot's input, given gram = W^T W: (q, q) and (q, P)."""
+        """Least-squares matrices (q, q) and (q, P) for a slot's parameters, given gram = weight.T @ weight (P, P)."""
 
     @abstractmethod
     def _pulled(self, latents: Tensor, back: Tensor) -> Tensor:
-        """Their right side (q,), from `back` (units, P), the slot's tokens times W."""
+        """Right-hand side (q,) of that least squares, from `back` (units, P), the slot's tokens times the weight."""
 
     @property
     @abstractmethod
     def _ways(self) -> Tensor | None:
-        """(slots, q): in what way each slot takes the latents; None where that is not learned."""
+        """(slots, q): the parameters with which each slot transforms the latents; None if there are none."""
 
     def forward(self, latents: Tensor) -> Tensor:
         """(N, D) -> (K, d), or (B, N, D) -> (B, K, d)."""
@@ -52,9 +52,9 @@ class Projector(nn.Module, ABC):
 
     @torch.no_grad()
     def begin(self, latents: Tensor, tokens: Tensor, ridge: float = 1e-4) -> None:
-        """Start near the best map from `latents` (N, D) or (B, N, D) to `tokens`, by alternating least squares.
+        """Initialise near the best map from `latents` (N, D) or (B, N, D) to `tokens`, by alternating least squares.
 
-        `ridge` is the weight of W's own size, as a share of the mean variance of what enters it.
+        `ridge` penalises the size of the linear layer's weight, relative to the mean variance of its input.
         """
         batch = (latents if latents.ndim == 3 else latents[None]).double()
         target = tokens.reshape(-1, len(self.shift), tokens.shape[-1])
@@ -65,7 +65,7 @@ class Projector(nn.Module, ABC):
             self._solve_linear(batch, target, ridge)
 
     def _tell_apart(self, latents: Tensor) -> None:
-        """Slots that were all alike would stay so: a shift of random direction, as long as latents are."""
+        """Set random shifts with the RMS value of the latents: slots that start equal would stay equal."""
         nn.init.normal_(self.shift, std=float(latents.square().mean().sqrt()))
 
     def _solve_linear(self, latents: Tensor, target: Tensor, ridge: float) -> None:
@@ -73,7 +73,7 @@ class Projector(nn.Module, ABC):
         middle, goal = entering.mean((0, 1)).double(), target.mean((0, 1)).double()
         square = middle.new_zeros(len(middle), len(middle))
         right = middle.new_zeros(len(middle), len(goal))
-        for slot in range(target.shape[1]):  # all of them at once may not fit in memory twice
+        for slot in range(target.shape[1]):  # slot by slot: a centred copy of all may not fit in memory
             centred = entering[:, slot] - middle
             square += centred.T @ centred
             right += centred.T @ (target[:, slot] - goal)
@@ -82,7 +82,7 @@ class Projector(nn.Module, ABC):
         self.linear.bias.copy_(goal - weight @ middle)
 
     def _solve_slots(self, latents: Tensor, target: Tensor, ridge: float) -> None:
-        """Each slot's shift and way, near those it has, for the W there is."""
+        """Solve for each slot's shift and parameters, near their present values, with the linear layer fixed."""
         weight, bias = self.linear.weight.double(), self.linear.bias.double()
         gram, units = weight.T @ weight, len(target)
         ways, shift = self._ways, self.shift
@@ -105,7 +105,10 @@ class Projector(nn.Module, ABC):
 
 
 class FixedTokens(Projector):
-    """K tokens of the whole clip: M Z W, M (K, N) learned, the identity where N = K (Latent-INR for Video-LLaMA)."""
+    """K tokens of the whole clip, from a learned mixture (K, N) of the frames' latents (Latent-INR for Video-LLaMA).
+
+    The mixture is the identity where N = K.
+    """
 
     def __init__(self, latent_dim: int, frames: int, tokens: int, width: int) -> None:
         super().__init__(tokens, latent_dim, width)
@@ -116,7 +119,7 @@ class FixedTokens(Projector):
         return latents if self.mixture is None else self.mixture @ latents
 
     def gather(self, latents: list[Tensor], tokens: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Videos side by side: all have as many frames shown."""
+        """Stack the videos, which all have the same number of sampled frames."""
         return torch.stack(latents), torch.stack(tokens)
 
     def _tell_apart(self, latents: Tensor) -> None:
@@ -137,9 +140,9 @@ class FixedTokens(Projector):
 
 
 class FrameTokens(Projector):
-    """m tokens of each group of frames: token[t, i] = W (z_t * g_i + s_i), z_t the group's latents end to end.
+    """m tokens of each group of frames: token i is linear(latents * gate[i] + shift[i]), the latents concatenated.
 
-    Factorised: a map of each slot's own would be m times as large. It serves videos of any number of groups.
+    Factorised: a separate linear map per slot would be m times as large. Videos may have any number of groups.
     """
 
     def __init__(self, latent_dim: int, frames: int, tokens: int, width: int) -> None:
@@ -151,7 +154,7 @@ class FrameTokens(Projector):
         return self._units(latents)[:, None] * self.gate
 
     def gather(self, latents: list[Tensor], tokens: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Videos one after the other, as if they were one: their lengths may differ."""
+        """Concatenate the videos in time, as if they were one: their lengths may differ."""
         return torch.cat(latents)[None], torch.cat(tokens)[None]
 
     def _tell_apart(self, latents: Tensor) -> None:
@@ -174,16 +177,16 @@ class FrameTokens(Projector):
 
 
 class Layout(NamedTuple):
-    """All of a token space that the shape of a projector hangs on; videos of one layout can share a projector."""
+    """The properties of a token space that determine a projector's shape; videos of one layout can share one."""
 
-    whole: bool  # tokens of the whole clip, and not of groups of its frames
-    frames: int  # in a group, or in the clip
-    tokens: int  # of a group, or of the clip
+    whole: bool  # tokens depend on the whole clip, not on a group of its frames
+    frames: int  # per group, or per clip
+    tokens: int  # per group, or per clip
     width: int
 
 
 def layout(space: TokenSpace) -> Layout:
-    """The layout of a space; ValueError if its groups are not equal."""
+    """The layout of a token space; ValueError if its groups are not of equal size."""
     groups = space.groups or 1
     if space.tokens % groups or space.sampling.frames % groups:
         raise ValueError(f"{space.tokens} tokens of {space.sampling.frames} frames in {groups} groups")
@@ -191,12 +194,12 @@ def layout(space: TokenSpace) -> Layout:
 
 
 def projector_for(latent_dim: int, space: TokenSpace) -> Projector:
-    """The untrained map from latents of `latent_dim` numbers to the tokens of `space`."""
+    """An untrained projector from latents of `latent_dim` numbers to the tokens of `space`."""
     whole, *sizes = layout(space)
     return FixedTokens(latent_dim, *sizes) if whole else FrameTokens(latent_dim, *sizes)
 
 
 def _damped(square: Tensor, ridge: float) -> Tensor:
-    """Normal equations with `ridge` times their mean diagonal added to it."""
+    """Matrix of normal equations with `ridge` times its mean diagonal added to the diagonal."""
     diagonal = square.diagonal()
     return square + torch.eye(len(square), dtype=square.dtype, device=square.device) * (ridge * diagonal.mean() + 1e-12)

@@ -1,4 +1,4 @@
-"""A learned table over time."""
+"""Learned grids over time."""
 
 import math
 from collections.abc import Sequence
@@ -10,20 +10,20 @@ from lightning_inr.nn.initialise import ResettableModule
 
 
 class TemporalGrid(ResettableModule):
-    """`slices` learned maps of cells x channels, spread evenly over the video and linear between their centres."""
+    """`slices` learned maps of cells x channels, evenly spaced over the video, linear between their centres."""
 
     def __init__(self, slices: int, cells: int, channels: int, spread: float = 1e-3) -> None:
         super().__init__()
         self.spread = spread
-        # Three axes: the move of a model to channels-last memory would scatter a fourth one's slices.
+        # Three axes: channels-last memory, to which models are converted, would scatter the slices of four axes.
         self.table = nn.Parameter(torch.empty(slices, cells, channels))
 
     def reset_parameters(self) -> None:
-        """Set the starting values."""
+        """Set the initial values."""
         nn.init.uniform_(self.table, -self.spread, self.spread)
 
     def forward(self, moment: Tensor) -> Tensor:
-        """Moments (B,), 0 the start of the video and 1 its end -> (B, cells, channels)."""
+        """Relative times (B,), 0 the start of the video and 1 its end -> (B, cells, channels)."""
         last = len(self.table) - 1
         position = (moment * len(self.table) - 0.5).clamp(0, last)
         before = position.floor().long()
@@ -32,13 +32,13 @@ class TemporalGrid(ResettableModule):
 
 
 class TemporalGrids(nn.Module):
-    """Maps of several resolutions in time, read at one moment, side by side (FFNeRV, T-NeRV)."""
+    """Temporal grids of several resolutions in time, read at one time and concatenated (FFNeRV, T-NeRV)."""
 
     def __init__(self, slices: Sequence[int], channels: Sequence[int], rows: int, columns: int) -> None:
         super().__init__()
         self.rows, self.columns = rows, columns
         cells = rows * columns
-        # The spread of Glorot and Bengio 2010 for tables of slices x channels x rows x columns, as FFNeRV starts them.
+        # Initial range of Glorot and Bengio 2010 for tables of slices x channels x rows x columns, as in FFNeRV.
         self.levels = nn.ModuleList(
             TemporalGrid(count, cells, width, math.sqrt(6 / ((count + width) * cells)))
             for count, width in zip(slices, channels, strict=True)
@@ -46,6 +46,6 @@ class TemporalGrids(nn.Module):
         self.channels = sum(channels)
 
     def forward(self, moment: Tensor) -> Tensor:
-        """Moments (B,), 0 the start of the video and 1 its end -> (B, sum of channels, rows, columns)."""
+        """Relative times (B,), 0 the start of the video and 1 its end -> (B, sum of channels, rows, columns)."""
         read = torch.cat([level(moment) for level in self.levels], dim=2)
         return read.unflatten(1, (self.rows, self.columns)).permute(0, 3, 1, 2)  # channels last

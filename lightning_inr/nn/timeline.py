@@ -1,4 +1,4 @@
-"""Where a frame position lies among learned slices of time that never blend across a cut."""
+"""Interpolation between learned slices of time, which never blends across a cut."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,37 +10,38 @@ from lightning_inr.types import GridLayout
 
 
 class Between(NamedTuple):
-    """Two neighbouring slices (B,) int64 and how far from the first to the second a position lies, (B,) in [0, 1]."""
+    """Two adjacent slices (B,) int64 and the interpolation weight of the second, (B,) in [0, 1]."""
 
     before: Tensor
     after: Tensor
     share: Tensor
 
     def read(self, table: Tensor) -> Tensor:
-        """table (slices, ...) -> (B, ...), linear between the two slices."""
+        """table (slices, ...) -> (B, ...), linearly interpolated between the two slices."""
         share = self.share.view(-1, *[1] * (table.ndim - 1))
         return torch.lerp(table[self.before], table[self.after], share)
 
 
 class Timeline:
-    """Slices spread evenly over each shot's training frames, `frames_per_slice` apart but no more than these; 0: one.
+    """Slices spaced evenly over each shot's training frames, one every `frames_per_slice` of them; 0: one per shot.
 
-    `seen` are the training frames, every `seen.step`-th of the video; `shots` the frame numbers at which shots start,
-    the first 0. A position between two shots belongs to the nearer training frame's.
+    A shot has at most one slice per training frame. `seen` are the training frames, every `seen.step`-th of the video;
+    `shots` are the frame numbers at which shots start, the first 0. A frame position between two shots belongs to the
+    shot of the nearer training frame.
     """
 
     def __init__(self, seen: range, shots: Sequence[int], frames_per_slice: float) -> None:
-        rows: list[tuple[float, float, float, float]] = []  # of a shot: origin, slices a frame, first and last slice
+        rows: list[tuple[float, float, float, float]] = []  # per shot: origin, slices per frame, first and last slice
         self.borders: list[float] = []
-        self.groups: list[int] = []  # slices a shot
+        self.groups: list[int] = []  # slices per shot
         self.slices = 0
-        starts = sorted({min(-(-shot // seen.step), len(seen) - 1) for shot in shots})  # places in `seen`
+        starts = sorted({min(-(-shot // seen.step), len(seen) - 1) for shot in shots})  # indices into `seen`
         for start, end in zip(starts, [*starts[1:], len(seen)], strict=True):
             count = round((end - start) / frames_per_slice) if frames_per_slice else 1
             count = min(max(1, count), end - start)
             first = seen[start]
             pace = count / ((end - start) * seen.step)
-            # The middle of a slice is the middle of the frames it covers.
+            # The centre of a slice is the centre of the frames it covers.
             origin = first - seen.step / 2 - (self.slices - 0.5) / pace
             rows.append((origin, pace, float(self.slices), float(self.slices + count - 1)))
             if start:
@@ -48,14 +49,14 @@ class Timeline:
             self.groups.append(count)
             self.slices += count
         self._rows = rows
-        self._tables: dict[torch.device, tuple[Tensor, Tensor]] = {}  # one copy a device
+        self._tables: dict[torch.device, tuple[Tensor, Tensor]] = {}  # one copy per device
 
     def layout(self, rows: int, columns: int, channels: int) -> GridLayout:
-        """Of a table of such maps, one a slice."""
+        """The layout of a grid with one map of rows x columns x channels per slice."""
         return GridLayout(tuple(self.groups), rows, columns, channels)
 
     def at(self, index: Tensor) -> Between:
-        """Float frame positions (B,) -> the slices they lie between; constant beyond the ends of a shot."""
+        """Frame positions (B,) -> the slices that they lie between; constant beyond the ends of a shot."""
         rows, borders = self._on(index.device)
         origin, pace, first, last = rows[torch.bucketize(index.float(), borders, right=True)].unbind(1)
         position = ((index - origin) * pace).clamp(first, last)

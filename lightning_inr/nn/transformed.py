@@ -1,4 +1,4 @@
-"""The stage of Boosting-NeRV: what a convolution gives is scaled and shifted by a code of time, then a sine."""
+"""The stage of Boosting-NeRV: a time code scales and shifts the output of a convolution, followed by a sine."""
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +18,7 @@ class TransformedStage(ResettableModule):
         self.affine = nn.Linear(code_width, 2 * channels)
 
     def reset_parameters(self) -> None:
-        """Set the starting values: near no transform."""
+        """Set the initial values: scale and shift are close to zero."""
         init_layer(self.convolution)
         init_layer(self.affine, gain=0.1)
 
@@ -29,7 +29,7 @@ class TransformedStage(ResettableModule):
         return torch.sin(depth_to_space(torch.cat([self._convolved(*each) for each in frames]), self.stride))
 
     def _convolved(self, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-        # The transform goes into the weights: they are far fewer than the numbers of the map.
+        # Scale and shift are applied to the weights, which have far fewer elements than the feature map.
         assert self.convolution.bias is not None
         scale, shift = scale.repeat(self.stride**2), shift.repeat(self.stride**2)
         weight = self.convolution.weight * scale[:, None, None, None]

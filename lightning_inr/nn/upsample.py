@@ -1,4 +1,4 @@
-"""From features at one raster to features at a finer one."""
+"""Up-sampling of features, and the conversion of logits to RGB frames of a given size."""
 
 from collections.abc import Callable
 
@@ -12,8 +12,8 @@ from lightning_inr.nn.initialise import ResettableModule
 def depth_to_space(x: Tensor, stride: int) -> Tensor:
     """Pixel shuffle (Shi et al. 2016): (B, stride² C, h, w) -> (B, C, h * stride, w * stride), channels last.
 
-    Channels are ordered (row, column, C), not (C, row, column) as in PyTorch: a pixel's channels then move as
-    one piece of memory, four times as fast on a CPU.
+    Channels are ordered (row, column, C), not (C, row, column) as in PyTorch: the channels of a pixel then stay
+    contiguous in memory, which is four times as fast on a CPU.
     """
     if stride == 1:
         return x
@@ -23,19 +23,19 @@ def depth_to_space(x: Tensor, stride: int) -> Tensor:
 
 
 def logits_to_rgb(logits: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-    """What a raster network ends with: logits (B, 3, h, w) -> RGB (B, 3, *size) in [0, 1], by default at h x w.
+    """Logits (B, 3, h, w) -> RGB (B, 3, *size) in [0, 1], by default of size h x w.
 
-    Where the frame grows, the logits are enlarged (bicubic) and every new pixel is painted from its own; that is
-    sharper than an enlarged picture. Where it shrinks, a pixel is the mean of what is painted in its area.
+    A larger frame is computed from enlarged logits (bicubic), which is sharper than enlarging RGB. In a smaller frame
+    a pixel is the mean RGB of the area it covers.
     """
-    # float32: in bfloat16 a sigmoid has steps as coarse as an 8-bit picture's
+    # float32: in bfloat16 the steps of a sigmoid are as coarse as those of 8-bit values
     logits = logits.float()
     grown = _grown(logits, size)
     return _shrunk(torch.sigmoid(_enlarge(logits, grown)), size)
 
 
 def resize_painted(rgb: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-    """The same for frames that are painted already: RGB (B, 3, h, w) -> (B, 3, *size), both in [0, 1]."""
+    """Resize RGB frames (B, 3, h, w) -> (B, 3, *size), both in [0, 1]: bicubic if larger, area mean if smaller."""
     rgb = rgb.float()
     return _shrunk(_enlarge(rgb, _grown(rgb, size)).clamp(0, 1), size)
 
@@ -48,7 +48,7 @@ def _grown(x: Tensor, size: tuple[int, int] | None) -> tuple[int, int]:
 def _enlarge(x: Tensor, size: tuple[int, int]) -> Tensor:
     if size == tuple(x.shape[2:]):
         return x
-    # Channel by channel in memory: half as long again otherwise, on a CPU.
+    # Contiguous memory: with channels last this takes 1.5 times as long on a CPU.
     return F.interpolate(x.contiguous(), size, mode="bicubic", align_corners=False)
 
 
@@ -57,10 +57,10 @@ def _shrunk(rgb: Tensor, size: tuple[int, int] | None) -> Tensor:
 
 
 class UpsampleStage(ResettableModule):
-    """Convolution, pixel shuffle by `stride`, a static grid of spatial detail added, activation.
+    """Convolution, pixel shuffle by `stride`, addition of a static grid of spatial detail, activation.
 
-    The grid belongs to the video, not to a frame: what every frame shares at this scale is learned once.
-    `grid_channels=0` leaves it out; else `height` and `width` are the finer raster's.
+    The grid is the same for all frames of the video: detail that they share at this scale is learned once.
+    `grid_channels=0` omits it; otherwise `height` and `width` are those of the up-sampled raster.
     """
 
     def __init__(
@@ -79,23 +79,23 @@ class UpsampleStage(ResettableModule):
         self.convolution = nn.Conv2d(in_channels, channels * stride**2, kernel, padding=kernel // 2)
         self.grid: nn.Parameter | None = None
         if grid_channels:
-            # Channels last, like all that a CPU convolves fast: the mix is then one matrix product.
+            # Channels last, the memory format of fast convolutions on a CPU: `mix` is then one matrix product.
             self.grid = nn.Parameter(torch.empty(height, width, grid_channels))
             self.mix = nn.Linear(grid_channels, channels, bias=False)
 
     def reset_parameters(self) -> None:
-        """Set the grid's starting values."""
+        """Set the grid's initial values."""
         if self.grid is not None:
             nn.init.normal_(self.grid, std=0.01)
 
     def init_output_colour(self, colour: Tensor) -> None:
-        """Of a last stage: what `paint` turns into `colour` (3,), kept from where the sigmoid is flat."""
+        """Set the bias of a last stage to the logit of `colour` (3,), limited to [0.02, 0.98]."""
         assert self.convolution.bias is not None
         with torch.no_grad():
             self.convolution.bias.copy_(torch.logit(colour, 0.02).repeat(self.stride**2))
 
     def detail(self, top: int, left: int, height: int, width: int) -> Tensor | None:
-        """The static addition (1, channels, height, width) of a rectangle: once per video, not per frame."""
+        """Detail of a rectangle (1, channels, height, width), added to every frame; None without a grid."""
         if self.grid is None:
             return None
         return self.mix(self.grid[top : top + height, left : left + width]).permute(2, 0, 1)[None]

@@ -1,4 +1,4 @@
-"""Grids over time whose slices are sampled where each frame's motion points."""
+"""Grids over time whose slices are sampled at positions given by the motion of each frame."""
 
 import torch
 import torch.nn.functional as F
@@ -10,29 +10,29 @@ from lightning_inr.types import GridLayout
 
 
 class WarpedGrid(ResettableModule):
-    """`channels` learned maps of height x width for every slice of a timeline, mixed linearly to `outputs` channels."""
+    """`channels` learned maps of height x width per slice of a timeline, followed by a linear map to `outputs`."""
 
     def __init__(self, timeline: Timeline, height: int, width: int, channels: int, outputs: int) -> None:
         super().__init__()
         self.timeline, self.height, self.width = timeline, height, width
-        # Four axes would be moved to channels-last memory, and a slice's numbers scattered, with the whole model.
+        # Three axes: channels-last memory, to which models are converted, would scatter the slices of four axes.
         self.table = nn.Parameter(torch.empty(timeline.slices, height * width, channels))
         self.mix = nn.Linear(channels, outputs, bias=False)
 
     @property
     def layout(self) -> GridLayout:
-        """Of the table."""
+        """The layout of the table."""
         return self.timeline.layout(self.height, self.width, self.table.shape[2])
 
     def reset_parameters(self) -> None:
-        """Set the starting values."""
+        """Set the initial values."""
         nn.init.normal_(self.table, std=0.01)
 
     def forward(self, index: Tensor, where: Tensor | None) -> Tensor:
-        """Frame positions (B,), sampled places (B, height, width, 2) in [-1, 1] or None -> (B, outputs, h, w)."""
+        """Frame positions (B,), sampling positions (B, height, width, 2) in [-1, 1] or None -> (B, outputs, h, w)."""
         maps = self.timeline.at(index).read(self.table).mT.unflatten(2, (self.height, self.width))
         if where is not None:
             maps = F.grid_sample(maps, where.to(maps.dtype), padding_mode="border", align_corners=False)
-        # Channel by channel: a product of few channels is ten times as fast that way.
+        # Pixels last: with few channels this product is ten times as fast.
         mixed = torch.bmm(self.mix.weight.expand(len(maps), -1, -1), maps.flatten(2))
         return mixed.unflatten(2, (self.height, self.width))

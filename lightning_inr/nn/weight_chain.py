@@ -1,4 +1,4 @@
-"""Weights of many small networks, each a little different from the one before."""
+"""Weights of a chain of small networks, each given by its difference from the one before."""
 
 import torch
 from torch import Tensor, nn
@@ -7,20 +7,20 @@ from lightning_inr.nn.initialise import ResettableModule
 
 
 class WeightChain(ResettableModule):
-    """One layer of `links` networks: those of a span share full weights, to which the differences so far are added.
+    """One layer of `links` networks; those of a span share full weights, to which all differences so far are added.
 
-    Without `span` (0) all links are one span. Differences start at zero: all networks start as one.
+    With `span=0` all links form one span. Differences are initially zero: all networks start equal.
 
-    Two things keep a long chain trainable, as an optimiser like Adam moves every number by about the learning rate,
-    and a sum of many by as many times that. A difference is held `span` times as large as it counts; and a link
-    trains the full weights and its own difference, not those between.
+    An optimiser like Adam moves every parameter by about the learning rate, and a sum of many parameters by as many
+    times that. To keep a long chain trainable, a difference is stored `span` times as large as its effect, and a link
+    has gradients for the full weights and its own difference only, not for those between.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, links: int, span: int, spread: float) -> None:
         super().__init__()
         self.shape, self.spread = (outputs, inputs, kernel, kernel), spread
         self.span = span or links
-        self.longest = min(self.span, links)  # of all spans there are
+        self.longest = min(self.span, links)  # links of the longest span
         spans = -(-links // self.span)
         size = outputs * (inputs * kernel**2 + 1)
         self.full = nn.Parameter(torch.empty(spans, size))
@@ -28,7 +28,7 @@ class WeightChain(ResettableModule):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Set the starting values."""
+        """Set the initial values."""
         self.full.copy_(torch.empty_like(self.full[:1]).uniform_(-self.spread, self.spread).expand_as(self.full))
         if self.differences is not None:
             self.differences.zero_()
@@ -43,10 +43,10 @@ class WeightChain(ResettableModule):
         return weight.view(self.shape), bias
 
     def _since(self, span: Tensor, steps: Tensor) -> Tensor:
-        """What so many `steps` (1,) into a `span` (1,) add to its full weights: (size,)."""
+        """Sum of the differences of the first `steps` (1,) links after the start of a `span` (1,): (size,)."""
         assert self.differences is not None
         before, last = span * (self.span - 1), len(self.differences) - 1
-        # All that a span can have are read and those too many count zero: how many are wanted only the device knows.
+        # A fixed number of differences is read and the surplus masked: `steps` is on the device, reading it would wait.
         places = torch.arange(self.longest - 1, device=span.device)
         if last + 1 == self.longest - 1:
             all_of_span = self.differences.detach()

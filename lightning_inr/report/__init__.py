@@ -1,1 +1,1 @@
-"""What people look at: pictures and tables made from a finished run."""
+"""Figures, tables and reports of finished runs."""

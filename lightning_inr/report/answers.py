@@ -1,4 +1,4 @@
-"""Answers from latents beside those from frames, as a table and as a picture of samples."""
+"""Answers from latents and from frames, compared in a table and in an image of samples."""
 
 import math
 import textwrap
@@ -9,7 +9,7 @@ from unicodedata import category
 
 import matplotlib
 
-matplotlib.use("Agg")  # before pyplot: no screen is needed
+matplotlib.use("Agg")  # before pyplot is imported: needs no display
 
 import matplotlib.pyplot as plt
 import torch
@@ -19,26 +19,26 @@ from torch import Tensor
 from lightning_inr.paths import writing
 
 COLUMNS = ("KL", "top-1 %", "exact %", "cosine", "centred", "rel. MSE")
-MOST_FRAMES = 6  # of a video, in the picture
-LETTERS = 60  # of a line of text beside it
+MOST_FRAMES = 6  # of a video, in the image
+LETTERS = 60  # characters per line of the text beside them
 
 
-class Row(NamedTuple):
-    """One way to tell the model of the videos; what cannot be said of it is nan."""
+class AnswerRow(NamedTuple):
+    """Figures of one source of visual tokens; nan for a figure that is not defined for it."""
 
     method: str
     questions: int
-    kl: float = math.nan  # nats a token of the teacher's answers, KL(teacher || this)
-    top1: float = math.nan  # percent of those tokens where both would say the same
-    exact: float = math.nan  # percent of answers that are the teacher's, token by token
-    cosine: float = math.nan
+    kl: float = math.nan  # KL(teacher || this), nats per token of the teacher's answers
+    top1: float = math.nan  # percent of those tokens for which both have the same argmax
+    exact: float = math.nan  # percent of answers with the same tokens as the teacher's
+    cosine: float = math.nan  # this and the next two: of the visual tokens, see chat.scores
     centred_cosine: float = math.nan
     relative_mse: float = math.nan
-    accuracy: Mapping[str, float] = {}  # kind of question -> percent; where true answers are known
+    accuracy: Mapping[str, float] = {}  # kind of question -> percent; empty without ground truth
 
     @property
     def figures(self) -> list[float]:
-        """What COLUMNS name."""
+        """The values of COLUMNS, in their order."""
         return [*self[2:-1]]
 
 
@@ -48,11 +48,11 @@ class Sample(NamedTuple):
     video: str
     question: str
     frames: Sequence[Tensor]  # (3, H, W) uint8
-    answers: Mapping[str, str]  # method -> what was answered, the truth among them if it is known
+    answers: Mapping[str, str]  # method -> answer; with the ground truth if there is one
 
 
-def answers_table(rows: Sequence[Row]) -> str:
-    """Every method, one a line, as text."""
+def answers_table(rows: Sequence[AnswerRow]) -> str:
+    """A text table with one line per method."""
     kinds = list(dict.fromkeys(kind for row in rows for kind in row.accuracy))
     names = [*COLUMNS, *(f"{kind} %" for kind in kinds)]
     head = f"{'method':<26}" + "".join(f"{name:>12}" for name in names)
@@ -65,7 +65,7 @@ def answers_table(rows: Sequence[Row]) -> str:
 
 
 def draw_answers(samples: Sequence[Sample], target: Path, note: str = "") -> None:
-    """A row a sample: some frames, the question, and each answer below it, as a PNG; `note` stands above all."""
+    """Write a PNG with one row per sample: frames, the question and each answer; `note` is its title."""
     figure, axes = plt.subplots(
         len(samples), 2, figsize=(13, 2.6 * len(samples) + 0.4), squeeze=False, layout="constrained",
         width_ratios=(3, 2),
@@ -73,11 +73,11 @@ def draw_answers(samples: Sequence[Sample], target: Path, note: str = "") -> Non
     for (left, right), sample in zip(axes, samples, strict=True):
         left.imshow(strip(sample), interpolation="nearest")
         left.set_title(sample.video, fontsize=8)
-        said = [
+        entries = [
             f"Q: {sample.question}",
             *(f"{method}: {text or '(nothing)'}" for method, text in sample.answers.items()),
         ]
-        lines = "\n".join(textwrap.fill(_drawable(line), LETTERS, max_lines=4) for line in said)
+        lines = "\n".join(textwrap.fill(_drawable(line), LETTERS, max_lines=4) for line in entries)
         right.text(0, 0.5, lines, va="center", fontsize=8, parse_math=False)
         for axis in (left, right):
             axis.set_axis_off()
@@ -89,13 +89,13 @@ def draw_answers(samples: Sequence[Sample], target: Path, note: str = "") -> Non
 
 
 def strip(sample: Sample) -> Any:
-    """Some of its frames side by side, (H, W, 3) uint8 in NumPy."""
+    """At most MOST_FRAMES frames of the sample side by side, (H, W, 3) uint8 in NumPy."""
     step = -(-len(sample.frames) // MOST_FRAMES)
     return torch.cat(list(sample.frames[::step]), dim=2).permute(1, 2, 0).numpy()
 
 
 def _drawable(text: str) -> str:
-    """With dots for what the font has no glyph for, which an untrained model says much of."""
+    """The text with dots for characters without a glyph, which an untrained model often generates."""
     font = get_font(findfont(FontProperties()))
     return "".join(
         letter if font.get_char_index(ord(letter)) and category(letter)[0] not in "CM" else "·" for letter in text

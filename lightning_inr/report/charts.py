@@ -1,11 +1,11 @@
-"""Rate-distortion curves, and where the bytes go, as pictures."""
+"""Charts of rate-distortion curves, and of the bytes of each role in a file."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
 
-matplotlib.use("Agg")  # before pyplot: no screen is needed
+matplotlib.use("Agg")  # before pyplot is imported: needs no display
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
@@ -13,13 +13,13 @@ from matplotlib.figure import Figure
 from lightning_inr.paths import writing
 from lightning_inr.report.curves import MEAN, METRICS, Curve
 
-MOST_PANELS = 12  # more videos than these are in the table only
-MOST_BARS = 40
+MOST_PANELS = 12  # panels of a chart; further videos are in the table only
+MOST_BARS = 40  # files in the chart of bytes
 MARKERS = "os^Dv<>Pp*X"
 
 
 def draw_curves(each: Sequence[Curve], metric: str, stem: Path) -> list[Path]:
-    """The mean first, then one panel a video, as `stem`.png and `stem`.svg; the paths written."""
+    """Write `stem`.png and `stem`.svg with a panel of the mean and one panel per video; returns their paths."""
     videos = list(dict.fromkeys(curve.video for curve in sorted(each, key=lambda c: (c.video != MEAN, c.video))))
     shown = videos[:MOST_PANELS]
     columns = min(3, len(shown))
@@ -33,8 +33,8 @@ def draw_curves(each: Sequence[Curve], metric: str, stem: Path) -> list[Path]:
             if curve.video == video:
                 style = methods.index(curve.method)
                 rates, qualities = [point.bpp for point in curve.points], [point.quality for point in curve.points]
-                look = {"color": f"C{style % 10}", "marker": MARKERS[style % len(MARKERS)], "markersize": 4}
-                axis.plot(rates, qualities, label=curve.method, **look)
+                style_options = {"color": f"C{style % 10}", "marker": MARKERS[style % len(MARKERS)], "markersize": 4}
+                axis.plot(rates, qualities, label=curve.method, **style_options)
         axis.set(xlabel="bits per pixel", ylabel=METRICS[metric], title=video)
         axis.grid(alpha=0.3)
     for axis in axes.flat[len(shown) :]:
@@ -45,7 +45,10 @@ def draw_curves(each: Sequence[Curve], metric: str, stem: Path) -> list[Path]:
 
 
 def draw_bytes(files: Mapping[str, Mapping[str, int]], stem: Path) -> list[Path]:
-    """One bar a file, cut by role (name -> role -> bytes), as `stem`.png and `stem`.svg; the paths written."""
+    """Write `stem`.png and `stem`.svg with a bar per file, divided by role; returns their paths.
+
+    `files`: name -> role -> bytes.
+    """
     shown = dict(list(files.items())[:MOST_BARS])
     roles = list(dict.fromkeys(role for parts in shown.values() for role in parts))
     figure, axis = plt.subplots(figsize=(9, 0.3 * len(shown) + 1.4), layout="constrained")
@@ -61,7 +64,7 @@ def draw_bytes(files: Mapping[str, Mapping[str, int]], stem: Path) -> list[Path]
 
 
 def save_figure(figure: Figure, stem: Path) -> list[Path]:
-    """Write and close `figure` as `stem`.png and `stem`.svg; the paths written."""
+    """Write `figure` as `stem`.png and `stem`.svg and close it; returns their paths."""
     targets = [stem.with_suffix(suffix) for suffix in (".png", ".svg")]
     for target in targets:
         with writing(target) as draft:

@@ -1,4 +1,4 @@
-"""Rate-distortion curves of collected runs, and how far apart two of them lie."""
+"""Rate-distortion curves of collected runs, and Bjøntegaard differences between them."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -15,15 +15,15 @@ MEAN = "mean of all videos"
 
 
 class Point(NamedTuple):
-    """One file, or the mean of one file a video."""
+    """Rate and quality of one file, or their means over one file per video."""
 
-    bpp: float
-    quality: float
-    setting: str  # the rate knobs that gave it
+    bpp: float  # bits per pixel
+    quality: float  # in the metric's unit
+    setting: str  # values of the RATE_KNOBS that gave the point
 
 
 class Curve(NamedTuple):
-    """What one method reaches on one video (or their mean), points by rising rate."""
+    """Points of one method on one video, or on the mean of all videos, by increasing rate."""
 
     method: str
     video: str
@@ -31,17 +31,17 @@ class Curve(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """Bjøntegaard's means between two curves; None where they do not overlap or have fewer than two points."""
+    """Bjøntegaard means between two curves; None if they do not overlap or have fewer than two points."""
 
     video: str
     anchor: str
     test: str
-    rate: float | None  # percent of the anchor's rate that `test` needs more, at the same quality
-    quality: float | None  # what `test` gains at the same rate, in the metric's unit
+    rate: float | None  # BD-rate: percent of the anchor's rate that `test` needs in addition at equal quality
+    quality: float | None  # gain of `test` at equal rate, in the metric's unit
 
 
 def curves(runs: Sequence[Run], metric: str) -> list[Curve]:
-    """One curve a method and video, then each method's mean where it covers more than one video."""
+    """A curve for each method and video, and the mean curve of each method with more than one video."""
     found: dict[tuple[str, str], list[Point]] = defaultdict(list)
     for run, method in zip(runs, name_methods(runs), strict=True):
         if run.result.get(metric) is not None:
@@ -52,7 +52,7 @@ def curves(runs: Sequence[Run], metric: str) -> list[Curve]:
 
 
 def _means(each: Sequence[Curve]) -> list[Curve]:
-    """Each method's mean over the videos, of the settings that all its videos have."""
+    """The mean curve of each method over its videos, at the settings that all of them have."""
     means: list[Curve] = []
     for method in dict.fromkeys(curve.method for curve in each):
         own = [curve for curve in each if curve.method == method]
@@ -71,7 +71,7 @@ def _means(each: Sequence[Curve]) -> list[Curve]:
 
 
 def differences(each: Sequence[Curve]) -> list[Difference]:
-    """Every two curves of the same video, both ways (Bjøntegaard, VCEG-M33; piecewise cubic interpolation)."""
+    """Differences of all ordered pairs of curves of a video (Bjøntegaard, VCEG-M33; piecewise cubic interpolation)."""
     return [
         Difference(test.video, anchor.method, test.method, *_bjontegaard(anchor, test))
         for anchor, test in permutations(each, 2)
@@ -96,7 +96,7 @@ def _bjontegaard(anchor: Curve, test: Curve) -> tuple[float | None, float | None
 
 
 def _rising(points: Sequence[Point]) -> list[Point]:
-    """Without the points that a cheaper one matches: the interpolation needs both axes to rise."""
+    """Leave out points whose quality a point of lower rate reaches: the interpolation needs both axes to rise."""
     kept: list[Point] = []
     for point in sorted(points):
         if not kept or (point.bpp > kept[-1].bpp and point.quality > kept[-1].quality):

@@ -1,4 +1,4 @@
-"""The pictures of one run: source beside decoded, and the training curves."""
+"""Figures of one run: source and decoded frames, training curves, resolutions."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,19 +6,20 @@ from typing import NamedTuple
 
 import matplotlib
 
-matplotlib.use("Agg")  # before pyplot: no screen is needed
+matplotlib.use("Agg")  # before pyplot is imported: needs no display
 
 import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from lightning_inr.metrics import PEAK, mean_squares, psnr
 from lightning_inr.paths import writing
 
-ERROR_GAIN = 4
+ERROR_GAIN = 4  # factor of the differences shown by `draw_comparison`
 
 
 class Compared(NamedTuple):
-    """One frame for the comparison: both (3, H, W) uint8, PSNR in dB."""
+    """A frame of `draw_comparison`: source and decoded, (3, H, W) uint8, and the PSNR in dB."""
 
     number: int
     source: Tensor
@@ -27,7 +28,7 @@ class Compared(NamedTuple):
 
 
 def draw_comparison(frames: Sequence[Compared], target: Path) -> None:
-    """Rows of source, decoded frame, and their absolute difference, enlarged, as a PNG."""
+    """Write a PNG with a row per frame: source, decoded frame, and their absolute difference times ERROR_GAIN."""
     height, width = frames[0].source.shape[1:]
     figure, axes = plt.subplots(
         len(frames), 3, figsize=(12, 4.2 * len(frames) * height / width + 0.4), squeeze=False, layout="constrained"
@@ -43,7 +44,7 @@ def draw_comparison(frames: Sequence[Compared], target: Path) -> None:
 
 
 def draw_strip(first: int, source: Tensor, guesses: Mapping[str, Tensor], target: Path) -> None:
-    """Source frames (N, 3, H, W) from number `first` on, and below them each guess at them, as a PNG."""
+    """Write a PNG of source frames (N, 3, H, W) from number `first` on, and a row below for each of `guesses`."""
     rows = {"source": source, **guesses}
     count, _, height, width = source.shape
     figure, axes = plt.subplots(
@@ -54,14 +55,14 @@ def draw_strip(first: int, source: Tensor, guesses: Mapping[str, Tensor], target
         quality = psnr(mean_squares(frames, source), PEAK)
         for step, (axis, frame) in enumerate(zip(line, frames, strict=True)):
             axis.imshow(frame.permute(1, 2, 0).numpy(), interpolation="nearest")
-            said = f"{name}, frame {first + step}" if name == "source" else f"{name}, {quality[step]:.1f} dB"
-            axis.set_title(said, fontsize=8)
+            title = f"{name}, frame {first + step}" if name == "source" else f"{name}, {quality[step]:.1f} dB"
+            axis.set_title(title, fontsize=8)
             axis.set_axis_off()
     _save(figure, target)
 
 
 def draw_resolutions(heights: Sequence[int], fps: Mapping[str, Sequence[float]], target: Path) -> None:
-    """Decoding speed against the height of the frame, a line a decoder, as a PNG."""
+    """Write a PNG of decoding speed (frames/s) against frame height (pixels), with a line per decoder."""
     figure, axis = plt.subplots(figsize=(5.6, 4), layout="constrained")
     for name, values in fps.items():
         axis.plot(heights, values, marker="o", label=name)
@@ -85,7 +86,7 @@ def draw_crops(frames: Mapping[str, Tensor], target: Path, side: int = 160) -> N
 
 
 def draw_training(seconds: Sequence[float], psnr: Sequence[float], loss: Sequence[float], target: Path) -> None:
-    """PSNR (dB) and loss against seconds of fitting, as a PNG."""
+    """Write a PNG of PSNR (dB) and loss against seconds of fitting."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
     left.plot(seconds, psnr)
     left.set(xlabel="seconds of fitting", ylabel="PSNR of training frames (dB)")
@@ -96,7 +97,7 @@ def draw_training(seconds: Sequence[float], psnr: Sequence[float], loss: Sequenc
     _save(figure, target)
 
 
-def _save(figure: plt.Figure, target: Path) -> None:
+def _save(figure: Figure, target: Path) -> None:
     with writing(target) as draft:
         figure.savefig(draft, dpi=110)
     plt.close(figure)

@@ -1,4 +1,4 @@
-"""Frames that were found, side by side."""
+"""Images of the hits of retrieval queries."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -7,18 +7,18 @@ from typing import NamedTuple
 
 import matplotlib
 
-matplotlib.use("Agg")  # before pyplot: no screen is needed
+matplotlib.use("Agg")  # before pyplot is imported: needs no display
 
 import matplotlib.pyplot as plt
 from torch import Tensor
 
 from lightning_inr.paths import writing
 
-RIGHT, WRONG = "#1a9641", "#d7191c"
+RIGHT, WRONG = "#1a9641", "#d7191c"  # border colours: green, red
 
 
 class Shown(NamedTuple):
-    """A frame (3, H, W) uint8 and what is said of it; `right` frames it, None leaves it unframed."""
+    """A frame (3, H, W) uint8, its title, and whether it is a correct hit: green or red border; None: no border."""
 
     title: str
     frame: Tensor
@@ -26,12 +26,12 @@ class Shown(NamedTuple):
 
 
 def draw_hits(query: str, hits: Sequence[Shown], target: Path) -> None:
-    """One query and its hits, best first, as a PNG."""
+    """Write a PNG of one query and its hits, best first."""
     draw_neighbours({query: hits}, target)
 
 
 def draw_neighbours(found: Mapping[str, Sequence[Shown]], target: Path) -> None:
-    """A row a query, its hits beside it, framed green if right and red if wrong (Latent-INR, Fig. 7), as a PNG."""
+    """Write a PNG with a row per query: its text, and its hits with borders by `right` (Latent-INR, Fig. 7)."""
     columns = max((len(hits) for hits in found.values()), default=0) or 1
     figure, axes = plt.subplots(
         len(found), columns + 1, figsize=(2.0 * (columns + 1), 2.4 * len(found)), squeeze=False, layout="constrained"

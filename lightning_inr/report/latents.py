@@ -1,4 +1,4 @@
-"""The latents of fitted videos: do they walk through time?"""
+"""Plots the latents of fitted videos, and measures how smoothly they change over time."""
 
 import warnings
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import matplotlib
 
-matplotlib.use("Agg")  # before pyplot: no screen is needed
+matplotlib.use("Agg")  # before pyplot is imported: needs no display
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -19,14 +19,14 @@ NEIGHBOURS = 15  # of UMAP
 
 
 class Walk(NamedTuple):
-    """Two numbers of a video's latents (N, D)."""
+    """Smoothness over time of a video's latents (N, D)."""
 
-    step: float  # mean distance of neighbouring frames' latents, as a share of the mean over all pairs
-    correlation: float  # Pearson's, of distance between latents and distance in time, over all pairs
+    step: float  # mean distance of neighbouring frames' latents over the mean distance of all pairs
+    correlation: float  # Pearson's, between distance of latents and distance in time, over all pairs
 
 
 def measure_walk(latents: Latents) -> Walk:
-    """How smoothly latents (N, D), N > 2, move: small steps, and further apart in time is further apart."""
+    """Measure the smoothness of latents (N, D), N > 2: a small `step` and a high `correlation` are smooth."""
     distances = np.sqrt(np.maximum(0, _squares(latents)))
     first, second = np.triu_indices(len(latents), k=1)
     apart = distances[first, second]
@@ -38,13 +38,13 @@ def measure_walk(latents: Latents) -> Walk:
 
 
 def draw_latents(videos: Mapping[str, Latents], target: Path, seed: int = 0) -> None:
-    """One panel a video: UMAP (McInnes et al. 2018) of its latents, coloured by frame number, as a PNG (Fig. 9)."""
-    from umap import UMAP  # seconds to import
+    """Write a PNG with a panel per video: UMAP (McInnes et al. 2018) of its latents, coloured by frame (Fig. 9)."""
+    from umap import UMAP  # here, as the import takes seconds
 
     figure, axes = plt.subplots(1, len(videos), figsize=(5 * len(videos), 4.4), squeeze=False, layout="constrained")
     for axis, (name, latents) in zip(axes[0], videos.items(), strict=True):
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that a seed means one thread
+            warnings.simplefilter("ignore")  # UMAP warns that a seed restricts it to one thread
             neighbours = min(NEIGHBOURS, len(latents) - 1)
             start = "spectral" if len(latents) > NEIGHBOURS else "random"
             flat = UMAP(n_neighbors=neighbours, init=start, random_state=seed).fit_transform(latents)

@@ -1,4 +1,4 @@
-"""One HTML page that opens without a server: charts, differences, every run, what is missing."""
+"""An HTML report in one file: charts, Bjøntegaard differences, all runs, and missing runs."""
 
 import html
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lightning_inr.paths import write_text
 from lightning_inr.report.curves import METRICS, Difference
-from lightning_inr.report.recall import COLUMNS, Row
+from lightning_inr.report.recall import COLUMNS, RecallRow
 from lightning_inr.report.runs import Missing, Run, name_methods
 
 STYLE = """
@@ -26,7 +26,10 @@ def write_page(
     runs: Sequence[Run],
     missing: Sequence[Missing],
 ) -> None:
-    """Everything inside one file; `charts` and `differences` by metric, `spread` of bytes; charts as SVG files."""
+    """Write the report to `target`, all in one file.
+
+    `charts` (SVG files) and `differences` are by metric; `spread` is the chart (SVG) of bytes by role, or None.
+    """
     parts = [f"<h1>{len(runs)} runs</h1>"]
     if missing:
         parts.append('<h2 class="missing">Missing</h2>' + _table(["run", "reason"], missing))
@@ -36,7 +39,7 @@ def write_page(
             columns = ["video", "anchor", "test", "rate at equal quality, %", "quality at equal rate"]
             parts.append("<h3>Bjøntegaard differences</h3>" + _table(columns, differences[metric]))
     if spread is not None:
-        parts.append("<h2>Where the bytes go</h2>" + _svg(spread))
+        parts.append("<h2>Bytes by role</h2>" + _svg(spread))
     parts += _retrieval(runs)
     parts.append("<h2>Runs</h2>" + _table(*_runs(runs)))
     text = f'<!doctype html><meta charset="utf-8"><title>lightning_inr</title><style>{STYLE}</style>{"".join(parts)}\n'
@@ -44,14 +47,14 @@ def write_page(
 
 
 def _retrieval(runs: Sequence[Run]) -> list[str]:
-    """What was found, for runs that looked for something: one table, and each run's curves."""
+    """Retrieval scores of the runs that have them: one table, and each run's recall curves."""
     columns = ["run", "PSNR", "bpp", "protocol", "method", *COLUMNS]
     rows: list[list[object]] = []
     charts: list[str] = []
     for run, name in zip(runs, name_methods(runs), strict=True):
-        asked = [Row(**row) for row in run.result.get("retrieval", ())]
-        rows += [[name, run.result["psnr"], run.result["bpp"], row.protocol, row.method, *row.figures] for row in asked]
-        if asked and (chart := run.folder / "recall.svg").exists():
+        found = [RecallRow(**row) for row in run.result.get("retrieval", ())]
+        rows += [[name, run.result["psnr"], run.result["bpp"], row.protocol, row.method, *row.figures] for row in found]
+        if found and (chart := run.folder / "recall.svg").exists():
             charts.append(f"<h3>{html.escape(name)}</h3>{_svg(chart)}")
     return ["<h2>Retrieval</h2>", _table(columns, rows), *charts] if rows else []
 

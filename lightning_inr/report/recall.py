@@ -1,4 +1,4 @@
-"""Recall of retrieval as tables and curves."""
+"""Retrieval scores as a table and as recall curves."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import matplotlib
 
-matplotlib.use("Agg")  # before pyplot: no screen is needed
+matplotlib.use("Agg")  # before pyplot is imported: needs no display
 
 import matplotlib.pyplot as plt
 
@@ -15,28 +15,28 @@ from lightning_inr.report.charts import save_figure
 COLUMNS = ("R@1", "R@5", "R@10", "median rank", "mean rank", "queries", "dropped")
 
 
-class Row(NamedTuple):
-    """One method in one protocol."""
+class RecallRow(NamedTuple):
+    """Scores of one method in one protocol."""
 
     protocol: str
     method: str
-    recall_1: float  # percent, as the others
-    recall_5: float
-    recall_10: float
-    median_rank: float
-    mean_rank: float
-    queries: int
-    dropped: int
-    curve: Mapping[int, float]  # k -> recall at k
+    recall_1: float  # percent of the queries
+    recall_5: float  # percent
+    recall_10: float  # percent
+    median_rank: float  # from 1
+    mean_rank: float  # from 1
+    queries: int  # with positives
+    dropped: int  # without positives
+    curve: Mapping[int, float]  # k -> recall at k in percent
 
     @property
     def figures(self) -> list[float]:
-        """What COLUMNS name."""
+        """The values of COLUMNS, in their order."""
         return [*self[2:-1]]
 
 
-def recall_table(rows: Sequence[Row]) -> str:
-    """Every protocol's methods, one a line, as text."""
+def recall_table(rows: Sequence[RecallRow]) -> str:
+    """A text table with one line per protocol and method."""
     head = f"{'protocol':<15}{'method':<22}" + "".join(f"{name:>13}" for name in COLUMNS)
     lines = [
         f"{row.protocol:<15}{row.method:<22}" + "".join(f"{_short(value):>13}" for value in row.figures) for row in rows
@@ -44,8 +44,8 @@ def recall_table(rows: Sequence[Row]) -> str:
     return "\n".join([head, *lines])
 
 
-def draw_recall(rows: Sequence[Row], stem: Path) -> list[Path]:
-    """A panel a protocol, recall at k against k, a line a method, as `stem`.png and `stem`.svg; the paths written."""
+def draw_recall(rows: Sequence[RecallRow], stem: Path) -> list[Path]:
+    """Write `stem`.png and `stem`.svg: recall at k against k, a panel per protocol, a line per method; their paths."""
     protocols = list(dict.fromkeys(row.protocol for row in rows))
     figure, axes = plt.subplots(
         1, len(protocols), figsize=(4.2 * len(protocols), 3.8), squeeze=False, sharey=True, layout="constrained"

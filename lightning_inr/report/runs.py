@@ -1,4 +1,4 @@
-"""Finished runs on disk, and those that should be there and are not."""
+"""Finished runs on disk, and runs without a result."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 from lightning_inr.paths import FAILED
 
-RATE_KNOBS = ("rank", "crf", "rate_weight", "params", "codec.bits")  # settings that move a run along its curve
+RATE_KNOBS = ("rank", "crf", "rate_weight", "params", "codec.bits")  # select a point on a rate-distortion curve
 NOT_SETTINGS = ("task", "experiment", "run_dir", "device", "gpus", "logger", "model", "dataset", "keep_checkpoints")
-NEEDED = ("model", "video", "bpp", "psnr")  # of a result that has a place in tables and curves
+NEEDED = ("model", "video", "bpp", "psnr")  # keys that a result needs for tables and curves
 WHICH_VIDEO = ("dataset.sequence", "dataset.path", "dataset.root")
 
 
@@ -21,25 +21,25 @@ class Run(NamedTuple):
 
     @property
     def settings(self) -> dict[str, str]:
-        """What its command line set, by dotted name."""
+        """Options set on its command line, by dotted name; without NOT_SETTINGS and WHICH_VIDEO."""
         pairs = (text.lstrip("+").split("=", 1) for text in self.result.get("overrides", []))
         return {name: value for name, value in pairs if name not in (*NOT_SETTINGS, *WHICH_VIDEO)}
 
     @property
     def rate_setting(self) -> str:
-        """The settings that move it along its curve, as text; those of one point are alike for all videos."""
+        """Its settings among RATE_KNOBS, as text; runs of one point of the mean curve share them."""
         return _join({name: value for name, value in self.settings.items() if name.startswith(RATE_KNOBS)})
 
 
 class Missing(NamedTuple):
-    """A run that was begun and has no result."""
+    """A run that was started and has no valid result."""
 
     folder: Path
     reason: str
 
 
-def collect(folders: Iterable[Path]) -> tuple[list[Run], list[Missing]]:
-    """All runs in and below `folders`, by path."""
+def find_runs(folders: Iterable[Path]) -> tuple[list[Run], list[Missing]]:
+    """Collect finished and missing runs in and below `folders`, sorted by path."""
     runs: list[Run] = []
     missing: list[Missing] = []
     for folder in sorted({file.parent for root in folders for file in root.rglob("*") if _tells(file)}):
@@ -60,7 +60,7 @@ def collect(folders: Iterable[Path]) -> tuple[list[Run], list[Missing]]:
 
 
 def name_methods(runs: Sequence[Run]) -> list[str]:
-    """For each run its model, and the settings that tell it from the other runs; rate knobs are none of them."""
+    """For each run its model and the settings in which the runs differ, without RATE_KNOBS."""
     names = sorted({name for run in runs for name in run.settings if not name.startswith(RATE_KNOBS)})
     varying = [name for name in names if len({run.settings.get(name) for run in runs}) > 1]
     return [

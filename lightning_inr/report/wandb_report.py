@@ -1,4 +1,4 @@
-"""Rate-distortion curves, recalls and answers on a Weights & Biases board: native charts and tables."""
+"""Logs rate-distortion curves, recalls and answers to Weights & Biases as native charts and tables."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,13 +8,13 @@ import wandb
 
 from lightning_inr.report import answers
 from lightning_inr.report.curves import MEAN, METRICS, Curve, Difference
-from lightning_inr.report.recall import COLUMNS, Row
+from lightning_inr.report.recall import COLUMNS, RecallRow
 
 
 def log_report(
     board: Any, each: Mapping[str, Sequence[Curve]], differences: Mapping[str, Sequence[Difference]]
 ) -> None:
-    """Send every metric's curves to the W&B run `board`: a chart a video, a table of points, one of differences."""
+    """Log each metric's curves to the W&B run `board`: a chart per video, a table of points, one of differences."""
     for metric, own in each.items():
         for video in dict.fromkeys(curve.video for curve in own):
             here = [curve for curve in own if curve.video == video]
@@ -28,8 +28,8 @@ def log_report(
             board.log({f"bjontegaard/{metric}": table})
 
 
-def log_recall(board: Any, rows: Sequence[Row]) -> None:
-    """Send a table of recalls to the W&B run `board`, and a chart a protocol."""
+def log_recall(board: Any, rows: Sequence[RecallRow]) -> None:
+    """Log a table of retrieval scores and a recall chart per protocol to the W&B run `board`."""
     table = [[row.protocol, row.method, *row.figures] for row in rows]
     board.log({"retrieval": wandb.Table(["protocol", "method", *COLUMNS], table)})
     for protocol in dict.fromkeys(row.protocol for row in rows):
@@ -44,8 +44,8 @@ def log_recall(board: Any, rows: Sequence[Row]) -> None:
         board.log({f"recall/{protocol}": chart})
 
 
-def log_answers(board: Any, rows: Sequence[answers.Row], samples: Sequence[answers.Sample]) -> None:
-    """Send the figures of every method to the W&B run `board`, as numbers and as a table, and a table of samples."""
+def log_answers(board: Any, rows: Sequence[answers.AnswerRow], samples: Sequence[answers.Sample]) -> None:
+    """Log each method's figures to the W&B run `board`, as numbers and as a table, and a table of samples."""
     names = [*answers.COLUMNS, "accuracy %"]
     figures = {row.method: [*row.figures, row.accuracy.get("all", math.nan)] for row in rows}
     for method, values in figures.items():

@@ -1,1 +1,1 @@
-"""Finding frames, moments and videos by what their latents mean; only `.linr` files are read."""
+"""Retrieval of frames and videos by frame embeddings from `.linr` files, without rendering frames."""

@@ -1,4 +1,4 @@
-"""A folder of `.linr` files, and `collection.parquet`: what is known of each."""
+"""A folder of `.linr` files with `collection.parquet`, a table of their annotations and figures."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -43,72 +43,72 @@ SCHEMA = pa.schema(
 
 
 class Record(NamedTuple):
-    """A video of a collection: its file, what is said of it, what the file reaches."""
+    """A video of a collection: its file, its annotations and its figures."""
 
     id: str
-    path: str  # of the .linr file, within the collection's folder
+    path: str  # of the .linr file, relative to the collection's folder
     source: str  # JSON: the dataset options that open the video it was made from
-    frames: int
+    frames: int  # number of frames
     height: int  # pixels
     width: int  # pixels
-    fps: float
-    label: str | None
+    fps: float  # frames per second
+    label: str | None  # class of the video
     captions: Sequence[str]
-    segments: Sequence[Segment]  # in seconds of the file: its frame 0 is at 0
-    teacher: str | None  # for people; the file itself says who aligned it
-    bytes: int
-    bpp: float
+    segments: Sequence[Segment]  # in seconds of the file; its frame 0 is at 0 s
+    teacher: str | None  # its name, for display; the file holds the embedding space that counts
+    bytes: int  # of the file
+    bpp: float  # bits per pixel
     psnr: float  # dB
     ms_ssim: float | None
-    cos_seen: float | None  # of latents and the teacher's view of their frames, mean
-    cos_held_out: float | None  # the same of the frames between seen ones, if there are any
-    fit_seconds: float
-    seconds: float  # from one video to the next, the fit among them
-    unconverged: str | None = None  # what the fit lacks, with figures; older manifests do not say
+    cos_seen: float | None  # mean cosine of frame embeddings and teacher embeddings, training frames
+    cos_held_out: float | None  # the same for held-out frames; None without any
+    fit_seconds: float  # of the fit
+    seconds: float  # for the whole video, the fit included
+    unconverged: str | None = None  # why the fit has not converged, with figures; None in older manifests
 
     @classmethod
     def read(cls, values: dict[str, Any]) -> "Record":
-        """From the values of a row."""
+        """A record from the values of a row."""
         segments = [Segment(each["start"], each["end"], each["label"]) for each in values["segments"]]
         return cls(**{**values, "segments": segments})
 
     def check(self) -> None:
-        """ValueError for what no collection has: a file outside its folder, a video without frames or frame rate."""
+        """ValueError for a file outside the collection's folder, or an invalid size, frame count or frame rate."""
         path = PurePath(self.path)
         if path.is_absolute() or ".." in path.parts or path.suffix != ".linr":
-            raise ValueError(f"the file of {self.id} is {self.path}, which is none of the folder's")
+            raise ValueError(f"the file of {self.id} is {self.path}, which is not a .linr file of this folder")
         if fault := VideoShape(self.frames, self.height, self.width, self.fps).fault:
             raise ValueError(f"{self.id} has {fault}")
 
     def values(self) -> dict[str, Any]:
-        """A row's values, JSON among them."""
+        """The values of a row."""
         return {**self._asdict(), "segments": [each._asdict() for each in self.segments]}
 
 
 def write_manifest(folder: Path, records: Iterable[Record]) -> None:
-    """`collection.parquet` of a folder, in one step."""
+    """Write `collection.parquet` of a folder in one step, so that it is never partial."""
     table = pa.Table.from_pylist([record.values() for record in records], SCHEMA)
     with writing(folder / MANIFEST) as draft:
         pq.write_table(table, draft)
 
 
 def read_manifest(folder: str | Path) -> list[Record]:
-    """The videos of a collection; UserError if the folder is none, or its manifest is damaged."""
+    """The records of a collection; UserError if the folder has no manifest, or a damaged one."""
     path = existing(folder, "collection") / MANIFEST
     if not path.exists():
-        raise UserError(f"collection={folder}: no {MANIFEST} there; name the folder that task=collect has left")
+        raise UserError(f"collection={folder}: no {MANIFEST} there; name a folder written by task=collect")
     try:
         records = [Record.read(row) for row in pq.read_table(path, schema=SCHEMA).to_pylist()]
         for record in records:
             record.check()
     except (pa.ArrowException, KeyError, TypeError, ValueError, OSError) as error:
         line = str(error).splitlines()[0]
-        raise UserError(f"{path} is damaged: {line}; run the same task=collect again to write it anew") from error
+        raise UserError(f"{path} is damaged: {line}; run the same task=collect again to rewrite it") from error
     return records
 
 
 def open_original(record: Record) -> VideoSource:
-    """The video a record was made from; UserError if it is gone."""
+    """Open the source video of a record; UserError if it is missing."""
     try:
         return open_video(**json.loads(record.source))
     except UserError:

@@ -1,4 +1,4 @@
-"""What the frames of a collection mean, read from its `.linr` files alone."""
+"""Frame embeddings of a collection, computed from its `.linr` files alone."""
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -16,32 +16,32 @@ from lightning_inr.paths import read_bytes
 from lightning_inr.retrieval.collection import Record
 from lightning_inr.types import EmbeddingSpace
 
-SEMANTIC_ROLES = ("latents", "embeddings", "semantic")  # the roles that `semantic` is made of
+SEMANTIC_ROLES = ("latents", "embeddings", "semantic")  # the roles that `frame_embeddings` needs
 
 UNALIGNED = "no teacher has aligned it"
-FRAMES_AT_ONCE = 4096
+FRAMES_AT_ONCE = 4096  # bounds the memory of `frame_embeddings`
 
 
 class Meaning(NamedTuple):
-    """The frames of one file."""
+    """Frame embeddings of one file."""
 
     embedding_space: EmbeddingSpace
     vectors: NDArray[np.float32]  # (frames, S), of length 1
 
 
 class Gallery(NamedTuple):
-    """The frames of many files, one below the other."""
+    """Frame embeddings of many files, as rows in the order of the files."""
 
     embedding_space: EmbeddingSpace
     vectors: NDArray[np.float32]  # (N, S), of length 1
-    video: NDArray[np.int64]  # (N,), the place of each frame's video among the records
-    frame: NDArray[np.int64]  # (N,), its number in the video
-    seconds: NDArray[np.float64]  # (N,), into the video
-    left_out: Mapping[str, str] = MappingProxyType({})  # id -> why: no teacher has aligned it, or it is damaged
+    video: NDArray[np.int64]  # (N,), index of each frame's video in the records
+    frame: NDArray[np.int64]  # (N,), number of each frame in its video
+    seconds: NDArray[np.float64]  # (N,), time of each frame in its video
+    left_out: Mapping[str, str] = MappingProxyType({})  # id -> reason: not aligned, or damaged
 
 
 def read_model(path: Path, roles: Collection[str] = SEMANTIC_ROLES) -> VideoRepresentation:
-    """The model in a file, of these roles alone; UserError if the file is missing or damaged."""
+    """Decode the model of a file, only the tensors of `roles`; UserError if the file is missing or damaged."""
     try:
         return decode(read_bytes(path, "bitstream"), roles=roles)
     except BitstreamError as error:
@@ -50,7 +50,7 @@ def read_model(path: Path, roles: Collection[str] = SEMANTIC_ROLES) -> VideoRepr
 
 @torch.inference_mode()
 def read_meaning(path: Path) -> Meaning | None:
-    """What all frames of a file mean; None if no teacher has aligned it, UserError if it is missing or damaged."""
+    """Embeddings of all frames of a file; None if it is not aligned, UserError if it is missing or damaged."""
     model = read_model(path)
     if model.embedding_space is None:
         return None
@@ -61,7 +61,7 @@ def read_meaning(path: Path) -> Meaning | None:
 
 
 def read_gallery(folder: Path, records: Sequence[Record], space: EmbeddingSpace | None = None) -> Gallery:
-    """The frames of these videos, in `space` or that of the first; UserError if another aligned one, or none did."""
+    """Frame embeddings of these videos in `space`, or in that of the first; UserError for mixed spaces or for none."""
     parts: list[NDArray[np.float32]] = []
     places: list[int] = []
     left_out: dict[str, str] = {}
@@ -90,14 +90,14 @@ def read_gallery(folder: Path, records: Sequence[Record], space: EmbeddingSpace 
 
 
 def check_same_space(one: EmbeddingSpace, other: EmbeddingSpace, whose: str, others: str) -> None:
-    """UserError if the vectors of `whose` space `one` cannot be compared with those of `others`, `other`."""
+    """UserError if `one`, the space of `whose`, differs from `other`, the space of `others`."""
     if one.fingerprint != other.fingerprint:
         raise UserError(
-            f"{whose} speaks {one.teacher} ({one.fingerprint}), {others} {other.teacher} ({other.fingerprint}): "
-            "they cannot be compared; take the same teacher for both"
+            f"{whose} is in the embedding space of {one.teacher} ({one.fingerprint}), {others} in that of "
+            f"{other.teacher} ({other.fingerprint}): they cannot be compared; use the same teacher for both"
         )
 
 
 def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(N, S) -> the same directions, of length 1."""
+    """Normalise vectors (N, S) to length 1; zero vectors stay zero."""
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)

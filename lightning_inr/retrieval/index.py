@@ -1,4 +1,4 @@
-"""Unit vectors on disk, and the ones among them nearest to a query (FAISS: Douze et al. 2024)."""
+"""An index of unit vectors on disk, and nearest-neighbour search in it (FAISS: Douze et al. 2024)."""
 
 import os
 import struct
@@ -18,22 +18,22 @@ from lightning_inr.paths import existing, writing
 KINDS = ("exact", "ivf_pq")
 METRIC = faiss.METRIC_INNER_PRODUCT
 LEAST_SAMPLE = 624  # 39 for each of the 16 centroids of a 4-bit product quantizer: with fewer, FAISS warns
-HEADER = struct.Struct("<4siq")  # how a FAISS file begins: its type, the width, the number of vectors
-LEAST_BYTES = {b"IxFI": 4, b"IxRF": 2}  # a number of a vector, by type: the two that `new_index` makes
+HEADER = struct.Struct("<4siq")  # first bytes of a FAISS file: type, width, number of vectors
+LEAST_BYTES = {b"IxFI": 4, b"IxRF": 2}  # bytes per number at least, by type: the two that `new_index` creates
 
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
 
 
 class VectorIndex:
-    """N vectors of length 1 and `width` numbers each, kept in the order they were added, searched by inner product.
+    """N vectors of length 1 with `width` numbers each, in the order they were added, searched by inner product.
 
-    - "exact": float32, every vector is compared; on a GPU if FAISS finds one;
+    - "exact": float32, the query is compared with every vector; on a GPU if FAISS finds one;
     - "ivf_pq": short codes in inverted lists (Jégou et al. 2011), the best of them compared again in float16;
       approximate, and memory-mapped it needs the least memory. It must be trained before the first `add`.
 
-    There is no graph of neighbours (HNSW): frames of a video, worse still those of a still one, know only each other,
-    and a search that starts elsewhere never gets to them.
+    HNSW is not offered: frames of one video, above all of a still one, are nearest neighbours of each other only, so
+    that the graph has isolated parts which a search from elsewhere does not reach.
     """
 
     def __init__(self, width: int, kind: str = "exact") -> None:
@@ -49,9 +49,9 @@ class VectorIndex:
         return int(self._index.ntotal)
 
     def train(self, sample: npt.ArrayLike) -> None:
-        """Learn from (M, S) vectors drawn at random from all that will come; only "ivf_pq" needs it, at least 624.
+        """Train "ivf_pq" on a random sample (M, S) of the vectors to be added, M >= 624; "exact" needs no training.
 
-        A million vectors are well served by a sample of 100,000. UserError if there are too few.
+        100,000 vectors are enough for an index of a million. UserError if there are fewer than 624.
         """
         if self.kind != "ivf_pq":
             return
@@ -62,7 +62,7 @@ class VectorIndex:
         self._index.train(vectors)
 
     def add(self, vectors: npt.ArrayLike) -> None:
-        """Append (M, S) vectors of length 1; UserError for others, and for an index that is memory-mapped."""
+        """Append vectors (M, S) of length 1; UserError for other vectors, and if the index is memory-mapped."""
         checked = self._checked(vectors)
         if self._mapped:  # FAISS would abort the process
             raise UserError("a memory-mapped index is read-only; load it without memory_map to add to it")
@@ -70,34 +70,34 @@ class VectorIndex:
         self._on_gpu = None
 
     def search(self, queries: npt.ArrayLike, k: int) -> tuple[Floats, Rows]:
-        """For (Q, S) queries of length 1: inner products, best first, and rows, both (Q, min(k, N)).
+        """Find the `k` nearest vectors to queries (Q, S) of length 1: inner products, best first, and row numbers.
 
-        An approximate index may find fewer: -inf and row -1 fill the rest.
+        Both have shape (Q, min(k, N)). An approximate index may find fewer: the rest is -inf and row -1.
         """
         checked = self._checked(queries)
         if k < 1:
-            raise UserError(f"k={k}: at least one hit must be asked for")
+            raise UserError(f"k={k}: choose at least 1")
         k = min(k, len(self))
         if not k:
             return np.empty((len(checked), 0), np.float32), np.empty((len(checked), 0), np.int64)
         if self.kind == "ivf_pq":
-            set_effort(self._index, k)  # a file has its own idea of it
+            set_effort(self._index, k)  # a loaded file has parameters of its own
         with no_more_threads_than(len(checked)):
             scores, rows = self._fastest().search(checked, k)
         scores[rows < 0] = -np.inf
         return scores, rows
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a FAISS file; it can be loaded, extended with `add` and saved again."""
+        """Write a FAISS file, which can be loaded, extended with `add` and saved again."""
         with writing(path) as draft, draft.open("wb") as file:
-            # By way of Python's file: FAISS' own writer does not see that the disk was full for the last bytes.
+            # Through Python's file: FAISS' own writer does not report a disk that is full at the last bytes.
             faiss.write_index(self._index, faiss.PyCallbackIOWriter(file.write))  # type: ignore[attr-defined]
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], memory_map: bool = False) -> Self:
-        """Read what `save` wrote; memory-mapped, pages come in as a search needs them, and nothing can be added.
+        """Read a file of `save`; with `memory_map`, pages are read during a search, and the index is read-only.
 
-        UserError if it is no such file or a damaged one. What is wrong inside the vectors cannot be seen.
+        UserError if the file is damaged or not an index. Damage within the vectors is not detected.
         """
         file = existing(path, "index")
         width, count = read_header(file)
@@ -114,7 +114,7 @@ class VectorIndex:
         return loaded
 
     def _fastest(self) -> faiss.Index:
-        """The index, or its copy on the GPU, where only "exact" can live."""
+        """The index, or its copy on the GPU; FAISS has no GPU index for "ivf_pq"."""
         if self.kind != "exact" or not faiss.get_num_gpus():
             return self._index
         if self._on_gpu is None:
@@ -122,39 +122,39 @@ class VectorIndex:
         return self._on_gpu
 
     def _checked(self, vectors: npt.ArrayLike) -> Floats:
-        """(M, S) float32, finite and of length 1, or UserError."""
+        """The vectors as (M, S) float32; UserError if they are not finite or not of length 1."""
         checked = np.ascontiguousarray(vectors, np.float32)
         if checked.ndim != 2 or checked.shape[1] != self.width:
             raise UserError(
-                f"vectors {checked.shape}: the index is for (…, {self.width}); use the teacher it was made with"
+                f"vectors {checked.shape}: the index is for (…, {self.width}); use the teacher it was built with"
             )
         length = np.sqrt(np.einsum("ns,ns->n", checked, checked))
-        wrong = np.flatnonzero(~(np.abs(length - 1) < 0.01))  # NaN is wrong too
+        wrong = np.flatnonzero(~(np.abs(length - 1) < 0.01))  # true for NaN too
         if len(wrong):
             raise UserError(
                 f"{len(wrong)} of {len(checked)} vectors are not of length 1, the first is {wrong[0]} with "
-                f"{length[wrong[0]]:.3g}; normalise them, and leave out what is zero or not finite"
+                f"{length[wrong[0]]:.3g}; normalise them, and leave out those that are zero or not finite"
             )
         return checked
 
 
 def new_index(width: int, kind: str, lists: int) -> faiss.Index:
-    """An empty FAISS index for inner products; `lists` inverted lists where the kind has them."""
+    """An empty FAISS index for inner products; `lists`: the number of inverted lists of "ivf_pq"."""
     if kind == "exact":
         return faiss.IndexFlatIP(width)
-    numbers = next(each for each in (4, 2, 1) if width % each == 0)  # that one code of 4 bits stands for
+    numbers = next(each for each in (4, 2, 1) if width % each == 0)  # numbers per 4-bit code
     name = f"IVF{lists},PQ{width // numbers}x4fs,Refine(SQfp16)"
     return faiss.index_factory(width, name, METRIC)
 
 
 def set_effort(index: Any, k: int) -> None:
-    """How far an approximate search for `k` looks: enough for recall@10 above 0.95 in a million frames."""
-    index.k_factor = max(20, 2000 / k)  # compared again, for each hit wanted: frames of a still video share one code
-    faiss.extract_index_ivf(index).nprobe = 32  # lists
+    """Set the extent of an approximate search for `k`: recall@10 is above 0.95 in a million frames."""
+    index.k_factor = max(20, 2000 / k)  # compared again per hit; many, as frames of a still video share a code
+    faiss.extract_index_ivf(index).nprobe = 32  # inverted lists searched
 
 
 def kind_of(index: faiss.Index) -> str | None:
-    """Which of KINDS a FAISS index is; None for any other."""
+    """The kind (of KINDS) of a FAISS index; None for any other index."""
     parts = [index]
     if isinstance(index, faiss.IndexRefine):
         parts += [faiss.downcast_index(index.base_index), faiss.downcast_index(index.refine_index)]
@@ -168,7 +168,7 @@ def kind_of(index: faiss.Index) -> str | None:
 
 
 def read_header(file: Path) -> tuple[int, int]:
-    """Width and number of vectors as a FAISS file states them; UserError if it is too short to hold so many."""
+    """Width and number of vectors in the header of a FAISS file; UserError if the file is too short for them."""
     try:
         size = file.stat().st_size
         with file.open("rb") as stream:
@@ -184,7 +184,7 @@ def read_header(file: Path) -> tuple[int, int]:
 
 @contextmanager
 def no_more_threads_than(queries: int) -> Iterator[None]:
-    """While it lasts, FAISS has at most a thread a query: with two, one query alone takes 2.5 times as long."""
+    """Limit FAISS to one thread per query in the context: a single query with two threads takes 2.5 times as long."""
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(max(1, min(before, queries)))
     try:
@@ -195,7 +195,7 @@ def no_more_threads_than(queries: int) -> Iterator[None]:
 
 @contextmanager
 def no_larger_than(size: int) -> Iterator[None]:
-    """While it lasts, FAISS takes no more than `size` bytes for anything a file asks it to hold."""
+    """Limit FAISS in the context to `size` bytes for each array of a file that it reads."""
     before = faiss.get_deserialization_vector_byte_limit(), faiss.get_deserialization_loop_limit()
     faiss.set_deserialization_vector_byte_limit(size + 1)
     faiss.set_deserialization_loop_limit(size)
@@ -207,5 +207,5 @@ def no_larger_than(size: int) -> Iterator[None]:
 
 
 def damaged(file: Path) -> UserError:
-    """What to say of a file that is no index."""
-    return UserError(f"index={file}: not an index of this program, or damaged; delete it and have it built again")
+    """The error for a file that is damaged or not an index."""
+    return UserError(f"index={file}: not an index of this program, or damaged; delete it and build it again")

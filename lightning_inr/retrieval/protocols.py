@@ -1,4 +1,4 @@
-"""What is asked of a collection and what counts as found (Latent-INR, section 4.4; CLIP4Clip for whole videos)."""
+"""Retrieval protocols: queries and their positives (Latent-INR, section 4.4; CLIP4Clip for whole videos)."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
@@ -13,7 +13,7 @@ from lightning_inr.retrieval.scores import (
     clip4clip,
     first_positive_ranks,
     pool,
-    summarise,
+    summarize_ranks,
     text_to_video,
     video_to_text,
 )
@@ -22,7 +22,7 @@ Vectors = NDArray[np.float32]
 
 
 class Described(Protocol):
-    """What is said of a video: a dataset's word on it, or a collection's."""
+    """Annotations of a video, from a dataset or from a collection."""
 
     @property
     def id(self) -> str: ...
@@ -34,29 +34,29 @@ class Described(Protocol):
     def segments(self) -> Sequence[Segment]: ...
 
 
-class Asked(NamedTuple):
-    """One protocol's queries and their answers."""
+class ProtocolResult(NamedTuple):
+    """Queries of one protocol, their ranks and scores."""
 
     protocol: str
     queries: Sequence[str]
-    ranks: NDArray[np.float64]  # one a query, from 1; NaN where there is nothing to be found
+    ranks: NDArray[np.float64]  # one per query, from 1; NaN for a query without positives
     scores: Scores
 
 
 class Options(NamedTuple):
-    """What the papers leave open."""
+    """Options of the protocols that the papers do not define; {} in a prompt is replaced by the query."""
 
     class_prompt: str = "{}"
     segment_prompt: str = "{}"
     caption_prompt: str = "{}"
-    normalise_frames: bool = True
-    clip4clip: bool = False
+    normalise_frames: bool = True  # before the mean over a video's frames
+    clip4clip: bool = False  # count ties as CLIP4Clip's program does
 
 
 def ask_classes(
     videos: Sequence[Described], gallery: Gallery, embed: Callable[[Sequence[str]], Vectors], options: Options
-) -> list[Asked]:
-    """Every distinct class; a frame is right if its video is of that class."""
+) -> list[ProtocolResult]:
+    """Query each distinct class; positives are the frames of videos of that class."""
     queries = sorted({video.label for video in videos if video.label})
     labels = np.array([video.label or "" for video in videos])[gallery.video]
     return _ask_frames("class", queries, options.class_prompt, gallery, embed, (labels == query for query in queries))
@@ -64,8 +64,8 @@ def ask_classes(
 
 def ask_segments(
     videos: Sequence[Described], gallery: Gallery, embed: Callable[[Sequence[str]], Vectors], options: Options
-) -> list[Asked]:
-    """Every distinct label of a segment; a frame is right if it lies in one of them, in any video, ends included."""
+) -> list[ProtocolResult]:
+    """Query each distinct segment label; positives are all frames within such segments, both ends included."""
     queries = sorted({segment.label for video in videos for segment in video.segments})
     positives = (_inside(videos, gallery, query) for query in queries)
     return _ask_frames("segment", queries, options.segment_prompt, gallery, embed, positives)
@@ -73,8 +73,8 @@ def ask_segments(
 
 def ask_videos(
     videos: Sequence[Described], gallery: Gallery, embed: Callable[[Sequence[str]], Vectors], options: Options
-) -> list[Asked]:
-    """Every caption for its video, and every video for its captions; a video is the mean of its frames."""
+) -> list[ProtocolResult]:
+    """Query each caption for its video, and each video for its captions; a video is the mean of its frames."""
     places = np.unique(gallery.video)
     pooled = np.stack([pool(gallery.vectors[gallery.video == place], options.normalise_frames) for place in places])
     pairs = [(caption, row) for row, place in enumerate(places) for caption in videos[place].captions]
@@ -83,10 +83,10 @@ def ask_videos(
     captions, owner = [caption for caption, _ in pairs], np.array([row for _, row in pairs])
     similarity = embed([options.caption_prompt.replace("{}", caption) for caption in captions]) @ pooled.T
     there, back = text_to_video(similarity, owner), video_to_text(similarity, owner)
-    scores = clip4clip(similarity, owner) if options.clip4clip else (summarise(there), summarise(back))
+    scores = clip4clip(similarity, owner) if options.clip4clip else (summarize_ranks(there), summarize_ranks(back))
     return [
-        Asked("text to video", captions, there, scores[0]),
-        Asked("video to text", [videos[place].id for place in places], back, scores[1]),
+        ProtocolResult("text to video", captions, there, scores[0]),
+        ProtocolResult("video to text", [videos[place].id for place in places], back, scores[1]),
     ]
 
 
@@ -100,19 +100,19 @@ def _ask_frames(
     gallery: Gallery,
     embed: Callable[[Sequence[str]], Vectors],
     positives: Iterator[NDArray[np.bool_]],
-) -> list[Asked]:
+) -> list[ProtocolResult]:
     if not queries:
         return []
     ranks = first_positive_ranks(embed([prompt.replace("{}", query) for query in queries]), gallery.vectors, positives)
-    return [Asked(protocol, queries, ranks, summarise(ranks))]
+    return [ProtocolResult(protocol, queries, ranks, summarize_ranks(ranks))]
 
 
 def _inside(videos: Sequence[Described], gallery: Gallery, label: str) -> NDArray[np.bool_]:
-    """(N,): whether each frame of the gallery lies in a segment with this label."""
+    """Whether each frame of the gallery lies in a segment with this label, (N,)."""
     inside = np.zeros(len(gallery.video), np.bool_)
     for place, video in enumerate(videos):
         spans = [segment for segment in video.segments if segment.label == label]
-        first, end = np.searchsorted(gallery.video, (place, place + 1)) if spans else (0, 0)  # frames lie by video
+        first, end = np.searchsorted(gallery.video, (place, place + 1)) if spans else (0, 0)  # sorted by video
         seconds = gallery.seconds[first:end]
         for span in spans:
             inside[first:end] |= (span.start <= seconds) & (seconds <= span.end)

@@ -1,4 +1,4 @@
-"""A vector in, the moments of a collection that mean the same out: two functions, for tasks, servers and notebooks."""
+"""Search of a collection by an embedding: `open_collection` and `search`, for tasks, servers and notebooks."""
 
 import json
 import warnings
@@ -17,46 +17,46 @@ from lightning_inr.retrieval.gallery import UNALIGNED, check_same_space, read_ga
 from lightning_inr.retrieval.index import VectorIndex
 from lightning_inr.types import EmbeddingSpace
 
-FOLDER = "index"  # in that of the collection, one folder a kind: made from the files, and anew whenever they change
-LARGE = 2**30  # bytes of an index from which on it is mapped and not read
-FRAMES_A_HIT = 16  # asked for at first, for each video that is wanted: neighbours are alike
-SAMPLE = 100_000  # vectors to learn from, for an index that learns
+FOLDER = "index"  # in the collection's folder, with one folder per kind; rebuilt when the files change
+LARGE = 2**30  # bytes; an index of at least this size is memory-mapped and not read
+FRAMES_A_HIT = 16  # frames searched first for each video requested, as neighbouring frames have similar embeddings
+SAMPLE = 100_000  # vectors at most that an index is trained on
 
 
 class Indexed(NamedTuple):
     """A file whose frames are rows of an index."""
 
     path: str
-    size: int  # bytes, when it was read
+    size: int  # bytes, when it was indexed
     time: int  # of its last change, nanoseconds
-    frames: int  # rows; 0 if no teacher has aligned it
+    frames: int  # rows; 0 if it is not aligned to a teacher
 
 
 class OpenCollection(NamedTuple):
-    """A collection ready to be searched."""
+    """A collection with its index."""
 
     folder: Path
     records: list[Record]
     embedding_space: EmbeddingSpace
     vectors: VectorIndex
-    video: NDArray[np.int64]  # (N,), of each row of the index the place of its video among the records
-    frame: NDArray[np.int64]  # (N,), and the frame's number
-    left_out: Mapping[str, str]  # id of a video that cannot be found -> why
+    video: NDArray[np.int64]  # (N,), index of the video in `records`, for each row of `vectors`
+    frame: NDArray[np.int64]  # (N,), number of the frame in its video
+    left_out: Mapping[str, str]  # id of a video that is not in the index -> reason
 
 
 class Hit(NamedTuple):
-    """A frame that was found."""
+    """A frame found by a search."""
 
     record: Record
     frame: int
-    seconds: float  # into the video
-    score: float  # cosine
+    seconds: float  # time of the frame in the video
+    score: float  # cosine of query and frame embedding
 
 
 def open_collection(folder: str | Path, kind: str = "exact") -> OpenCollection:
-    """The collection in `folder`, with its index of that `kind`: from disk, or brought up to date there.
+    """Open the collection in `folder` with its index of `kind`, which is built or updated on disk if needed.
 
-    UserError if the folder is none, nobody aligned its files, or two teachers did.
+    UserError if the folder has no manifest, or if its files are not aligned or aligned to different teachers.
     """
     folder = Path(folder)
     records = read_manifest(folder)
@@ -75,7 +75,7 @@ def open_collection(folder: str | Path, kind: str = "exact") -> OpenCollection:
         readable = [
             (record, int(length))
             for record, length in zip(new, lengths, strict=True)
-            if left_out.get(record.id) in (None, UNALIGNED)  # others are tried again next time
+            if left_out.get(record.id) in (None, UNALIGNED)  # unreadable files are tried again by the next call
         ]
         indexed = indexed + [Indexed(record.path, *stamps[record.path], length) for record, length in readable]
         space = gallery.embedding_space
@@ -89,10 +89,10 @@ def open_collection(folder: str | Path, kind: str = "exact") -> OpenCollection:
     return OpenCollection(folder, records, space, index, video, frame, left_out)
 
 
-def search(collection: OpenCollection, query: NDArray[np.float32], k: int, per: str = "video") -> list[Hit]:
-    """The `k` frames nearest to `query`, (S,) of length 1, best first: the best of each video, or any of a video.
+def search_collection(collection: OpenCollection, query: NDArray[np.float32], k: int, per: str = "video") -> list[Hit]:
+    """The `k` hits nearest to `query`, (S,) of length 1, best first: the best frame of each video, or any frames.
 
-    UserError for `per` other than video or frame, and for k below 1.
+    UserError for `per` other than "video" or "frame", and for `k` below 1.
     """
     if per not in ("video", "frame"):
         raise UserError(f"per={per}: choose video or frame")
@@ -116,7 +116,7 @@ def _hit(collection: OpenCollection, row: int, score: float) -> Hit:
 def _stamp(folder: Path, record: Record) -> tuple[int, int]:
     try:
         state = (folder / record.path).stat()
-    except OSError:  # reading it will say so
+    except OSError:  # reading the file raises an error with the reason
         return 0, 0
     return state.st_size, state.st_mtime_ns
 
@@ -130,7 +130,7 @@ def _empty(vectors: NDArray[np.float32], kind: str) -> VectorIndex:
 def _load(
     kept: Path, stamps: dict[str, tuple[int, int]], videos: int
 ) -> tuple[EmbeddingSpace | None, list[Indexed], VectorIndex | None]:
-    """What is kept there; nothing if any of its files has changed since or is gone, or it is damaged."""
+    """The index in the folder `kept`; nothing if it is damaged, or if an indexed file has changed or is missing."""
     try:
         state = json.loads((kept / "files.json").read_text())
         indexed = [Indexed(*each) for each in state["files"]]
@@ -139,7 +139,7 @@ def _load(
         file = kept / "vectors.faiss"
         large = len(indexed) == videos and file.stat().st_size >= LARGE
         if not large and zlib.crc32(file.read_bytes()) != state["crc"]:
-            return None, [], None  # FAISS does not see damage inside, or only when it searches
+            return None, [], None  # FAISS detects damaged vectors late or not at all
         index = VectorIndex.load(file, memory_map=large)
         if len(index) != sum(each.frames for each in indexed):
             return None, [], None
@@ -154,9 +154,9 @@ def _keep(kept: Path, space: EmbeddingSpace, indexed: Sequence[Indexed], index: 
         crc = zlib.crc32((kept / "vectors.faiss").read_bytes())
         write_text(kept / "files.json", json.dumps({"space": space, "files": indexed, "crc": crc}))
     except UserError as error:
-        warnings.warn(f"the index is not kept for the next search: {error}", stacklevel=3)
+        warnings.warn(f"the index is not saved for the next search: {error}", stacklevel=3)
 
 
 def check_teacher(collection: OpenCollection, space: EmbeddingSpace) -> None:
-    """UserError if a query in this `space` cannot be compared with the collection."""
+    """UserError if a query of this embedding space cannot be compared with the collection."""
     check_same_space(space, collection.embedding_space, "the query", f"collection {collection.folder}")

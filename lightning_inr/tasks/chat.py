@@ -7,9 +7,10 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from lightning_inr.chat.session import Session, check_question
+from lightning_inr.configuration import chat_backend_options, questions_of
 from lightning_inr.errors import UserError
-from lightning_inr.tasks.chat_collection import answer_collection
-from lightning_inr.tasks.talking import UNTRAINED, ChatBackend, FileTokens, check_answering, find_backend, sampling
+from lightning_inr.pipelines.chat_backend import UNTRAINED, ChatBackend, FileTokens, check_sampling, find_backend
+from lightning_inr.pipelines.chat_collection import Asking, answer_collection, choose_questions
 
 EXIT, FORGET = "exit", "forget"  # what is typed to end, and to begin anew
 PROMPT = "> "
@@ -19,23 +20,26 @@ def run(cfg: DictConfig) -> None:
     """Answer `question`, or hold a conversation on stdin; with `collection`, write every file's answers to `out`."""
     if (cfg.bitstream is None) == (cfg.collection is None):
         raise UserError("bitstream and collection: give one of bitstream=video.linr and collection=FOLDER")
-    check_answering(cfg)
+    backend_options, sampling = chat_backend_options(cfg), check_sampling(cfg.max_new_tokens, cfg.temperature)
     if cfg.collection is not None:
-        answer_collection(cfg)
+        question = None if cfg.question is None else str(cfg.question)
+        asked = choose_questions(Path(cfg.collection), question, questions_of(cfg))
+        asking = Asking(backend_options, cfg.max_new_tokens, cfg.temperature, cfg.seed)
+        answer_collection(Path(cfg.collection), Path(cfg.out).expanduser(), asked, asking)
         return
     if cfg.questions is not None:
         raise UserError("questions: they are for a collection=FOLDER; ask a file with question=…")
     if cfg.question is not None:
         check_question(str(cfg.question))  # before anything large is loaded
     path = Path(cfg.bitstream)
-    backend = find_backend(cfg, [path], load_vision=False)
+    backend = find_backend(backend_options, [path], load_vision=False)
     file_tokens = backend.read(path)
     print(introduction(file_tokens, backend), flush=True)
     if backend.llm.untrained:
         print(UNTRAINED, flush=True)
-    session = Session(backend.llm, file_tokens.token_space, file_tokens.tokens, cfg.max_new_tokens, **sampling(cfg))
+    session = Session(backend.llm, file_tokens.token_space, file_tokens.tokens, cfg.max_new_tokens, **sampling)
     if cfg.question is not None:
-        answer(session, str(cfg.question))
+        print_answer(session, str(cfg.question))
     else:
         converse(session)
 
@@ -50,7 +54,7 @@ def introduction(file_tokens: FileTokens, backend: ChatBackend) -> str:
     )
 
 
-def answer(session: Session, question: str) -> None:
+def print_answer(session: Session, question: str) -> None:
     """Print the answer as it comes; Ctrl-C ends it and is passed on, and the session has what was said."""
     dropped = session.dropped
     with closing(session.ask(question)) as pieces:
@@ -70,7 +74,7 @@ def converse(session: Session) -> None:
             if question == FORGET:
                 session.forget()
             else:
-                answer(session, question)
+                print_answer(session, question)
         except UserError as error:
             print(error)
         except KeyboardInterrupt:

@@ -20,7 +20,7 @@ def run(cfg: DictConfig) -> None:
     frames = parse_frames(cfg.frames, model.video.frames)
     size = parse_size(cfg.size)
     slowdown = parse_slowdown(cfg.slowdown)
-    index = positions(frames, slowdown)
+    index = frame_positions(frames, slowdown)
     frames_at = model.render(index, size)
     painted = tqdm(frames_at, total=len(index), desc="decode", unit="frame", disable=len(index) < 100)
     first = frames.start + 1 if slowdown == 1 else 1  # PNGs keep the numbers their frames have in the video
@@ -28,7 +28,7 @@ def run(cfg: DictConfig) -> None:
     print(f"{len(index)} frames -> {target}")
 
 
-def positions(frames: range, slowdown: int) -> list[float]:
+def frame_positions(frames: range, slowdown: int) -> list[float]:
     """Frame positions at `slowdown` times the frame rate, from the first frame to the last."""
     steps = (len(frames) - 1) * slowdown + 1
     return [frames.start + step / slowdown for step in range(steps)]

@@ -1,154 +1,51 @@
-"""How much of a video its latents tell: answers from them beside the model's own from the true frames, and floors."""
+"""Answers from latents beside the model's own from the true frames, and floors."""
 
-import json
-import math
-import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig
-from tqdm import tqdm
 
-from lightning_inr.chat.scores import Nearness, accuracy, chance
-from lightning_inr.data.questions import Question
-from lightning_inr.devices import choose_device
+from lightning_inr.configuration import (
+    chat_evaluation_options,
+    collection_options,
+    questions_of,
+    run_options,
+    source_opener,
+)
+from lightning_inr.configuration import provenance as provenance_of
 from lightning_inr.errors import UserError
-from lightning_inr.paths import write_text
-from lightning_inr.report.answers import Row, Sample, answers_table, draw_answers
-from lightning_inr.report.wandb_report import log_answers
-from lightning_inr.tasks.films import EvaluationItem, items_with_tokens, prepare_items
-from lightning_inr.tasks.heard import ItemResult, evaluate_item
-from lightning_inr.tasks.talking import UNTRAINED, find_backend
-from lightning_inr.tasks.told import ANOTHER, OURS, TRUE, Exchange
-
-ALL = "all"  # kinds of questions together
-Given = tuple[Question, str]  # and how it was answered
+from lightning_inr.paths import existing
+from lightning_inr.pipelines.chat_evaluation import evaluate_chat
+from lightning_inr.pipelines.chat_items import EvaluationItem, item_of_file, items_of_collection, with_questions
+from lightning_inr.pipelines.collection import collect
+from lightning_inr.pipelines.run_folder import fit_into
 
 
 def run(cfg: DictConfig) -> dict[str, Any]:
-    """Measure `bitstream`, `collection`, or the fit of this configuration; result.json, answers.jsonl, answers.png."""
-    folder = Path(cfg.run_dir)
-    _check(cfg)
-    items, about = prepare_items(cfg)
-    backend = find_backend(cfg, [item.path for item in items], load_vision=True)
-    items = items_with_tokens(items, backend)
-    parts, device = folder / "heard", choose_device(cfg.device)
-    results: list[tuple[EvaluationItem, ItemResult]] = []
-    for place, item in enumerate(tqdm(items, "answers", unit="video", leave=False, disable=None)):
-        following = items[(place + 1) % len(items)] if len(items) > 1 else None
-        results.append((item, evaluate_item(item, following, backend, cfg.answers.max_new_tokens, device, parts)))
-    exchanges = [exchange for _, each in results for exchange in each.exchanges]
-    samples = choose_samples(results, cfg.answers.shown)
-    rows = summarise(exchanges, [each.nearness for _, each in results])
-    note = UNTRAINED if backend.llm.untrained else ""
-    write_text(
-        folder / "answers.jsonl", "".join(json.dumps(_line(each), ensure_ascii=False) + "\n" for each in exchanges)
-    )
-    draw_answers(samples, folder / "answers.png", note)
-    result = {**about, "video_llm": backend.llm.name, "note": note, "answers": [_values(row) for row in rows]}
-    write_text(folder / "result.json", json.dumps(result, indent=2) + "\n")
-    if cfg.logger is not None and "project" in cfg.logger:
-        board = instantiate(cfg.logger, save_dir=str(folder)).experiment
-        log_answers(board, rows, samples)
-        board.finish()
-    shutil.rmtree(parts)
-    if len(items) == 1:
-        print(f"{ANOTHER}: left out, there is one file; measure a collection=FOLDER")
-    print(answers_table(rows) + (f"\n{note}" if note else ""))
-    print(f"look at {folder}: answers.png, answers.jsonl, result.json")
-    if cfg.answers.identical:
-        _check_identical(exchanges)
-    return result
-
-
-def _check_identical(exchanges: Sequence[Exchange]) -> None:
-    exact = [found.exact for each in exchanges for found in each.answers if found.method == OURS]
-    if not all(exact):
-        raise UserError(f"answers.identical: {exact.count(False)} of {len(exact)} answers are not the teacher's own")
-    print(f"all {len(exact)} answers from latents are the teacher's own, token by token")
-
-
-def _check(cfg: DictConfig) -> None:
+    """Measure `bitstream`, `collection`, or the fit of this configuration; results go to the run folder."""
     if cfg.bitstream is not None and cfg.collection is not None:
         raise UserError("bitstream and collection: give one of them")
-    for name, least in (("max_new_tokens", 1), ("shown", 1), ("videos", 1)):
-        value = cfg.answers[name]
-        if not (isinstance(value, int) and value >= least) and not (value is None and name == "videos"):
-            raise UserError(f"answers.{name}={value}: choose a whole number from {least}")
-    ask = cfg.answers.ask
-    if cfg.questions is None and (not ask or isinstance(ask, str) or not all(str(text).strip() for text in ask)):
-        raise UserError(f"answers.ask={ask}: list some questions, none of them empty, or choose questions=file")
+    videos = cfg.answers.videos
+    if videos is not None and not (isinstance(videos, int) and videos >= 1):
+        raise UserError(f"answers.videos={videos}: choose a whole number from 1")
+    options, questions = chat_evaluation_options(cfg), questions_of(cfg)
+    items, about = prepare_items(cfg)
+    return evaluate_chat(with_questions(items, questions, cfg.answers.ask), about, Path(cfg.run_dir), options)
 
 
-def summarise(exchanges: Sequence[Exchange], nearness: Sequence[Mapping[str, Nearness]]) -> list[Row]:
-    """A line a method, means over questions, and over videos where tokens are compared; and one for chance."""
-    rows = []
-    for method in dict.fromkeys(method for each in nearness for method in each):
-        near = [each[method] for each in nearness if method in each]
-        given = [(each.question, found) for each in exchanges for found in each.answers if found.method == method]
-        figures = {
-            "kl": _mean(found.kl for _, found in given),
-            "top1": 100 * _mean(found.top1 for _, found in given),
-            "exact": 100 * _mean(float(found.exact) for _, found in given),
-            **{name: fmean(getattr(each, name) for each in near) for name in Nearness._fields},
-        }
-        right = by_kind([(question, found.text) for question, found in given], _accuracy)
-        rows.append(Row(method, len(given), **figures, accuracy=right))
-    lucky = by_kind([(each.question, "") for each in exchanges], _chance)
-    return [*rows, Row("most common answer", len(exchanges), accuracy=lucky)] if lucky else rows
-
-
-def by_kind(given: Sequence[Given], score: Callable[[Sequence[Given]], float]) -> dict[str, float]:
-    """Percent of all questions whose truth is known, and of those of each kind."""
-    known = [each for each in given if each[0].answer is not None]
-    if not known:
-        return {}
-    kinds = sorted({question.kind for question, _ in known if question.kind})
-    return {kind: 100 * score([each for each in known if kind in (ALL, each[0].kind)]) for kind in (ALL, *kinds)}
-
-
-def _accuracy(given: Sequence[Given]) -> float:
-    return accuracy([text for _, text in given], [question.answer or "" for question, _ in given])
-
-
-def _chance(given: Sequence[Given]) -> float:
-    return chance([question.answer or "" for question, _ in given], [question.kind or "" for question, _ in given])
-
-
-def _mean(values: Iterable[float]) -> float:
-    there = [value for value in values if not math.isnan(value)]
-    return fmean(there) if there else math.nan
-
-
-def choose_samples(results: Sequence[tuple[EvaluationItem, ItemResult]], count: int) -> list[Sample]:
-    """So many exchanges, of as many films and questions as there are, with the frames they are about."""
-    samples = []
-    for number in range(count):
-        turn, place = divmod(number, len(results))
-        item, (exchanges, _, shown) = results[place]
-        if turn < len(exchanges):
-            source, (question, answers) = item.open(), exchanges[(place + turn) % len(exchanges)]
-            said = {each.method: each.text for each in answers if each.method in (TRUE, OURS)}
-            truth = {} if question.answer is None else {"truth": question.answer}
-            frames = [source.read(place) for place in shown]
-            samples.append(Sample(question.video, question.text, frames, said | truth))
-    return samples
-
-
-def _line(exchange: Exchange) -> dict[str, Any]:
-    """A line of answers.jsonl."""
-    question, answers = exchange
-    truth = {} if question.answer is None else {"truth": question.answer}
-    kind = {} if question.kind is None else {"kind": question.kind}
-    said = {each.method: each.text for each in answers}
-    return {"id": question.video, "question": question.text, **truth, **kind, "answers": said}
-
-
-def _values(row: Row) -> dict[str, Any]:
-    """A row for JSON, which knows no nan."""
-    return {
-        name: None if isinstance(value, float) and math.isnan(value) else value for name, value in row._asdict().items()
-    }
+def prepare_items(cfg: DictConfig) -> tuple[list[EvaluationItem], dict[str, Any]]:
+    """The files, fitted first if they are this configuration's own, and what result.json holds of them."""
+    folder = Path(cfg.run_dir)
+    if cfg.collection is not None or (cfg.bitstream is None and "listing" in cfg.dataset):
+        if cfg.collection is None:
+            collect(collection_options(cfg), folder)
+        collection = Path(cfg.collection or folder)
+        items, figures = items_of_collection(collection, cfg.answers.videos)
+        about = {"model": cfg.preset, "video": collection.name, **provenance_of(cfg).record("file")}
+        return items, {**about, **figures}
+    if cfg.bitstream is None:
+        result = fit_into(folder, run_options(cfg))
+        return [item_of_file(folder / "video.linr", source_opener(cfg.dataset)())[0]], result
+    source = source_opener(cfg.dataset)()
+    item, figures = item_of_file(existing(cfg.bitstream, "bitstream"), source)
+    return [item], {"video": source.name, **provenance_of(cfg).record(source.matrix), **figures}

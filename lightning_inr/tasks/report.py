@@ -13,7 +13,7 @@ from lightning_inr.paths import existing, write_text
 from lightning_inr.report.charts import draw_bytes, draw_curves
 from lightning_inr.report.curves import METRICS, curves, differences
 from lightning_inr.report.page import write_page
-from lightning_inr.report.runs import Run, collect, name_methods
+from lightning_inr.report.runs import Run, find_runs, name_methods
 from lightning_inr.report.wandb_report import log_report
 
 COLUMNS = (
@@ -31,7 +31,7 @@ def run(cfg: DictConfig) -> None:
 
 def write_report(folders: Sequence[Path], out: Path, logger: DictConfig | None) -> None:
     """Tables, curves and bytes by role as pictures, and report.html, into `out`; and the board, if there is one."""
-    runs, missing = collect(folders)
+    runs, missing = find_runs(folders)
     if not runs:
         raise UserError(f"runs={', '.join(map(str, folders))}: no result.json there; name the folder of a sweep")
     each = {metric: curves(runs, metric) for metric in METRICS}

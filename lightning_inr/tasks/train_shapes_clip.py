@@ -9,41 +9,37 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
+from lightning_inr.configuration import shapes_listing
 from lightning_inr.data.captioned import DatasetSplit, open_captioned
 from lightning_inr.devices import choose_device
-from lightning_inr.errors import UserError
-from lightning_inr.report.recall import Row, recall_table
+from lightning_inr.pipelines.retrieval_evaluation import ask_all, row_of
+from lightning_inr.report.recall import RecallRow, recall_table
 from lightning_inr.retrieval.gallery import Gallery
 from lightning_inr.retrieval.protocols import PROTOCOLS, Options
-from lightning_inr.tasks.evaluate_retrieval import ask_all, row_of
 from lightning_inr.teachers.clip import Clip, load_clip
-from lightning_inr.training.teacher import Teaching, build_clip, save_teacher, teach
-
-DATASET = "lightning_inr.data.shapes.list_shapes"
+from lightning_inr.training.teacher import ClipTraining, build_clip, save_teacher, train_clip
 
 
-def run(cfg: DictConfig) -> list[Row]:
+def run(cfg: DictConfig) -> list[RecallRow]:
     """Train and save a teacher if `teacher_dir` has none; print and return what it finds in `dataset`."""
-    if cfg.dataset.get("listing", {}).get("_target_") != DATASET:
-        raise UserError("dataset: task=train_shapes_clip has only learnt to teach from shapes; add dataset=shapes")
     folder = Path(cfg.teacher_dir).expanduser()
     device = choose_device(cfg.device)
-    listing: DatasetSplit = instantiate(cfg.dataset.listing)
+    listing: DatasetSplit = instantiate(shapes_listing(cfg))
     if (folder / "open_clip_config.json").exists():
         print(f"{folder} holds a teacher; delete it to train another")
     else:
         torch.manual_seed(cfg.seed)
         config: Any = OmegaConf.to_container(cfg.clip, resolve=True)
         clip = build_clip(config).to(device)
-        teach(Teaching(clip, cfg.seed, **cfg.teaching), cfg.teacher_steps)
+        train_clip(ClipTraining(clip, cfg.seed, **cfg.teaching), cfg.teacher_steps)
         save_teacher(clip, config, folder)
-    rows = measure(load_clip(None, str(folder), cfg.device), listing)
+    rows = _measure(load_clip(None, str(folder), cfg.device), listing)
     print(f"{listing.name}, {len(listing.videos)} videos\n{recall_table(rows)}")
     print(f"align latents to it with module=alignment teacher=shapes teacher.weights={folder}")
     return rows
 
 
-def measure(clip: Clip, listing: DatasetSplit) -> list[Row]:
+def _measure(clip: Clip, listing: DatasetSplit) -> list[RecallRow]:
     """What the teacher's own view of the true frames finds."""
     views, lengths, rates = [], [], []
     for video in tqdm(listing.videos, "measure", unit="video", leave=False):

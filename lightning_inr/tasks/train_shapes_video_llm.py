@@ -10,25 +10,22 @@ from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from lightning_inr.chat.scores import accuracy, chance
+from lightning_inr.configuration import shapes_listing
 from lightning_inr.data.captioned import DatasetSplit, open_captioned
 from lightning_inr.data.questions import Question
 from lightning_inr.data.shapes_questions import shapes_questions
-from lightning_inr.errors import UserError
-from lightning_inr.report.answers import Row, answers_table
-from lightning_inr.tasks.evaluate_chat import by_kind
-from lightning_inr.tasks.train_shapes_clip import DATASET
+from lightning_inr.pipelines.chat_evaluation import by_kind
+from lightning_inr.report.answers import AnswerRow, answers_table
 from lightning_inr.teachers.catalogue import load_video_llm
 from lightning_inr.teachers.video_llm import Message, VideoLLM
-from lightning_inr.training.shapes_video_llm import Teaching, build_untrained, save_trained, teach
+from lightning_inr.training.shapes_video_llm import VideoLLMTraining, build_untrained, save_trained, train_video_llm
 
 MAX_NEW_TOKENS = 8  # tokens an answer
 
 
-def run(cfg: DictConfig) -> list[Row]:
+def run(cfg: DictConfig) -> list[AnswerRow]:
     """Train and save a model if `video_llm_dir` has none; print and return how it answers about `dataset`."""
-    options = cfg.dataset.get("listing", {})
-    if options.get("_target_") != DATASET:
-        raise UserError("dataset: task=train_shapes_video_llm has only learnt to ask about shapes; add dataset=shapes")
+    options = shapes_listing(cfg)
     folder = Path(cfg.video_llm_dir).expanduser()
     listing: DatasetSplit = instantiate(options)
     questions = shapes_questions(options.split, options.videos, options.seed, cfg.questions_each)
@@ -36,7 +33,7 @@ def run(cfg: DictConfig) -> list[Row]:
         print(f"{folder} holds a video language model; delete it to train another")
     else:
         _train(cfg, folder)
-    rows = measure(load_video_llm(str(folder), frames=cfg.shown, device=cfg.device), listing, questions)
+    rows = _measure(load_video_llm(str(folder), frames=cfg.shown, device=cfg.device), listing, questions)
     print(f"{listing.name}, {len(listing.videos)} videos, percent of {len(questions)} questions\n{answers_table(rows)}")
     print(f"align latents to it with video_llm=shapes video_llm.model={folder}")
     return rows
@@ -46,11 +43,11 @@ def _train(cfg: DictConfig, folder: Path) -> None:
     torch.manual_seed(cfg.seed)
     config: Any = OmegaConf.to_container(cfg.video_llm_config, resolve=True)
     llm = build_untrained(config, cfg.shown, cfg.seed, cfg.device)
-    teach(Teaching(llm, cfg.seed, **cfg.teaching), cfg.teacher_steps, cfg.teacher_looking)
+    train_video_llm(VideoLLMTraining(llm, cfg.seed, **cfg.teaching), cfg.teacher_steps, cfg.teacher_looking)
     save_trained(llm, folder)
 
 
-def measure(llm: VideoLLM, listing: DatasetSplit, questions: list[Question]) -> list[Row]:
+def _measure(llm: VideoLLM, listing: DatasetSplit, questions: list[Question]) -> list[AnswerRow]:
     """Answers from the true frames, beside always saying the most common answer of the kind."""
     said = []
     for video in tqdm(listing.videos, "measure", unit="video", leave=False):
@@ -66,6 +63,6 @@ def measure(llm: VideoLLM, listing: DatasetSplit, questions: list[Question]) -> 
         said, lambda given: chance([str(each.answer) for each, _ in given], [str(each.kind) for each, _ in given])
     )
     return [
-        Row("true frames", len(said), accuracy=right),
-        Row("most common answer", len(said), accuracy=lucky),
+        AnswerRow("true frames", len(said), accuracy=right),
+        AnswerRow("most common answer", len(said), accuracy=lucky),
     ]

@@ -1,1 +1,1 @@
-"""Models that others trained: asked once what they see in a video, before it is fitted."""
+"""Pretrained teachers, which encode the frames of a video once before it is fitted: CLIP and video language models."""

@@ -1,12 +1,12 @@
-"""Video language models by name: any of transformers', or a small one with random weights for trying the plumbing."""
+"""Loads video language models: those of transformers, or a small one with random weights for tests."""
 
 from pathlib import Path
 
 from lightning_inr.errors import UserError
 from lightning_inr.teachers.video_llm import VideoLLM
 
-CHECKPOINTS = (".pth", ".safetensors")  # endings of those of Video-LLaMA
-WHOLE = "video_llama"  # the family that is put together here
+CHECKPOINTS = (".pth", ".safetensors")  # file name extensions of Video-LLaMA checkpoints
+WHOLE = "video_llama"  # the family that is no class of transformers: a LLaMA and a vision tower
 
 
 def load_video_llm(
@@ -19,19 +19,19 @@ def load_video_llm(
     device_map: str | None = None,
     bits: int | None = None,
 ) -> VideoLLM:
-    """A video language model of transformers by hub id or folder, shown at most `frames` frames of a video.
+    """Load a video language model of transformers by hub id or folder; it encodes at most `frames` frames of a video.
 
-    `side`: frames have about side² pixels where the model takes any size. `load_vision=False` leaves the vision tower
-    on the disk. `dtype` is auto (as saved), float32, bfloat16 or float16; `bits` 4 or 8 shrinks the weights by
-    bitsandbytes; `device_map` spreads them by accelerate. UserError, naming how to get it, if any of it is not there: a
-    model never starts from random weights, and no program that comes with it is run.
+    `side`: frames have about side² pixels if the model takes any frame size. `load_vision=False` does not load the
+    vision tower. `dtype` is auto (as saved), float32, bfloat16 or float16; `bits` (4 or 8) quantises the weights with
+    bitsandbytes; `device_map` distributes them with accelerate. UserError, with how to get it, if any part is missing:
+    weights are never initialised at random, and code that comes with a model is never run.
     """
-    if model.endswith(CHECKPOINTS):  # a file's token space may name one
+    if model.endswith(CHECKPOINTS):  # the token space of a file may have such a name
         raise UserError(
             f"video_llm.model={model}: a checkpoint of Video-LLaMA; add video_llm=video_llama "
-            f"video_llm.weights={model}, and video_llm.llama=… if it is not the usual one"
+            f"video_llm.weights={model}, and video_llm.llama=… if its LLaMA is not the default"
         )
-    from lightning_inr.teachers.transformers_llm import load_transformers_llm  # takes seconds
+    from lightning_inr.teachers.transformers_llm import load_transformers_llm  # here, as the import takes seconds
 
     return load_transformers_llm(model, load_vision, frames, side, dtype, device, device_map, bits)
 
@@ -44,8 +44,8 @@ def load_tiny(
     side: int = 112,
     device: str = "auto",
 ) -> VideoLLM:
-    """The small model of a `family` of RECIPES, or video_llama, in `folder`; UserError for another family."""
-    from lightning_inr.teachers.small_video_llama import write_small_video_llama  # takes seconds, as the others
+    """Load the small model of `family` (of RECIPES, or video_llama) from `folder`, written first if it is missing."""
+    from lightning_inr.teachers.small_video_llama import write_small_video_llama  # here, as these take seconds
     from lightning_inr.teachers.small_video_llm import RECIPES, write_small
     from lightning_inr.teachers.video_llama import load_video_llama
 

@@ -1,4 +1,4 @@
-"""The weights of a model as they lie on disk: where they are, how much there is, and which model they are."""
+"""Weight files of a model on disk: their location, and a fingerprint of the model."""
 
 import hashlib
 import json
@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from torch import Tensor
-from transformers.utils import cached_file
+from transformers.utils.hub import cached_file
 
-SAMPLE = 4096  # numbers of a tensor that identify it
-# What a config says of the language model that decides what it computes. Not all it says: that grows from release to
-# release of transformers, and what a file was aligned to must not.
+SAMPLE = 4096  # numbers of a tensor that go into a fingerprint, about
+# Config entries that go into the fingerprint of a language model. Not all: new releases of transformers add entries,
+# and the fingerprints stored in existing files must stay valid.
 ARCHITECTURE = (
     "model_type", "hidden_size", "intermediate_size", "num_attention_heads", "num_hidden_layers",
     "num_key_value_heads", "vocab_size",
@@ -21,9 +21,9 @@ ARCHITECTURE = (
 
 
 def find_weights(model: str) -> dict[str, Path]:
-    """Each tensor's name in the checkpoint of a hub id or folder, and the safetensors file it lies in.
+    """Map each tensor name in the checkpoint of a hub id or folder to the safetensors file that holds the tensor.
 
-    OSError if there is none.
+    OSError if there is no checkpoint.
     """
     index = cached_file(model, "model.safetensors.index.json", _raise_exceptions_for_missing_entries=False)
     if index is None:
@@ -35,13 +35,14 @@ def find_weights(model: str) -> dict[str, Path]:
 
 
 def fingerprint(config: Mapping[str, Any], weights: Mapping[str, Path]) -> str:
-    """Of a language model: its architecture, and samples of its embeddings and norms as bfloat16.
+    """Hexadecimal digest of a language model: its architecture, and samples of its embeddings and norms as bfloat16.
 
-    Read from the files, so that precision, quantisation and device in memory do not matter. A vision tower is left out.
+    The samples are read from the files, so that precision, quantisation and device do not matter. The vision tower is
+    left out. ValueError if there are no word embeddings.
     """
     embeddings = next((key for key in sorted(weights) if key.endswith("embed_tokens.weight")), None)
     if embeddings is None:
-        raise ValueError("no embeddings of words")
+        raise ValueError("no word embeddings")
     start = embeddings.removesuffix("embed_tokens.weight")
     names = [key for key in weights if key.startswith(start) and key.endswith("norm.weight")]
     names = [key for key in names if key.removeprefix(start).startswith(("norm", "layers"))]
@@ -51,7 +52,7 @@ def fingerprint(config: Mapping[str, Any], weights: Mapping[str, Path]) -> str:
 
 
 def digest(told: Mapping[str, Any], tensors: Iterable[tuple[str, Tensor]]) -> str:
-    """Hexadecimal of what JSON can say and of named tensors as bfloat16."""
+    """Hexadecimal digest of JSON values `told` and of named tensors as bfloat16."""
     found = hashlib.blake2b(json.dumps(told, sort_keys=True, default=str).encode(), digest_size=8)
     for name, tensor in tensors:
         found.update(name.encode())
@@ -65,7 +66,7 @@ def _keys(file: Path) -> list[str]:
 
 
 def _sample(key: str, file: Path) -> Tensor:
-    """Rows, evenly spread, of about SAMPLE numbers together."""
+    """Evenly spaced rows of a tensor with about SAMPLE numbers in total."""
     with safe_open(str(file), framework="pt") as opened:
         rows = opened.get_slice(key)
         count, *rest = rows.get_shape()

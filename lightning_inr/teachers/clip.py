@@ -1,4 +1,4 @@
-"""CLIP (Radford et al., ICML 2021) through open_clip: frames and texts as vectors that can be compared."""
+"""CLIP (Radford et al., ICML 2021) through open_clip, which embeds frames and texts in one space."""
 
 import hashlib
 import json
@@ -23,52 +23,52 @@ from lightning_inr.devices import choose_device
 from lightning_inr.errors import UserError
 from lightning_inr.types import EmbeddingSpace
 
-FRAMING = 2  # tokens that mark where a text starts and ends
+FRAMING = 2  # tokens of a text that mark its start and end
 Item = TypeVar("Item")
 
 
 class Clip:
-    """A teacher that has learnt from images and their captions; `space` says which, and with which weights."""
+    """A CLIP teacher; `embedding_space` identifies its model, weights and preprocessing."""
 
     def __init__(
         self, model: nn.Module, prepare: Callable[[Image.Image], Tensor], tokenizer: Any, space: EmbeddingSpace
     ) -> None:
-        self.model: Any = model.eval()  # a fresh one trains, and drops patches where its configuration says so
+        self.model: Any = model.eval()  # a new model is in training mode, in which some drop patches
         self.prepare, self.tokenizer, self.embedding_space = prepare, tokenizer, space
         self.device = next(model.parameters()).device
 
     def embed_frames(self, frames: Iterable[Tensor], batch: int = 32) -> Tensor:
-        """Frames (3, H, W) uint8 RGB of any sizes -> (N, width) float32 on the CPU, of length 1; `batch` at a time."""
+        """Embed frames (3, H, W) uint8 RGB of any sizes: (N, width) float32 on the CPU, length 1; `batch` at a time."""
         return self._embed(self._encode_frames, frames, batch)
 
     def embed_texts(self, texts: Sequence[str], batch: int = 256) -> Tensor:
-        """Texts -> (N, width) float32 on the CPU, of length 1; UserError for an empty one."""
+        """Embed texts: (N, width) float32 on the CPU, of length 1; UserError for an empty text."""
         for text in texts:
             if self._tokens(text) == 0:
-                raise UserError(f"query={text!r}: an empty text describes nothing; say what should be seen")
+                raise UserError(f"query={text!r}: an empty text describes nothing; describe the frames")
         return self._embed(self._encode_texts, texts, batch)
 
     def unreadable(self, text: str) -> str | None:
-        """One line on why the teacher will not make full sense of `text`; None if it will.
+        """A one-line warning if the teacher cannot embed all of `text` well, else None.
 
-        Either most letters stand in words of another script than Latin on which the tokenizer spends at least a token
-        a letter, or the text is longer than the teacher's context.
+        That is the case if most letters are in words of a script other than Latin for which the tokenizer needs at
+        least one token per letter, or if the text is longer than the teacher's context.
         """
         shown = f"query={reprlib.repr(text)}: {self.embedding_space.teacher}"
         foreign = [word for word in text.split() if any(map(_beyond_latin, word))]
         unknown = _letters("".join(foreign))
         if 2 * unknown > _letters(text) and self._tokens(" ".join(foreign)) >= unknown:
-            return f"{shown} can only spell these letters, not read them; ask in English"
+            return f"{shown} can only spell these letters and has no words of them; write the query in English"
         most, there = self.tokenizer.context_length - FRAMING, self._tokens(text)
         if there > most:
-            return f"{shown} reads {most} tokens, the last {there - most} are cut; ask for less"
+            return f"{shown} reads {most} tokens, the last {there - most} are cut; shorten the query"
         return None
 
     def _embed(self, encode: Callable[[list[Item]], Tensor], items: Iterable[Item], batch: int) -> Tensor:
         found = [torch.empty(0, self.embedding_space.width)]
         with torch.inference_mode():
             found += [encode(group).float().cpu() for group in _batches(items, batch)]
-        return torch.cat(found)  # out here, or a loss could not be taken against it
+        return torch.cat(found)  # outside of inference mode: inference tensors cannot enter a loss
 
     def _encode_frames(self, frames: list[Tensor]) -> Tensor:
         images = [self.prepare(Image.fromarray(frame.permute(1, 2, 0).numpy())) for frame in frames]
@@ -78,16 +78,16 @@ class Clip:
         return self.model.encode_text(self.tokenizer(texts).to(self.device), normalize=True)
 
     def _tokens(self, text: str) -> int:
-        """How many tokens `text` becomes, without the two that frame it."""
+        """Number of tokens of `text`, without the two that mark its start and end."""
         tokenizer = self.tokenizer  # open_clip's own, or its wrapper around one of Hugging Face's
         return len(tokenizer.encode(text) if hasattr(tokenizer, "encode") else tokenizer.tokenizer.tokenize(text))
 
 
 def load_clip(model: str | None = "ViT-B-32-quickgelu", weights: str = "openai", device: str = "auto") -> Clip:
-    """CLIP with the `weights` of a pretrained tag of `model`, of a file, or of an open_clip folder.
+    """Load CLIP with `weights` from a pretrained tag of `model`, a file, or an open_clip folder.
 
-    A folder says itself which model it holds, and `model` is not asked. UserError if any of it is not there or cannot
-    be used: a teacher never starts from random weights. A file must hold tensors alone; no program in it is run.
+    A folder contains its own model configuration, and `model` is ignored. UserError if any part is missing or unusable:
+    weights are never initialised at random. A file may hold tensors only; code in it is not run.
     """
     chosen = choose_device(device)
     with _quiet():
@@ -96,22 +96,22 @@ def load_clip(model: str | None = "ViT-B-32-quickgelu", weights: str = "openai",
             return _load(origin, chosen)
         except UserError:
             raise
-        except Exception as error:  # open_clip meets a damaged or foreign file with whatever its readers raise
+        except Exception as error:  # open_clip raises errors of many types for a damaged or foreign file
             raise UserError(f"teacher.weights={weights}: {origin.failure(error)}") from error
 
 
 class _Origin(NamedTuple):
-    """Where a model comes from, as open_clip takes it."""
+    """Source of a model, in open_clip's terms."""
 
     model: str
     weights: str | None
-    teacher: str  # for people
+    teacher: str  # name of the teacher, for display
     folder: Path | None = None
     tagged: bool = False
-    quick_gelu: bool = False  # weights that were trained with it are useless without
+    quick_gelu: bool = False  # needed by weights that were trained with it
 
     def failure(self, error: Exception) -> str:
-        """Why these weights could not be loaded, and what to do; `error` may run to pages and give unsafe advice."""
+        """One line: why loading failed and what to do; the text of `error` may be long and give unsafe advice."""
         reason = str(error).strip().partition("\n")[0][:200] or type(error).__name__
         if self.tagged:
             return f"{reason}; check the network, or name a file or an open_clip folder"
@@ -125,7 +125,7 @@ class _Origin(NamedTuple):
 
 
 def _find(model: str | None, weights: str) -> _Origin:
-    """What `weights` means: a tag before a folder before a file; UserError that lists what there is."""
+    """Resolve `weights` as a tag, else a folder, else a file; UserError with the available tags otherwise."""
     import open_clip
     from open_clip.pretrained import get_pretrained_cfg
 
@@ -135,7 +135,7 @@ def _find(model: str | None, weights: str) -> _Origin:
     if tag:
         quick = bool(tag.get("quick_gelu"))
         return _Origin(name, weights, f"{name}/{weights}", tagged=True, quick_gelu=quick)
-    if os.path.isdir(path):  # unlike Path's own, never raises
+    if os.path.isdir(path):  # not Path.is_dir, which can raise OSError
         return _Origin(f"local-dir:{path}", None, path.resolve().name, folder=path)
     if model is None:
         raise UserError(
@@ -143,7 +143,7 @@ def _find(model: str | None, weights: str) -> _Origin:
         )
     if name not in open_clip.list_models():
         near = get_close_matches(name, open_clip.list_models(), 5, 0.3) or ["ViT-B-32-quickgelu"]
-        raise UserError(f"teacher.model={model}: open_clip knows no such model; choose for example {', '.join(near)}")
+        raise UserError(f"teacher.model={model}: open_clip has no such model; choose for example {', '.join(near)}")
     if os.path.isfile(path):
         return _Origin(name, str(path), f"{name}/{path.name}")
     tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
@@ -166,14 +166,14 @@ def _load(origin: _Origin, device: torch.device) -> Clip:
 
 
 def _check_folder(name: str, folder: Path) -> None:
-    """UserError for a folder that is none of open_clip's, runs programs, or asks for more memory than it fills."""
+    """UserError for a folder without an open_clip configuration, with remote code, or with too few bytes of weights."""
     import open_clip
 
     config = folder / "open_clip_config.json"
     if not config.is_file():
         raise UserError(f"teacher.weights={folder}: no {config.name} there; name an open_clip folder, or a file")
     if "trust_remote_code" in json.dumps(open_clip.get_model_config(name)):
-        raise UserError(f"teacher.weights={folder}: {config.name} asks to run a program (trust_remote_code); remove it")
+        raise UserError(f"teacher.weights={folder}: {config.name} asks to run code (trust_remote_code); remove it")
     with torch.device("meta"):  # takes no memory
         model = open_clip.create_model(name, load_weights=False, pretrained_text=False, device="meta")
     numbers = sum(parameter.numel() for parameter in model.parameters())
@@ -186,7 +186,7 @@ def _check_folder(name: str, folder: Path) -> None:
 
 
 def _fingerprint(model: Any, architecture: dict[str, Any]) -> str:
-    """Of all that decides where a frame or a text lands: the weights, what is done with them, and the preprocessing."""
+    """Hexadecimal digest of all that determines embeddings: weights, architecture and preprocessing."""
     described = json.dumps([architecture, model.visual.preprocess_cfg], sort_keys=True)
     digest = hashlib.blake2b(described.encode(), digest_size=8)
     for name, value in sorted(model.state_dict().items()):
@@ -197,7 +197,7 @@ def _fingerprint(model: Any, architecture: dict[str, Any]) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without open_clip's log: it goes to the root logger, and would set that up for the whole process."""
+    """Suppress open_clip's log, which would configure the root logger for the whole process."""
     root, before, silent = logging.getLogger(), logging.root.manager.disable, logging.NullHandler()
     root.addHandler(silent)
     logging.disable(logging.CRITICAL)

@@ -1,6 +1,7 @@
-"""How a model of transformers gets from the disk or the hub to a device: whole, frozen, and running no programs."""
+"""Loads models of transformers from disk or the hub to a device: with all weights, frozen, without remote code."""
 
 import importlib.util
+import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,12 +17,12 @@ from transformers.utils import logging as transformers_logging
 from lightning_inr.devices import choose_device
 from lightning_inr.errors import UserError
 
-MOST_NUMBERS_A_BYTE = 2  # at 4 bits each
+MOST_NUMBERS_A_BYTE = 2  # of weights with 4 bits each
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
 def placing(dtype: str, device: str, device_map: str | None, bits: int | None) -> dict[str, Any]:
-    """What `from_pretrained` is told of where and how exactly the weights lie, and `device` where it is not."""
+    """Arguments of `from_pretrained` for placement and precision, or `device` if `load_whole` moves the model."""
     if dtype not in DTYPES:
         raise UserError(f"video_llm.dtype={dtype}: choose {', '.join(DTYPES)}")
     if bits not in (None, 4, 8):
@@ -43,10 +44,10 @@ def placing(dtype: str, device: str, device_map: str | None, bits: int | None) -
 def load_whole(
     option: str, model: str, head: Any, config: Any, weights: Mapping[str, Path], placed: Mapping[str, Any]
 ) -> Any:
-    """The class `head` with all its weights, frozen; UserError where `config` asks for others than are there.
+    """Load the class `head` with all its weights, frozen; UserError if weights that `config` needs are missing.
 
-    `weights` is what `find_weights` says, `placed` what `placing` does, `option` what the user named `model` by.
-    Raises whatever transformers does where they are damaged.
+    `weights` is the result of `find_weights`, `placed` that of `placing`, and `option` the option that names `model`.
+    Damaged weights raise the errors of transformers, of many types.
     """
     _check_size(option, model, head, config, weights)
     device, how = placed.get("device"), {key: value for key, value in placed.items() if key != "device"}
@@ -61,36 +62,37 @@ def load_whole(
 
 
 def remedy(model: str) -> str:
-    """What to do where `model` is not there."""
-    return f"get it with `hf download {model}`, or name a folder that holds one"
+    """The part of a message with how to get a missing `model`."""
+    return f"get it with `hf download {model}`, or name a folder that contains it"
 
 
 def reason(error: Exception) -> str:
-    """The first line of what a reader says, or which kind of failure it was."""
+    """The first line of the error's message, or its type if there is no message."""
     return str(error).strip().partition("\n")[0][:200] or type(error).__name__
 
 
 def greedy(model: Any) -> Any:
-    """How the model wishes to generate, without chance; what a caller adds wins."""
-    wishes = deepcopy(model.generation_config)
-    wishes.do_sample, wishes.num_beams = False, 1
-    wishes.temperature = wishes.top_p = wishes.top_k = None
-    if wishes.pad_token_id is None:
-        ends = wishes.eos_token_id
-        wishes.pad_token_id = ends[0] if isinstance(ends, list) else ends
-    return wishes
+    """The model's generation config, changed to greedy decoding; arguments of `generate` override it."""
+    config = deepcopy(model.generation_config)
+    config.do_sample, config.num_beams = False, 1
+    config.temperature = config.top_p = config.top_k = None
+    if config.pad_token_id is None:
+        ends = config.eos_token_id
+        config.pad_token_id = ends[0] if isinstance(ends, list) else ends
+    return config
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without transformers' log and progress bars: what a vision tower left on the disk is missed on purpose.
+    """Suppress the logs and progress bars of transformers and the hub.
 
-    Without the hub's too, which tells of each attempt to reach it.
+    Otherwise transformers warns of the weights of a vision tower that is not loaded on purpose, and the hub logs each
+    attempt to connect.
     """
     before, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     hub = hub_logging.get_verbosity()
-    transformers_logging.set_verbosity(transformers_logging.CRITICAL)
-    hub_logging.set_verbosity(hub_logging.CRITICAL)
+    transformers_logging.set_verbosity(logging.CRITICAL)
+    hub_logging.set_verbosity(logging.CRITICAL)
     transformers_logging.disable_progress_bar()
     try:
         with warnings.catch_warnings():
@@ -104,7 +106,7 @@ def quiet() -> Iterator[None]:
 
 
 def _check_size(option: str, model: str, head: Any, config: Any, weights: Mapping[str, Path]) -> None:
-    """UserError for a config that asks for more memory than its weights fill."""
+    """UserError if the config describes more numbers than the weight files can hold."""
     with torch.device("meta"):  # takes no memory
         numbers = sum(parameter.numel() for parameter in head(config).parameters())
     there = sum(file.stat().st_size for file in set(weights.values()))

@@ -1,4 +1,4 @@
-"""A small Video-LLaMA with random weights, in the very files that the published one comes in."""
+"""A small Video-LLaMA with random weights, in files of the published format."""
 
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,13 @@ from lightning_inr.teachers.video_llama_tower import SIDE, Tower
 QFORMER: dict[str, Any] = LAYERS | {"encoder_hidden_size": LAYERS["hidden_size"]}
 VISION: dict[str, Any] = LAYERS | {"image_size": SIDE, "patch_size": 56}
 LANGUAGE: dict[str, Any] = TEXT | {"untrained": True}
-PLACES, TOKENS = 32, 8
+PLACES, TOKENS = 32, 8  # frame positions, visual tokens
 
 
 def write_small_video_llama(folder: str | Path, seed: int = 0) -> Path:
-    """Write `video_llama.pth`, `blip2` and `llama` of the random weights of `seed` to `folder`.
+    """Write `video_llama.pth`, `blip2` and `llama` with random weights from `seed` to `folder`.
 
-    They are what `load_video_llama` takes as weights, blip2 and llama: the names are the published ones.
+    `load_video_llama` reads them as its arguments weights, blip2 and llama; tensors have their published names.
     """
     described = transformers.Blip2Config(vision_config=VISION, qformer_config=QFORMER, num_query_tokens=4)
     target = Path(folder)
@@ -62,7 +62,7 @@ def _write_llama(folder: Path) -> None:
 
 
 def _published(name: str) -> str:
-    """Of a weight of the video's half, its name in the published checkpoint: those of BERT."""
+    """The name in the published checkpoint (as in BERT) of a weight of the video Q-Former."""
     name = name.replace("video_qformer.layernorm.", "video_Qformer.bert.embeddings.LayerNorm.")
     name = name.replace("video_qformer.encoder.", "video_Qformer.bert.encoder.")
     return name.replace("attention.attention.", "attention.self.")

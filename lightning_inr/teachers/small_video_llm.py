@@ -1,5 +1,7 @@
-"""Small video language models of the published classes with random weights, for what runs without a download: an
-ordinary Hugging Face folder with a tokenizer of bytes, a processor and a chat template."""
+"""Small video language models of the published classes with random weights, for use without a download.
+
+A model is a Hugging Face folder with a byte-level tokenizer, a processor and a chat template.
+"""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,7 +15,7 @@ from lightning_inr.errors import UserError
 from lightning_inr.paths import writing
 from lightning_inr.teachers.loading import quiet
 
-MOST_TOKENS = 4096  # of a tokenizer; merging words stops before where there are few
+MOST_TOKENS = 4096  # of a tokenizer; a small set of words gives fewer
 STRATEGY = "vision_feature_select_strategy"
 PAD, START, END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 TEMPLATE = (
@@ -23,7 +25,7 @@ TEMPLATE = (
 )
 LAYERS = {
     "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
-    "initializer_range": 0.2,  # ten times the usual: without training, different videos must give different answers
+    "initializer_range": 0.2,  # ten times the default: without training, answers must differ between videos
 }  # fmt: skip
 TEXT = LAYERS | {"num_key_value_heads": 2, "max_position_embeddings": 8192, "tie_word_embeddings": False}
 PATCHES = LAYERS | {"image_size": 56, "patch_size": 14}
@@ -34,14 +36,14 @@ GRID = {
 
 
 class Recipe(NamedTuple):
-    """What a small model of one architecture is put together from."""
+    """Classes and configurations of a small model of one architecture."""
 
-    name: str  # that its classes in transformers begin with
-    images: str  # that its image processor does
-    videos: str  # that its video processor does
+    name: str  # prefix of its classes in transformers
+    images: str  # prefix of its image processor's class
+    videos: str  # prefix of its video processor's class
     text: Mapping[str, Any]
     vision: Mapping[str, Any]
-    any_size: bool = False  # whether frames of any size are taken
+    any_size: bool = False  # whether it takes frames of any size
 
 
 QWEN, LLAMA = TEXT | {"model_type": "qwen2"}, TEXT | {"model_type": "llama"}
@@ -66,9 +68,10 @@ def write_small(
     seed: int = 0,
     texts: Iterable[str] = (),
 ) -> Path:
-    """Write a model of `family` (one of RECIPES) with the random weights of `seed` to `folder`.
+    """Write a model of `family` (one of RECIPES) with random weights from `seed` to `folder`.
 
-    `config` changes what its config says, such as {"text_config": {"hidden_size": 64}}. Words of `texts` become tokens.
+    `config` overrides entries of its config, such as {"text_config": {"hidden_size": 64}}. Words of `texts` become
+    tokens of the tokenizer. UserError for another family.
     """
     if family not in RECIPES:
         raise UserError(f"family={family}: choose one of {', '.join(RECIPES)}")
@@ -83,7 +86,7 @@ def write_small(
         text_config=text | ends | {"bos_token_id": None, "vocab_size": len(processor.tokenizer)},
         vision_config=vision | ({"out_hidden_size": text["hidden_size"]} if recipe.vision is GRID else {}),
         **{f"image_{mark}": processor.image_token_id, f"video_{mark}": processor.video_token_id},
-        untrained=True,  # to be taken back by whoever trains it
+        untrained=True,  # training must set it to False
         **{key: value for key, value in changes.items() if key not in ("text_config", "vision_config")},
     )
     with torch.random.fork_rng(), quiet(), writing(folder) as draft:
@@ -96,10 +99,10 @@ def write_small(
 
 
 def byte_tokenizer(*marks: str, texts: Iterable[str] = ()) -> transformers.PreTrainedTokenizerFast:
-    """A tokenizer of the 256 bytes, of the words of `texts`, and of PAD, START, END and `marks`, each a token."""
+    """A tokenizer whose tokens are the 256 bytes, words of `texts`, PAD, START, END and `marks`."""
     symbols = {symbol: place for place, symbol in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
     tokenizer = Tokenizer(models.BPE(vocab=symbols, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # no token goes beyond a word
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # no token spans two words
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.train_from_iterator(
         texts, trainers.BpeTrainer(vocab_size=MOST_TOKENS, show_progress=False, initial_alphabet=list(symbols))
@@ -110,17 +113,17 @@ def byte_tokenizer(*marks: str, texts: Iterable[str] = ()) -> transformers.PreTr
 
 def _processor(recipe: Recipe, vision: Mapping[str, Any], strategy: str | None, texts: Iterable[str]) -> Any:
     image, video = ("<|image_pad|>", "<|video_pad|>") if recipe.any_size else ("<image>", "<video>")
-    shown: dict[str, Any] = {}
-    told: dict[str, Any] = {}
+    sizes: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     if not recipe.any_size:
         side, patch = vision["image_size"], vision["patch_size"]
-        shown = {"size": {"height": side, "width": side}, "crop_size": {"height": side, "width": side}}
-        told = {"patch_size": patch, "num_image_tokens": (side // patch) ** 2, "num_additional_image_tokens": 1}
-        told[STRATEGY] = strategy or ("full" if recipe.vision is SIGLIP else "default")
+        sizes = {"size": {"height": side, "width": side}, "crop_size": {"height": side, "width": side}}
+        options = {"patch_size": patch, "num_image_tokens": (side // patch) ** 2, "num_additional_image_tokens": 1}
+        options[STRATEGY] = strategy or ("full" if recipe.vision is SIGLIP else "default")
     return getattr(transformers, f"{recipe.name}Processor")(
-        image_processor=getattr(transformers, f"{recipe.images}ImageProcessor")(**shown),
-        video_processor=getattr(transformers, f"{recipe.videos}VideoProcessor")(**shown),
+        image_processor=getattr(transformers, f"{recipe.images}ImageProcessor")(**sizes),
+        video_processor=getattr(transformers, f"{recipe.videos}VideoProcessor")(**sizes),
         tokenizer=byte_tokenizer(image, video, texts=texts),
         chat_template=TEMPLATE.replace("VIDEO", video),
-        **told,
+        **options,
     )

@@ -1,4 +1,4 @@
-"""An answer piece by piece: transformers generates in a thread of its own, and stops when nobody listens any more."""
+"""Streams a generated answer: transformers generates in a separate thread, which stops when the iterator is closed."""
 
 import threading
 from collections.abc import Callable, Generator
@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 from transformers import StoppingCriteria, StoppingCriteriaList, TextIteratorStreamer
 
-PATIENCE = 1.0  # seconds after which the listener looks whether the thread still lives
+PATIENCE = 1.0  # seconds without text after which the iterator checks that the thread is alive
 
 
 class _Unheard(StoppingCriteria):
+    """Stops the generation once `event` is set, which happens when the iterator is closed."""
+
     def __init__(self) -> None:
         self.event = threading.Event()
 
@@ -21,17 +23,17 @@ class _Unheard(StoppingCriteria):
 
 
 def stream(generate: Callable[..., Any], tokenizer: Any) -> Generator[str, None, None]:
-    """The text that `generate(streamer=…, stopping_criteria=…)` finds; what it raises is raised here.
+    """Yield the text that `generate(streamer=…, stopping_criteria=…)` generates; its errors are raised here.
 
-    The first ids it hands on are the prompt's, and left out. Closing the iterator ends the thread after the token at
-    hand.
+    The first ids that it puts into the streamer are those of the prompt, and are skipped. Closing the iterator ends the
+    thread after the present token.
     """
     streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, timeout=PATIENCE, skip_special_tokens=True)
-    unheard, failures = _Unheard(), []
+    stopped, failures = _Unheard(), []
 
     def work() -> None:
         try:
-            generate(streamer=streamer, stopping_criteria=StoppingCriteriaList([unheard]))
+            generate(streamer=streamer, stopping_criteria=StoppingCriteriaList([stopped]))
         except BaseException as failure:
             failures.append(failure)
         finally:
@@ -52,7 +54,7 @@ def stream(generate: Callable[..., Any], tokenizer: Any) -> Generator[str, None,
             if piece:
                 yield piece
     finally:
-        unheard.event.set()
+        stopped.event.set()
         thread.join()
     if failures:
         raise failures[0]

@@ -1,4 +1,4 @@
-"""The video language models of transformers behind one interface; latents enter where what the tower sees would."""
+"""The video language models of transformers as `VideoLLM`; visual tokens replace the output of the vision tower."""
 
 import inspect
 import warnings
@@ -21,17 +21,17 @@ from lightning_inr.teachers.streaming import stream
 from lightning_inr.teachers.video_llm import Message, Prompt, check_space, sampled
 from lightning_inr.types import FrameSampling, TokenSpace, VideoShape
 
-VIDEO_SHARE = 0.75  # of what a model reads at once; the rest is for the conversation
+VIDEO_SHARE = 0.75  # of a model's context for visual tokens at most; the rest is for the conversation
 
 
 class Family(NamedTuple):
-    """What sets the models of one architecture apart."""
+    """Properties of the models of one architecture."""
 
     head: str  # its class in transformers
-    vision_parts: tuple[str, ...]  # the parts that only pixels need
-    any_size: bool = False  # whether frames keep their aspect, as a grid of patches; their prompts tell the times
-    newline: bool = False  # whether a constant token ends the video
-    spatial: bool = False  # whether tokens are placed in space and time rather than in a row
+    vision_parts: tuple[str, ...]  # modules that only the encoding of frames needs
+    any_size: bool = False  # whether frames keep their aspect ratio, as a grid of patches; then prompts have the times
+    newline: bool = False  # whether a constant token follows the visual tokens
+    spatial: bool = False  # whether visual tokens have positions in space and time, not in sequence
 
 
 FAMILIES = {
@@ -68,19 +68,19 @@ class TransformersLLM:
 
     @property
     def context(self) -> int:
-        """How many tokens the language model reads, the answer's among them."""
+        """Number of tokens in the language model's context, the answer included."""
         return self.model.config.get_text_config().max_position_embeddings
 
     @property
     def untrained(self) -> bool:
-        """Whether its folder says that nobody has trained it, as `write_small` does."""
+        """Whether its config has `untrained`, as `write_small` writes it."""
         return bool(getattr(self.model.config, "untrained", False))
 
     @cached_property
     def vision_fingerprint(self) -> str:
-        """Fingerprint of all that makes tokens of frames: the tower's weights and precision, and the preparation."""
+        """Fingerprint of the encoding of frames: the vision tower's weights and precision, and the preprocessing."""
         self._check_sight()
-        told = {
+        described = {
             "tower": self.model.config.vision_config.to_dict(),
             "preparation": self.processor.video_processor.to_dict(),
             "precision": str(self.model.dtype),
@@ -88,10 +88,11 @@ class TransformersLLM:
         }
         parts = [getattr(self.model.base_model, part, None) for part in self.family.vision_parts]
         named = (each for part in parts if part is not None for each in part.state_dict().items())
-        return digest(told, ((name, tensor.flatten()[:: 1 + tensor.numel() // SAMPLE].cpu()) for name, tensor in named))
+        samples = ((name, tensor.flatten()[:: 1 + tensor.numel() // SAMPLE].cpu()) for name, tensor in named)
+        return digest(described, samples)
 
     def token_space(self, video: VideoShape) -> TokenSpace:
-        """What the model would make of `video`; warns where it cannot read as many frames as asked for."""
+        """The token space of `video`; warns if the context does not hold as many frames as requested."""
         wanted = min(self.frames, video.frames)
         height, width = self._size(video)
         most = self._most_frames(height, width)
@@ -105,11 +106,11 @@ class TransformersLLM:
         return TokenSpace(self.name, self.fingerprint, self._count(sampling), frames // step, width, sampling)
 
     def features(self, frames: Sequence[Tensor], space: TokenSpace) -> Tensor:
-        """The shown frames (3, H, W) uint8 -> the tokens (K, d) float32 on the CPU that the vision tower makes."""
+        """Encode the sampled frames (3, H, W) uint8 with the vision tower: visual tokens (K, d) float32 on the CPU."""
         self._check_sight()
         with torch.no_grad():
             found = self.model.base_model.get_video_features(**self._pixels(frames, space.sampling), return_dict=True)
-        held = found.pooler_output  # of one video, in a list or not, by frames or not
+        held = found.pooler_output  # of one video: a list or a tensor, with or without an axis of frames
         tokens = torch.cat([part.flatten(0, -2) for part in (held if isinstance(held, list | tuple) else [held])])
         tokens = tokens[:-1] if self.family.newline else tokens
         if tokens.shape != (space.tokens, space.width):
@@ -126,11 +127,11 @@ class TransformersLLM:
             )
 
     def prompt(self, messages: Sequence[Message], space: TokenSpace | None) -> Prompt:
-        """The conversation up to where the model answers; UserError for a text with the mark of a video in it.
+        """The conversation up to the start of the answer; UserError for a text that contains the mark of a video.
 
-        UserError, too, for a `space` that this model would not make of such a showing.
+        UserError, too, for a `space` whose tokens differ from those this model gives for its frame sampling.
         """
-        if space is not None:  # before room is made for as many frames as a file claims
+        if space is not None:  # before memory is used for the number of frames in a file, which may be wrong
             step = self._frames_a_group
             tokens = space.sampling.frames // step * self._count(space.sampling._replace(frames=step))
             check_space(self.name, space, tokens, self.model.config.get_text_config().hidden_size)
@@ -159,7 +160,7 @@ class TransformersLLM:
         return Prompt(ids, space.tokens, places)
 
     def logits(self, prompt: Prompt, tokens: Tensor | None, answer: Tensor) -> Tensor:
-        """(A, V) float32, of the ids `answer` (A,) as they follow the prompt; differentiable in `tokens`."""
+        """Logits (A, V) float32 of each id of `answer` (A,) after the prompt; differentiable in `tokens`."""
         ids = torch.cat([prompt.ids, answer[None].cpu()], dim=1)
         inputs = self._inputs(prompt, tokens, ids)
         hidden = self.model.base_model(**inputs, use_cache=False)[0]
@@ -167,18 +168,18 @@ class TransformersLLM:
         return self.model.lm_head(before).float()
 
     def answer(self, prompt: Prompt, tokens: Tensor | None, max_new_tokens: int = 128) -> Tensor:
-        """The likeliest ids (A,) on the CPU, at max_new_tokens `max_new_tokens`."""
+        """Generate an answer greedily: at most `max_new_tokens` ids (A,) on the CPU."""
         found = self._generate(prompt, tokens, max_new_tokens)
         return found[0, prompt.length :].cpu()
 
     def generate(
         self, prompt: Prompt, tokens: Tensor | None, max_new_tokens: int = 128, **sampling: Any
     ) -> Generator[str, None, None]:
-        """The answer piece by piece; closing the iterator stops the search."""
+        """Generate an answer piece by piece; closing the iterator stops the generation."""
         return stream(partial(self._generate, prompt, tokens, max_new_tokens, **sampling), self.tokenizer)
 
     def read(self, ids: Tensor) -> str:
-        """Ids as text, without those that only steer."""
+        """Decode ids as text without special tokens."""
         return self.tokenizer.decode(ids, skip_special_tokens=True)
 
     def _generate(self, prompt: Prompt, tokens: Tensor | None, max_new_tokens: int, **options: Any) -> Tensor:
@@ -186,9 +187,9 @@ class TransformersLLM:
         return self.model.generate(**inputs, max_new_tokens=max_new_tokens, **options)
 
     def _inputs(self, prompt: Prompt, tokens: Tensor | None, ids: Tensor) -> dict[str, Any]:
-        """What `forward` and `generate` take; made anew for each call, as transformers writes into it."""
+        """Arguments of `forward` and `generate`; created for each call, as transformers modifies them."""
         if (0 if tokens is None else len(tokens)) != prompt.tokens:
-            raise ValueError(f"{prompt.tokens} tokens of a video belong into this prompt")
+            raise ValueError(f"this prompt needs {prompt.tokens} tokens of a video")
         inputs: dict[str, Any] = {
             "input_ids": ids.to(self.device),
             "attention_mask": torch.ones_like(ids).to(self.device),
@@ -205,7 +206,7 @@ class TransformersLLM:
         return inputs | {"mm_encoder_outputs": {"video": BaseModelOutputWithPooling(pooler_output=held)}}
 
     def _conversation(self, messages: Sequence[Message], space: TokenSpace | None) -> list[dict[str, Any]]:
-        """As chat templates take it, the video before the first text of the user, and when its frames are."""
+        """The conversation for a chat template; the video and its frame times precede the user's first text."""
         turns: list[dict[str, Any]] = [
             {"role": message.role, "content": [{"type": "text", "text": message.text}]} for message in messages
         ]
@@ -217,14 +218,14 @@ class TransformersLLM:
         return turns
 
     def _pixels(self, frames: Sequence[Tensor], sampling: FrameSampling) -> dict[str, Tensor]:
-        """What the vision tower is given of the shown frames."""
-        shown, how = torch.stack([frame.cpu() for frame in frames]), {}
-        if self.family.any_size:  # left alone, the processor would choose a size of its own
+        """Inputs of the vision tower for the sampled frames."""
+        shown, options = torch.stack([frame.cpu() for frame in frames]), {}
+        if self.family.any_size:  # otherwise the processor would choose another size
             shown = interpolate(shown, (sampling.height, sampling.width), mode="bicubic", antialias=True)
-            how = {"do_resize": False}
-        seen = self.processor.video_processor([shown], do_sample_frames=False, return_tensors="pt", **how)
-        known = ("pixel_values_videos", "video_grid_thw", "video_merge_sizes")
-        given = {key: seen[key].to(self.device) for key in known if key in seen}
+            options = {"do_resize": False}
+        prepared = self.processor.video_processor([shown], do_sample_frames=False, return_tensors="pt", **options)
+        names = ("pixel_values_videos", "video_grid_thw", "video_merge_sizes")
+        given = {key: prepared[key].to(self.device) for key in names if key in prepared}
         return given | {"pixel_values_videos": given["pixel_values_videos"].to(self.model.dtype)}
 
     @property
@@ -232,7 +233,7 @@ class TransformersLLM:
         return getattr(self.processor.video_processor, "temporal_patch_size", 1)
 
     def _size(self, video: VideoShape) -> tuple[int, int]:
-        """Height and width of a frame as it is shown."""
+        """Height and width of a sampled frame in pixels."""
         if not self.family.any_size:
             side = self.model.config.vision_config.image_size
             return side, side
@@ -249,14 +250,14 @@ class TransformersLLM:
         return self._placeholders(sampling).count(self.processor.video_token) - self.family.newline
 
     def _grid(self, sampling: FrameSampling) -> Tensor:
-        """(1, 3): steps of time, rows and columns of patches."""
+        """Steps in time, rows and columns of patches, (1, 3)."""
         patch = self.processor.video_processor.patch_size
         return torch.tensor(
             [[sampling.frames // self._frames_a_group, sampling.height // patch, sampling.width // patch]]
         )
 
     def _placeholders(self, sampling: FrameSampling) -> str:
-        """What the processor writes in place of a video of that showing; it looks at shapes and times alone."""
+        """The text with which the processor replaces a video of this frame sampling; it needs shapes and times only."""
         shape = (sampling.frames, 3, sampling.height, sampling.width)
         times = VideoMetadata(sampling.frames, 1 / sampling.seconds, frames_indices=list(range(sampling.frames)))
         shown: dict[str, Any] = {
@@ -280,7 +281,7 @@ def load_transformers_llm(
     device_map: str | None,
     bits: int | None,
 ) -> TransformersLLM:
-    """See `load_video_llm`."""
+    """Load a model; see `load_video_llm`."""
     if not isinstance(frames, int) or frames < 1:
         raise UserError(f"video_llm.frames={frames}: choose a whole number from 1")
     if not isinstance(side, int) or side < 1:
@@ -291,16 +292,16 @@ def load_transformers_llm(
             return _load(str(Path(model).expanduser()), load_vision, frames, side, placed)
         except UserError:
             raise
-        except Exception as error:  # transformers meets a damaged or foreign folder with whatever its readers raise
+        except Exception as error:  # transformers raises errors of many types for a damaged or foreign folder
             raise UserError(f"video_llm.model={model}: {reason(error)}; {remedy(model)}") from error
 
 
 def _load(model: str, load_vision: bool, frames: int, side: int, placed: Mapping[str, Any]) -> TransformersLLM:
-    """Raises whatever transformers does."""
+    """Load a model; raises UserError, and errors of many types from transformers."""
     config = transformers.AutoConfig.from_pretrained(model, trust_remote_code=False)
     if config.model_type not in FAMILIES:
         raise UserError(
-            f"video_llm.model={model}: {config.model_type} is no video language model known here; "
+            f"video_llm.model={model}: {config.model_type} is no supported video language model; "
             f"choose one of {', '.join(FAMILIES)}"
         )
     weights = find_weights(model)
@@ -310,14 +311,14 @@ def _load(model: str, load_vision: bool, frames: int, side: int, placed: Mapping
     loaded.generation_config = greedy(loaded)
     processor = transformers.AutoProcessor.from_pretrained(model, trust_remote_code=False)
     _settle(model, processor)
-    marks = [processor.video_token, processor.image_token]  # said in an answer, they would ask for another picture
+    marks = [processor.video_token, processor.image_token]  # in an answer, they would require another video or image
     loaded.generation_config.suppress_tokens = processor.tokenizer.convert_tokens_to_ids(marks)
     mark = fingerprint(config.to_dict(), weights)
     return TransformersLLM(loaded, processor, model, mark, load_vision, frames, side)
 
 
 def _head(family: Family, load_vision: bool) -> Any:
-    """The class to load; without sight it forgets its tower while that is still empty, so that no weight is read."""
+    """The class to load; without `load_vision` it deletes its vision tower while still empty, so no weight is read."""
     head: Any = getattr(transformers, family.head, None)
     takes = head is not None and "mm_encoder_outputs" in inspect.signature(head.forward).parameters
     if not takes or not hasattr(transformers.ProcessorMixin, "replace_video_token"):
@@ -327,18 +328,17 @@ def _head(family: Family, load_vision: bool) -> Any:
     if load_vision:
         return head
 
-    class Blind(head):
-        def __init__(self, config: Any, *args: Any, **options: Any) -> None:
-            super().__init__(config, *args, **options)
-            for part in family.vision_parts:
-                delattr(self.model, part)
+    def construct(self: Any, config: Any, *args: Any, **options: Any) -> None:
+        head.__init__(self, config, *args, **options)
+        for part in family.vision_parts:
+            delattr(self.model, part)
 
-    Blind.__name__, Blind.__module__ = head.__name__, head.__module__  # by both, transformers knows how to name weights
-    return Blind
+    # Name and module of the original: transformers renames weights by both.
+    return type(head.__name__, (head,), {"__init__": construct, "__module__": head.__module__})
 
 
 def _settle(model: str, processor: Any) -> None:
-    """A processor whose prompts do not depend on pixels; UserError for one that cannot be talked to."""
+    """Set `processor` so that prompts do not depend on pixels; UserError if it has no chat template."""
     if not getattr(processor, "chat_template", None):
         raise UserError(f"video_llm.model={model}: no chat template there; add chat_template.jinja, or choose another")
     if hasattr(processor.video_processor, "use_token_compression"):

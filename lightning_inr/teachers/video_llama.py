@@ -1,4 +1,4 @@
-"""Video-LLaMA as published (Zhang, Li and Bing, EMNLP 2023): a clip of any length is 32 tokens to a LLaMA."""
+"""Video-LLaMA as published (Zhang, Li and Bing, EMNLP 2023): a LLaMA with 32 visual tokens for a clip of any length."""
 
 import os
 import warnings
@@ -18,15 +18,16 @@ from lightning_inr.teachers.loading import greedy, load_whole, placing, quiet, r
 from lightning_inr.teachers.streaming import stream
 from lightning_inr.teachers.video_llama_checkpoint import clip_shape, read_projection, read_published, read_tower
 from lightning_inr.teachers.video_llama_prompt import STOPS, segments
-from lightning_inr.teachers.video_llama_tower import SIDE, Tower, prepare
+from lightning_inr.teachers.video_llama_tower import SIDE, Tower, preprocess_frame
 from lightning_inr.teachers.video_llm import Message, Prompt, check_space
 from lightning_inr.types import FrameSampling, TokenSpace, VideoShape
 
 
 class VideoLlama:
-    """A `VideoLLM`: a LLaMA, `llama_proj` that takes a token of the video to it, and, if it sees, the tower.
+    """A `VideoLLM` of a LLaMA, `llama_proj` that maps visual tokens to its embeddings, and optionally the vision tower.
 
-    The tokens are what the Q-Former of the video gives, before `llama_proj`: 32 of 768 numbers in the published model.
+    The visual tokens are the output of the video Q-Former, before `llama_proj`: 32 of 768 numbers in the published
+    model.
     """
 
     def __init__(
@@ -44,49 +45,50 @@ class VideoLlama:
 
     @property
     def has_vision(self) -> bool:
-        """Whether the ViT and both Q-Formers are there."""
+        """Whether the ViT and both Q-Formers are loaded."""
         return self.vision is not None
 
     @cached_property
     def vision_fingerprint(self) -> str:
-        """Fingerprint of all that makes tokens of frames: the weights, the configuration and the preparation."""
+        """Fingerprint of the encoding of frames: weights, configuration and preprocessing."""
         vision = self._sight()
-        told: dict[str, Any] = {
+        described: dict[str, Any] = {
             "vision": vision.vision_model.config.to_dict(),
             "qformer": vision.qformer.config.to_dict(),
         }
-        told |= {"side": SIDE, "transformers": transformers.__version__}
+        described |= {"side": SIDE, "transformers": transformers.__version__}
         named = vision.state_dict().items()
-        return digest(told, ((name, tensor.flatten()[:: 1 + tensor.numel() // SAMPLE].cpu()) for name, tensor in named))
+        samples = ((name, tensor.flatten()[:: 1 + tensor.numel() // SAMPLE].cpu()) for name, tensor in named)
+        return digest(described, samples)
 
     @property
     def untrained(self) -> bool:
-        """Whether its weights are those of `write_small_video_llama`, which understand nothing."""
+        """Whether its weights are random, written by `write_small_video_llama`."""
         return bool(getattr(self.language.config, "untrained", False))
 
     @property
     def context(self) -> int:
-        """How many tokens the LLaMA reads, the answer's among them."""
+        """Number of tokens in the LLaMA's context, the answer included."""
         return self.language.config.max_position_embeddings
 
     def token_space(self, video: VideoShape) -> TokenSpace:
-        """Frames of 224x224, at most as many as are wished for; the number of tokens does not depend on theirs."""
+        """The token space of `video`: at most `frames` frames of 224x224; the number of tokens is constant."""
         count = min(self.frames, video.frames)
         seconds = (video.frames - 1) / (count - 1) / video.fps if count > 1 else 1 / video.fps
         sampling = FrameSampling(count, SIDE, SIDE, seconds)
         return TokenSpace(self.name, self.fingerprint, self.tokens, 0, self.projection.in_features, sampling)
 
     def features(self, frames: Sequence[Tensor], space: TokenSpace) -> Tensor:
-        """Frames (3, H, W) uint8 in the order of time -> (32, 768) float32 on the CPU; UserError without the tower."""
+        """Encode frames (3, H, W) uint8 in temporal order: (32, 768) float32 on the CPU; UserError without tower."""
         vision = self._sight()
-        pixels = torch.stack([prepare(frame.cpu()) for frame in frames])
+        pixels = torch.stack([preprocess_frame(frame.cpu()) for frame in frames])
         with torch.no_grad():
             return vision(pixels.to(self.device)).cpu()
 
     def prompt(self, messages: Sequence[Message], space: TokenSpace | None) -> Prompt:
-        """The published conversation; each side of the video is split into tokens by itself, as there.
+        """The conversation in the published format; text before and after the video is tokenised separately, as there.
 
-        UserError for a `space` of other tokens than its own.
+        UserError for a `space` whose tokens differ from this model's.
         """
         if space is not None:
             check_space(self.name, space, self.tokens, self.projection.in_features)
@@ -101,27 +103,27 @@ class VideoLlama:
         return Prompt(torch.cat([before, room, after], 1), space.tokens, {"start": before.shape[1]})
 
     def logits(self, prompt: Prompt, tokens: Tensor | None, answer: Tensor) -> Tensor:
-        """Of the answer's ids (A,), each after those before it: (A, V)."""
+        """Logits (A, V) float32 of each id of `answer` (A,) after the prompt; differentiable in `tokens`."""
         read = self._read(prompt, tokens)
-        said = self._words(answer[None, :-1])
-        found = self.language(inputs_embeds=torch.cat([read, said], 1), logits_to_keep=len(answer), use_cache=False)
+        words = self._words(answer[None, :-1])
+        found = self.language(inputs_embeds=torch.cat([read, words], 1), logits_to_keep=len(answer), use_cache=False)
         return found.logits[0].float()
 
     @torch.inference_mode()
     def answer(self, prompt: Prompt, tokens: Tensor | None, max_new_tokens: int = 128) -> Tensor:
-        """The greedy answer's ids (A,), the one that ends it included, on the CPU."""
+        """Generate an answer greedily: ids (A,) on the CPU, with the end mark."""
         return self._search(prompt, tokens, max_new_tokens)()[0].cpu()
 
     def generate(
         self, prompt: Prompt, tokens: Tensor | None, max_new_tokens: int = 128, **sampling: Any
     ) -> Generator[str, None, None]:
-        """The answer's text as it is found; closing the iterator ends the search."""
+        """Generate an answer piece by piece; closing the iterator stops the generation."""
         search = self._search(prompt, tokens, max_new_tokens, **sampling)
         with closing(stream(search, self.tokenizer)) as pieces:
             yield from _until(STOPS[self.style], pieces)
 
     def read(self, ids: Tensor) -> str:
-        """Ids as text, up to what ends an answer."""
+        """Decode ids as text, up to the stop string of the style."""
         return "".join(_until(STOPS[self.style], [self.tokenizer.decode(ids, skip_special_tokens=True)]))
 
     def _sight(self) -> Tower:
@@ -134,16 +136,16 @@ class VideoLlama:
     def _search(
         self, prompt: Prompt, tokens: Tensor | None, max_new_tokens: int, **options: Any
     ) -> Callable[..., Tensor]:
-        """A call that looks for an answer; it gives the ids of the answer alone, since it is given no others."""
+        """A function that generates an answer; it returns the answer's ids alone, as the prompt is embedded."""
         read = self._read(prompt, tokens)
-        seen = torch.ones(read.shape[:2], dtype=torch.long, device=read.device)
-        wishes = deepcopy(self.generation)
-        others = wishes.update(max_new_tokens=max_new_tokens, stop_strings=STOPS[self.style], **options)
-        given = {"inputs_embeds": read, "attention_mask": seen, "generation_config": wishes}
+        mask = torch.ones(read.shape[:2], dtype=torch.long, device=read.device)
+        config = deepcopy(self.generation)
+        others = config.update(max_new_tokens=max_new_tokens, stop_strings=STOPS[self.style], **options)
+        given = {"inputs_embeds": read, "attention_mask": mask, "generation_config": config}
         return partial(self.language.generate, **given, tokenizer=self.tokenizer, **others)
 
     def _read(self, prompt: Prompt, tokens: Tensor | None) -> Tensor:
-        """What the language model reads (1, L, hidden size): words, and in their midst the tokens of the video."""
+        """Input embeddings of the language model, (1, L, hidden size): words, with the visual tokens at their place."""
         words = self._words(prompt.ids)
         if not prompt.tokens:
             return words
@@ -173,12 +175,12 @@ def load_video_llama(
     device_map: str | None = None,
     bits: int | None = None,
 ) -> VideoLlama:
-    """Video-LLaMA of three pieces: `weights`, a published checkpoint (a file), and a `llama` and a `blip2` (hub ids or
-    folders) that it was trained on. The published ones see with the ViT-g and the Q-Former of BLIP-2 for FlanT5-XXL.
+    """Load Video-LLaMA from a published checkpoint `weights`, and the `llama` and `blip2` that it was trained on.
 
-    `style` is how the conversation is written: llama_2 or vicuna, as the `llama` is. At most `frames` are shown.
-    `load_vision=False` leaves `blip2` and both Q-Formers on the disk. Of `llama` alone are `dtype`, `device_map` and
-    `bits` (see `load_video_llm`); the vision part has float32. UserError if a piece is missing or
+    `weights` is a file, `llama` and `blip2` are hub ids or folders. The published checkpoints use the ViT-g and the
+    Q-Former of BLIP-2 for FlanT5-XXL. `style` is the conversation format of the `llama`: llama_2 or vicuna. At most
+    `frames` frames are encoded. `load_vision=False` does not load `blip2` and both Q-Formers. `dtype`, `device_map` and
+    `bits` (see `load_video_llm`) apply to `llama` only; the vision tower is float32. UserError if a part is missing or
     does not fit the others.
     """
     if style not in STOPS:
@@ -189,12 +191,12 @@ def load_video_llama(
     published = read_published(weights)
     places, tokens, width = clip_shape(published, weights)
     if frames > places:
-        warnings.warn(f"{weights} has a place for {places} frames, not {frames}: {places} are shown", stacklevel=2)
+        warnings.warn(f"{weights} has positions for {places} frames, not {frames}: {places} are used", stacklevel=2)
     projection = read_projection(published, weights, width)
     language, tokenizer, mark = _load_language(os.path.expanduser(llama), placed)
     if language.config.hidden_size != projection.out_features:
         raise UserError(
-            f"video_llm.llama={llama}: its words have {language.config.hidden_size} numbers, but {weights} was "
+            f"video_llm.llama={llama}: its embeddings have {language.config.hidden_size} numbers, but {weights} was "
             f"trained on one of {projection.out_features}; name that one"
         )
     vision = read_tower(published, weights, os.path.expanduser(blip2)) if load_vision else None
@@ -212,12 +214,12 @@ def _load_language(llama: str, placed: dict[str, Any]) -> tuple[Any, Any, str]:
             return language, tokenizer, fingerprint(config.to_dict(), weights)
         except UserError:
             raise
-        except Exception as error:  # transformers meets a damaged or foreign folder with whatever its readers raise
+        except Exception as error:  # transformers raises errors of many types for a damaged or foreign folder
             raise UserError(f"video_llm.llama={llama}: {reason(error)}; {remedy(llama)}") from error
 
 
 def _until(stop: str | None, pieces: Iterable[str]) -> Generator[str, None, None]:
-    """The pieces up to `stop`, which may begin in one and end in another; None: all of them."""
+    """Yield the pieces up to `stop`, which may be split over several pieces; None: all pieces."""
     if stop is None:
         yield from pieces
         return

@@ -1,4 +1,4 @@
-"""The published weights of Video-LLaMA and of BLIP-2, under the names that transformers' parts have."""
+"""Reads the published weights of Video-LLaMA and BLIP-2, renamed for the classes of transformers."""
 
 import json
 import re
@@ -27,8 +27,8 @@ RENAMED = [
     (r"^(vision_model\.encoder\.layers\.\d+)\.attn\.proj\.", r"\1.self_attn.projection."),
     (r"^(vision_model\.encoder\.layers\.\d+)\.attn\.", r"\1.self_attn."),
 ]
-# What a whole training state also holds, and an answer to a silent video does not need: the branch that hears, BERT's
-# part for texts, and counters.
+# Entries of a published training state that are not needed here: the audio branch, BERT's part for texts, and buffers
+# of positions.
 NEEDLESS = re.compile(
     r"^audio_|rotary_emb\.inv_freq$|position_ids$"
     r"|^(video_)?Qformer\.(cls\.|bert\.embeddings\.(word|position)_embeddings\.|bert\.encoder\.layer\.\d+\.(intermediate|output)\.)"
@@ -42,9 +42,9 @@ Weights = dict[str, Tensor]
 
 
 def read_published(path: str | None) -> Weights:
-    """The tensors of a published checkpoint (`.pth` or `.safetensors`), renamed; still on disk until they are used.
+    """The tensors of a published checkpoint (`.pth` or `.safetensors`), renamed; those of `.pth` are memory-mapped.
 
-    UserError for a file that is not there, is damaged, or holds more than tensors: no program in it is run.
+    UserError for a file that is missing, is damaged, or holds more than tensors: code in it is not run.
     """
     if path is None:
         raise UserError(f"video_llm.weights=null: no checkpoint is named; {REMEDY}")
@@ -53,9 +53,9 @@ def read_published(path: str | None) -> Weights:
         raise UserError(f"video_llm.weights={path}: no such file; {REMEDY}")
     try:
         state = _open(file)
-        state = state.get("model", state)  # beside it, the state of an optimiser
+        state = state.get("model", state)  # beside "model" there is an optimiser's state
         state = {name: value for name, value in state.items() if not NEEDLESS.search(name)}
-    except Exception as error:  # a damaged or foreign file is met with whatever the readers raise
+    except Exception as error:  # the readers raise errors of many types for a damaged or foreign file
         raise UserError(
             f"video_llm.weights={path}: damaged, or more than tensors, which is not loaded; {REMEDY}"
         ) from error
@@ -65,7 +65,7 @@ def read_published(path: str | None) -> Weights:
 
 
 def renamed(published: Weights) -> Weights:
-    """Weights by their published names -> by those of `Tower`; names it does not know stay as they are."""
+    """Rename weights from their published names to those of `Tower`; names without a rule stay."""
     found: Weights = {}
     for name, value in published.items():
         for pattern, replacement in RENAMED:
@@ -75,7 +75,7 @@ def renamed(published: Weights) -> Weights:
 
 
 def read_projection(weights: Weights, path: str | None, width: int) -> nn.Linear:
-    """`llama_proj`, which takes a token of `width` numbers to the language model; UserError if `weights` lack it."""
+    """`llama_proj`, which maps a token of `width` numbers to the language model; UserError if `weights` lack it."""
     part = {name: value for name, value in weights.items() if name.startswith(PROJECTION)}
     hidden = max((value.shape[0] for value in part.values() if value.ndim), default=1)
     projection = nn.Linear(width, hidden, device="meta")
@@ -84,9 +84,9 @@ def read_projection(weights: Weights, path: str | None, width: int) -> nn.Linear
 
 
 def read_tower(weights: Weights, path: str | None, blip2: str) -> Tower:
-    """What sees, of BLIP-2's weights (hub id or folder) and of the published ones, which go first where both have one.
+    """The vision tower from the weights of BLIP-2 (hub id or folder) and the published ones, which take precedence.
 
-    UserError if either is missing, does not fit the other, or lacks or has a name too many.
+    UserError if either is missing or does not fit the other, or if a weight is missing or unknown.
     """
     config, state = _read_blip2(blip2)
     state |= {name: value for name, value in weights.items() if not name.startswith(PROJECTION)}
@@ -103,7 +103,7 @@ def read_tower(weights: Weights, path: str | None, blip2: str) -> Tower:
 
 
 def clip_shape(weights: Weights, path: str | None) -> tuple[int, int, int]:
-    """The most frames, the tokens of a clip and their width; UserError if `weights` do not say."""
+    """Maximum of frames, tokens of a clip and their width; UserError if `weights` lack the tensors of these sizes."""
     needed = {"video_frame_position_embedding.weight": 2, "video_query_tokens": 3}
     lacking = [name for name, axes in needed.items() if name not in weights or weights[name].ndim != axes]
     if lacking:
@@ -121,13 +121,13 @@ def _open(file: Path) -> Any:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether it is a tensor of no more numbers than the file holds of it: a view may repeat one without end."""
+    """Whether `value` is a dense tensor within its storage: an expanded view of a file may be of any size."""
     dense = isinstance(value, Tensor) and value.layout == torch.strided
     return dense and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
 
 
 def _read_blip2(model: str) -> tuple[Any, Weights]:
-    """BLIP-2's configuration and what of its weights sees; from the hub, only the files that hold it are fetched."""
+    """BLIP-2's configuration and vision weights; from the hub, only the files with these weights are downloaded."""
     from safetensors import safe_open
     from transformers import Blip2Config
 
@@ -139,15 +139,15 @@ def _read_blip2(model: str) -> tuple[Any, Weights]:
             with safe_open(file, "pt") as opened:
                 names = [name for name in opened.keys() if name.startswith(BLIP2_PARTS)]  # noqa: SIM118  (not a dict)
                 state |= {name: opened.get_tensor(name) for name in names}
-    except Exception as error:  # the hub, a foreign folder and a damaged file raise as many kinds
+    except Exception as error:  # the hub, a foreign folder and a damaged file raise errors of many types
         raise UserError(
-            f"video_llm.blip2={model}: BLIP-2 is not there or damaged ({reason(error)}); {remedy(model)}"
+            f"video_llm.blip2={model}: BLIP-2 is missing or damaged ({reason(error)}); {remedy(model)}"
         ) from error
     return config, state
 
 
 def _files_of_parts(model: str) -> list[str]:
-    from transformers.utils import cached_file
+    from transformers.utils.hub import cached_file
 
     index = cached_file(model, "model.safetensors.index.json", _raise_exceptions_for_missing_entries=False)
     if index is None:
@@ -158,7 +158,7 @@ def _files_of_parts(model: str) -> list[str]:
 
 
 def _with_whole_biases(weights: Weights) -> Weights:
-    """EVA's attention has a bias for queries and one for values; transformers has one for all three, keys' of zero."""
+    """Join EVA's biases of queries and values to the one bias that transformers has; that of keys is zero."""
     for name in [name for name in weights if name.endswith(".self_attn.q_bias")]:
         query, value = weights.pop(name), weights.pop(name.replace("q_bias", "v_bias"), None)
         if value is not None:
@@ -167,7 +167,7 @@ def _with_whole_biases(weights: Weights) -> Weights:
 
 
 def _fill(module: nn.Module, weights: Weights, path: str | None) -> None:
-    """Give `module`, on the meta device, its weights; UserError unless they are exactly its own."""
+    """Assign `weights` to `module`, which is on the meta device; UserError unless names and shapes match exactly."""
     advice = "give Video-LLaMA's checkpoint and the BLIP-2 it was trained on"
     try:
         lacking, unknown = module.load_state_dict(weights, strict=False, assign=True)

@@ -1,4 +1,4 @@
-"""How Video-LLaMA writes a conversation about a video: with LLaMA-2-chat, or with Vicuna, as its demonstrations do."""
+"""The conversation formats of Video-LLaMA for LLaMA-2-chat and Vicuna, as in its published demonstrations."""
 
 from collections.abc import Sequence
 
@@ -9,25 +9,25 @@ SYSTEM = (
     "You are able to understand the visual content that the user provides. "
     "Follow the instructions carefully and explain your answers in detail."
 )
-ROOM = "<ImageHere>"  # where the text is cut for the tokens of the video; never read as text
-STOPS = {"llama_2": None, "vicuna": "###"}  # what ends an answer; None: the language model's own mark
+ROOM = "<ImageHere>"  # where the text is split for the visual tokens; never tokenised
+STOPS = {"llama_2": None, "vicuna": "###"}  # string that ends an answer; None: the language model's end mark
 
 
 def segments(
     style: str, messages: Sequence[Message], sampling: FrameSampling | None, begin: str = "<s>", end: str = "</s>"
 ) -> list[str]:
-    """The text before and after the video's tokens, in the `style` of a key of STOPS; text alone is one piece.
+    """The texts before and after the visual tokens, in a `style` that is a key of STOPS; one text without a video.
 
-    `begin` and `end` are the tokenizer's marks; it sets the first `begin` itself. Certain are the tags, where the
-    tokens stand, the sentence about the frames and the two styles; the system's message is the demonstration's, and
-    the paper (Zhang, Li and Bing, EMNLP 2023) does not say whether its figures were made with it.
+    `begin` and `end` are the tokenizer's marks; the tokenizer adds the first `begin` itself. The tags, the place of the
+    tokens, the sentence about the frames and the two styles are those of the published model. The system message is
+    that of the demonstration; the paper (Zhang, Li and Bing, EMNLP 2023) does not state whether its figures use it.
     """
     first, *later = messages
     write = _vicuna if style == "vicuna" else lambda turns: _llama_2(turns, begin, end)
     if sampling is None:
         return [write([first, *later])]
     shown = first._replace(text=f"<Video>{ROOM}</Video> {sampled(sampling)}  {first.text}")
-    before, _, after = write([shown, *later]).partition(ROOM)  # the first: a question may hold another
+    before, _, after = write([shown, *later]).partition(ROOM)  # at the first: a question may contain the same string
     return [before, after]
 
 

@@ -1,18 +1,19 @@
-"""What sees in Video-LLaMA (Zhang, Li and Bing, EMNLP 2023, section 2.1): from frames to tokens of the whole clip."""
+"""The vision tower of Video-LLaMA (Zhang, Li and Bing, EMNLP 2023, section 2.1): frames to tokens of a clip."""
 
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-SIDE = 224  # pixels, of the square that every frame is stretched to
+SIDE = 224  # pixels; every frame is resized to a square of this side
 
 
 class Tower(nn.Module):
-    """BLIP-2's ViT and Q-Former for each frame, a vector for its place, and a Q-Former over all of them.
+    """BLIP-2's ViT and Q-Former for each frame, a position embedding for each frame, and a Q-Former over all frames.
 
-    Its parts are transformers' own. `config` is BLIP-2's; the Q-Former of the video has that of the frames' layers, but
-    two, with cross-attention in each. `places` is the greatest number of frames, `tokens` what comes out of them.
+    Its modules are those of transformers. `config` is BLIP-2's; the video Q-Former has the configuration of the frames'
+    Q-Former with two layers and cross-attention in each. `places` is the maximum number of frames, `tokens` the number
+    of output tokens.
     """
 
     def __init__(self, config: Any, places: int, tokens: int) -> None:
@@ -29,18 +30,18 @@ class Tower(nn.Module):
         self.video_qformer = Blip2QFormerModel(Blip2QFormerConfig(**frame.to_dict() | changed))
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Frames (T, 3, 224, 224), normalised, in the order of time -> (tokens, width)."""
+        """Encode normalised frames (T, 3, 224, 224) in temporal order: (tokens, width)."""
         patches = self.vision_model(pixel_values=pixels).last_hidden_state
         queries = self.query_tokens.expand(len(pixels), -1, -1)
-        seen = self.qformer(query_embeds=queries, encoder_hidden_states=patches).last_hidden_state
-        placed = seen + self.video_frame_position_embedding.weight[: len(pixels), None]
+        encoded = self.qformer(query_embeds=queries, encoder_hidden_states=patches).last_hidden_state
+        placed = encoded + self.video_frame_position_embedding.weight[: len(pixels), None]
         clip = placed.flatten(0, 1)[None]
         return self.video_qformer(query_embeds=self.video_query_tokens, encoder_hidden_states=clip).last_hidden_state[0]
 
 
-def prepare(frame: Tensor) -> Tensor:
-    """A frame (3, H, W) uint8 RGB -> (3, 224, 224) float32, stretched, and normalised as CLIP's images are."""
-    from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
+def preprocess_frame(frame: Tensor) -> Tensor:
+    """Resize a frame (3, H, W) uint8 RGB to a square and normalise it as for CLIP: (3, 224, 224) float32."""
+    from transformers.utils.constants import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
     pixels = frame[None].float()
     if frame.shape[1:] != (SIDE, SIDE):

@@ -1,5 +1,4 @@
-"""What a video language model is to the rest of the house: a reader of tokens and, if it sees, a teacher that makes
-them."""
+"""The interface of a video language model: it answers from visual tokens, and encodes frames as visual tokens."""
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from lightning_inr.types import FrameSampling, TokenSpace, VideoShape
 
 
 class Message(NamedTuple):
-    """One turn of a conversation; the video stands before the text of the first turn of the user."""
+    """One turn of a conversation; the video precedes the text of the user's first turn."""
 
     role: str  # user or assistant
     text: str
@@ -20,85 +19,85 @@ class Message(NamedTuple):
 
 @dataclass(frozen=True)
 class Prompt:
-    """A conversation as a model reads it, with room for the tokens of a video; made without a pixel."""
+    """A tokenised conversation with placeholders for visual tokens; it does not depend on pixels."""
 
-    ids: Tensor  # (1, L), the room included
-    tokens: int = 0  # of the video, that differ from video to video
-    grids: Mapping[str, Any] = field(default_factory=dict)  # what else places the tokens in space and time
+    ids: Tensor  # (1, L), placeholders included
+    tokens: int = 0  # number of visual tokens, without constant ones such as line breaks
+    grids: Mapping[str, Any] = field(default_factory=dict)  # further arguments for the positions of the visual tokens
 
     @property
     def length(self) -> int:
-        """How many tokens the model reads before it answers, those of the video among them."""
+        """Number of tokens before the answer, visual tokens included."""
         return self.ids.shape[1]
 
 
 class VideoLLM(Protocol):
-    """A language model that reads a video as tokens among the words."""
+    """A language model whose input is text with the visual tokens of a video."""
 
     @property
     def name(self) -> str:
-        """For people: a hub id or a folder."""
+        """The name for display: a hub id or a folder."""
 
     @property
     def fingerprint(self) -> str:
-        """Of what reads the tokens, in hexadecimal: the same in any precision, with and without the vision tower."""
+        """Hexadecimal fingerprint of the language model: independent of precision and of the vision tower."""
 
     @property
     def has_vision(self) -> bool:
-        """Whether the vision tower is there: without it nothing but `features` is missing."""
+        """Whether the vision tower is loaded, which only `features` and `vision_fingerprint` need."""
 
     @property
     def vision_fingerprint(self) -> str:
-        """Of all that makes tokens of frames, in hexadecimal: the key of what is kept of them; UserError without it."""
+        """Hexadecimal fingerprint of the encoding of frames, the key of cached tokens; UserError without the tower."""
 
     @property
     def context(self) -> int | None:
-        """How many tokens it can read, its own answer among them; None if it does not say."""
+        """Number of tokens in its context, the answer included; None if unknown."""
 
     @property
     def untrained(self) -> bool:
-        """Whether its weights are random, as those of `write_small`: it tests plumbing, and understands nothing."""
+        """Whether its weights are random, as those of `write_small`: its answers have no meaning."""
 
     def token_space(self, video: VideoShape) -> TokenSpace:
-        """What it would make of `video`: how it is shown, and how many tokens of which width that gives."""
+        """The token space of `video`: the frame sampling, and the number and width of the visual tokens."""
 
     def features(self, frames: Sequence[Tensor], space: TokenSpace) -> Tensor:
-        """The shown frames, (3, H, W) uint8 of one size -> tokens (K, d) float32 on the CPU, without a gradient.
+        """Encode the sampled frames, (3, H, W) uint8 of one size: visual tokens (K, d) float32 on the CPU.
 
-        UserError without the vision tower.
+        No gradient is computed. UserError without the vision tower.
         """
 
     def prompt(self, messages: Sequence[Message], space: TokenSpace | None) -> Prompt:
-        """The conversation up to where the model answers, about a video of that `space`; None: text alone."""
+        """The conversation up to the start of the answer, with a video of `space`; None: without a video."""
 
     def logits(self, prompt: Prompt, tokens: Tensor | None, answer: Tensor) -> Tensor:
-        """How likely each next token was, (A, V), had it answered the ids `answer` (A,); differentiable in `tokens`."""
+        """Logits (A, V) of each id of `answer` (A,) after the prompt; differentiable in `tokens`."""
 
     def answer(self, prompt: Prompt, tokens: Tensor | None, max_new_tokens: int = 128) -> Tensor:
-        """The likeliest answer, token by token: at most `most` ids (A,), on the CPU, the one that ends it included."""
+        """Generate an answer greedily: at most `max_new_tokens` ids (A,) on the CPU, with the end mark."""
 
     def generate(
         self, prompt: Prompt, tokens: Tensor | None, max_new_tokens: int = 128, **sampling: Any
     ) -> Generator[str, None, None]:
-        """The answer piece by piece as it is found; closing the iterator ends the search.
+        """Generate an answer piece by piece; closing the iterator stops the generation.
 
-        `sampling` is what `GenerationMixin.generate` of transformers takes, such as do_sample=True, temperature=0.7.
+        `sampling` is passed to `GenerationMixin.generate` of transformers, such as do_sample=True, temperature=0.7.
         """
 
     def read(self, ids: Tensor) -> str:
-        """Ids as text; those that only steer the model are left out."""
+        """Decode ids as text without special tokens."""
 
 
 def check_space(name: str, space: TokenSpace, tokens: int, width: int) -> None:
-    """UserError where a file says that `name` made other tokens of its showing than the (tokens, width) it makes."""
+    """UserError if the `space` of a file differs from the (tokens, width) of the model `name` for its frames."""
     if (space.tokens, space.width) != (tokens, width):
         raise UserError(
-            f"bitstream: it says {space.tokens} tokens of {space.width} numbers, and {name} makes {tokens} of {width} "
-            "of its showing; align it anew with task=align"
+            f"bitstream: it has {space.tokens} tokens of {space.width} numbers, but {name} gives {tokens} of {width} "
+            "for its frames; align it again with task=align"
         )
 
 
 def sampled(sampling: FrameSampling) -> str:
-    """The sentence that says how many frames there are, and when."""
+    """The sentence of a prompt with the number of sampled frames and their times."""
     seconds = ", ".join(str(round(frame * sampling.seconds, 1)) for frame in range(sampling.frames))
     return f"The video contains {sampling.frames} frames sampled at {seconds} seconds."

@@ -1,1 +1,1 @@
-"""The workshop: one model is fitted to one video."""
+"""Fitting one model to one video: Lightning modules, callbacks, optimisers and training of the `shapes` teachers."""

@@ -1,4 +1,4 @@
-"""What happens around a fit: its budget, what is kept of it and what is shown."""
+"""Callbacks of a fit: its budget, training curves, progress bar, preview images and checkpoints."""
 
 import math
 import sys
@@ -21,12 +21,12 @@ C = TypeVar("C", bound=Callback)
 
 
 class Budget(Callback):
-    """Ends the fit after `max_epochs`, `max_seconds` or `max_steps` of the optimiser, whichever is first.
+    """Ends the fit after `max_epochs`, `max_seconds` or `max_steps` optimiser steps, whichever is reached first.
 
-    The learning rate follows the share that is spent: it rises over the first `warmup` of the budget and falls to
-    zero on a cosine. Seconds of an interrupted fit count on when it is resumed. What a fit reaches in a number of
-    seconds depends on the load of the machine; what it reaches in a number of steps or epochs does not.
-    `effort_steps` stand in for `max_steps` where neither steps nor epochs are given.
+    The learning rate follows the spent share of the budget: it rises linearly over the first `warmup` (a share, 0 to 1)
+    and falls to zero along a cosine. A resumed fit continues to count from the seconds spent before the interruption.
+    The result of a fit limited in seconds depends on the load of the machine; that of a fit limited in steps or epochs
+    does not. `effort_steps` replaces `max_steps` if neither `max_steps` nor `max_epochs` is given.
     """
 
     def __init__(
@@ -47,13 +47,13 @@ class Budget(Callback):
             unset = " ".join(f"{name}=null" for name in bounds)
             raise UserError(f"{unset}: the fit would never end; set one of them")
         self.max_epochs, self.max_seconds, self.max_steps, self.warmup = max_epochs, max_seconds, max_steps, warmup
-        self.seconds = 0.0  # spent fitting, over all runs
-        self.spent = 0.0  # share of the budget, 0 to 1
+        self.seconds = 0.0  # of fitting so far, over all runs of a resumed fit
+        self.spent = 0.0  # share of the budget spent so far, 0 to 1
         self._started = 0.0
 
     @property
     def seconds_left(self) -> float:
-        """Until the end, at the pace so far."""
+        """Estimated seconds until the end, at the mean speed so far; infinite before the first step."""
         return self.seconds * (1 - self.spent) / self.spent if self.spent else math.inf
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -90,32 +90,32 @@ class Moment(NamedTuple):
 
     seconds: float
     epoch: int
-    psnr: float  # dB, mean over the frames since the point before, as training saw them
+    psnr: float  # dB, mean over the training batches since the previous point
     loss: float
     terms: dict[str, float]
 
 
 class History(Callback):
-    """Every `seconds` a point of the curves: kept, in the checkpoint too, sent to the loggers, shown in one line.
+    """Records a point of the training curves every `seconds`, logs it and shows it in a progress bar.
 
-    `progress_bar`: whether it is shown.
+    The points are also stored in the checkpoint. `progress_bar=False` hides the progress bar.
     """
 
     def __init__(self, seconds: float = 1.0, progress_bar: bool = True) -> None:
         self.every, self.shown = seconds, progress_bar
         self.moments: list[Moment] = []
-        self.bar = tqdm(disable=True)  # until the fit starts, which it may not
+        self.bar = tqdm(disable=True)  # placeholder: an exception may close it before `on_train_start`
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         layout = "{desc} |{bar:30}| {percentage:3.0f}%{postfix}"
-        # A terminal shows every point; a log file has no use for so many lines.
-        rest = 0.1 if sys.stderr.isatty() else 10.0
+        # A terminal is updated at every point, a log file at most every 10 s, as each update adds a line to it.
+        interval = 0.1 if sys.stderr.isatty() else 10.0
         self.bar = tqdm(
             total=1.0,
             initial=one_of(trainer, Budget).spent,
             desc="fit",
             bar_format=layout,
-            mininterval=rest,
+            mininterval=interval,
             disable=not self.shown,
         )
 
@@ -139,14 +139,14 @@ class History(Callback):
         self.bar.close()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        self.bar.close()  # what is said of it begins on a line of its own
+        self.bar.close()  # so that the error message starts on a new line
 
     def _show(self, budget: Budget, extra_metrics: dict[str, float]) -> None:
         left = budget.seconds_left
         clock = time.strftime("%M:%S" if left < 3600 else "%H:%M:%S", time.gmtime(left))
         moment = self.moments[-1]
-        noted = "".join(f"  {value:.3f} {name}" for name, value in extra_metrics.items())
-        text = f"epoch {moment.epoch}  PSNR {moment.psnr:.2f} dB{noted}  {clock} left"
+        extra = "".join(f"  {value:.3f} {name}" for name, value in extra_metrics.items())
+        text = f"epoch {moment.epoch}  PSNR {moment.psnr:.2f} dB{extra}  {clock} left"
         self.bar.set_postfix_str(text, refresh=False)
         self.bar.update(budget.spent - self.bar.n)
 
@@ -158,7 +158,7 @@ class History(Callback):
 
 
 class Previews(Callback):
-    """Sends the middle frame to the loggers that show pictures, every `seconds`."""
+    """Logs the rendered middle frame to TensorBoard and W&B every `seconds`."""
 
     def __init__(self, seconds: float = 20.0) -> None:
         self.every, self.last = seconds, 0.0
@@ -180,7 +180,7 @@ class Previews(Callback):
 
 
 def resume_checkpoint(folder: str, seconds: float = 5.0) -> ModelCheckpoint:
-    """Keeps `folder`/last.ckpt no older than `seconds` of work, replaced in one step."""
+    """A callback that replaces `folder`/last.ckpt every `seconds` of fitting."""
     return ModelCheckpoint(
         folder, CHECKPOINT, train_time_interval=timedelta(seconds=seconds), enable_version_counter=False,
         save_on_train_epoch_end=False,
@@ -189,7 +189,7 @@ def resume_checkpoint(folder: str, seconds: float = 5.0) -> ModelCheckpoint:
 
 @contextmanager
 def evaluating(module: L.LightningModule) -> Iterator[None]:
-    """Eval mode inside, training mode after."""
+    """Set `module` to eval mode inside the context, and to training mode after it."""
     module.eval()
     try:
         yield
@@ -198,8 +198,8 @@ def evaluating(module: L.LightningModule) -> Iterator[None]:
 
 
 def all_of(trainer: L.Trainer) -> list[Callback]:
-    """The trainer's callbacks."""
-    return trainer.callbacks  # type: ignore[attr-defined]  # Lightning sets it from afar
+    """All callbacks of the trainer."""
+    return trainer.callbacks  # type: ignore[attr-defined]  # set by a connector of Lightning, which mypy cannot follow
 
 
 def one_of(trainer: L.Trainer, kind: type[C]) -> C:

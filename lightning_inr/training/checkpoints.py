@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there, whatever stops the writing."""
+"""Checkpoints that are complete or absent, even if the process is killed or the disk is full."""
 
 from pathlib import Path
 from typing import Any
@@ -11,21 +11,23 @@ from lightning_inr.paths import writing
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Written beside the one that they replace, in one step.
+    """Writes a checkpoint to a draft in the same folder and then renames the draft, so that it is never partial.
 
-    Lightning's own go by way of the folder for temporary files: from another file system a move is a copy, which a
-    kill or a full disk cuts.
+    Lightning's own writer uses the folder for temporary files: a move from another file system is a copy, which is
+    truncated if the process is killed or the disk is full.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
-        """Replace the checkpoint at `path`; UserError if there is no room, and the old one stays."""
+        """Replace the checkpoint at `path`; UserError if the disk is full, and then the old one stays."""
         with writing(path) as draft:
             torch.save(checkpoint, draft)
 
     def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """What `save_checkpoint` wrote; UserError if it cannot be read."""
+        """Read what `save_checkpoint` wrote; UserError if the file cannot be read."""
         try:
             return super().load_checkpoint(path, *args, **kwargs)
-        except Exception as error:  # a damaged archive ends in errors of many types
+        except Exception as error:  # torch.load raises errors of many types for a damaged archive
             reason = (str(error) or repr(error)).splitlines()[0]
-            raise UserError(f"{path}: no checkpoint of a fit ({reason}); remove it, and the fit begins anew") from error
+            raise UserError(
+                f"{path}: no checkpoint of a fit ({reason}); remove it, and the fit starts again"
+            ) from error

@@ -1,4 +1,4 @@
-"""A fit that collapses, as DNeRV's is known to, is noticed, and its best epoch kept."""
+"""Detects a fit that collapses, which happens with DNeRV, and restores the weights of its best epoch."""
 
 from typing import Any, NamedTuple
 
@@ -13,22 +13,22 @@ from lightning_inr.training.rounding import WeightQuantization
 
 
 class Reached(NamedTuple):
-    """What an epoch reached."""
+    """Loss and bitrate of an epoch."""
 
-    loss: float  # mean over its steps
-    bpp: float  # of the file, as last estimated; 0 while bits cost nothing
+    loss: float  # mean over the steps of the epoch
+    bpp: float  # bits per pixel of the file at the last estimate; 0 while the loss has no rate term
 
     def objective(self, rate_weight: float) -> float:
-        """What the fit minimises."""
+        """The value that the fit minimises: loss + rate_weight * bpp."""
         return self.loss + rate_weight * self.bpp
 
 
 class CollapseGuard(Callback):
-    """If the last epoch's objective is `factor` times the best epoch's, goes back to that epoch's weights.
+    """Restores the weights of the best epoch if the last epoch's objective is over `factor` times that of the best.
 
-    Four times the squared error are 6 dB, more than any rounding costs. Where bits have a price, the error may rise
-    as they fall: the objective counts both, and epochs before weights were rounded are not compared with those after.
-    What is kept is kept in memory: a resumed fit knows the epochs since.
+    A factor of 4 in squared error is 6 dB, more than any rounding costs. With a rate term, the error may rise while
+    the rate falls: the objective therefore includes both, and epochs before rounding starts are not compared with
+    epochs after it. The best weights are held in memory only: a resumed fit compares the epochs since its resumption.
     """
 
     def __init__(self, factor: float = 4.0) -> None:
@@ -67,12 +67,12 @@ class CollapseGuard(Callback):
         if self.collapsed:
             pl_module.net.load_state_dict(self._kept)
             print(
-                f"the fit collapsed: its loss rose from {best:.3g} to {last:.3g}; kept is its best epoch; "
+                f"the fit collapsed: its loss rose from {best:.3g} to {last:.3g}; its best epoch is used; "
                 f"try another seed, or lower module.learning_rate={pl_module.learning_rate:g}"
             )
 
 
 def _price_of_bits(trainer: L.Trainer) -> tuple[bool, float]:
-    """Whether weights are rounded by now, and the weight in the loss of a bit a pixel."""
+    """Whether training uses rounded weights already, and the weight of the bits per pixel in the loss."""
     begun = [each for each in all_of(trainer) if isinstance(each, WeightQuantization) and each.begun]
     return bool(begun), sum(each.rate_weight for each in begun)

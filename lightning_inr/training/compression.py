@@ -1,4 +1,4 @@
-"""Fit a video as well as its bits allow."""
+"""Fit a video with a distortion loss between frames."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,7 @@ from lightning_inr.types import FrameBatch
 
 
 class CompressionModule(FitModule):
-    """One loss between frames, by its name in `losses`: the mean squared error unless told otherwise."""
+    """Minimises one loss between rendered and training frames, named by its key in `losses.LOSSES`."""
 
     def __init__(self, net: VideoRepresentation, loss: str = "mse", **fit: Any) -> None:
         super().__init__(net, **fit)
@@ -21,9 +21,9 @@ class CompressionModule(FitModule):
             raise UserError(f"module.loss={loss}: choose one of {', '.join(LOSSES)}")
         self.loss_name, self.loss = loss, LOSSES[loss]
 
-    def terms(self, views: Mapping[str, Tensor], batch: FrameBatch) -> dict[str, Tensor]:
-        """The loss of the frame, and of what else the net paints on its way to it, each by its weight."""
-        terms = {self.loss_name: self.loss(views["final"], batch.frames)}
-        for name in views.keys() - {"final"}:
-            terms[name] = self.net.aux_weights[name] * self.loss(views[name], batch.frames)
+    def terms(self, outputs: Mapping[str, Tensor], batch: FrameBatch) -> dict[str, Tensor]:
+        """The loss of the rendered frame, and of each auxiliary output times its weight in `net.aux_weights`."""
+        terms = {self.loss_name: self.loss(outputs["final"], batch.frames)}
+        for name in outputs.keys() - {"final"}:
+            terms[name] = self.net.aux_weights[name] * self.loss(outputs[name], batch.frames)
         return terms

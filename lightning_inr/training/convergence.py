@@ -1,4 +1,4 @@
-"""Whether a fit has reached what its kind reaches: frames better than one colour, latents near their teacher's view."""
+"""Checks that a fit converged: PSNR above that of one colour, latents close to the teacher embeddings."""
 
 from collections.abc import Iterable
 from statistics import fmean
@@ -12,16 +12,17 @@ from lightning_inr.metrics import PEAK, mean_squares, psnr
 from lightning_inr.training.alignment import AlignmentModule
 from lightning_inr.training.fit import FitModule
 
-LOOKS = 8  # at frames, evenly spaced
-LEAST_GAIN = 1.5  # dB above one colour: a mean squared error of 0.7 times
-FLAT = 40.0  # dB: a video that one colour shows this well leaves nothing to gain
-LEAST_COSINE = 0.8  # to the teacher; the weakest alignment on record that still finds its videos has 0.83
+LOOKS = 8  # evenly spaced training frames at most, on which the PSNR is measured
+LEAST_GAIN = 1.5  # dB above the PSNR of one colour: 0.7 times its mean squared error
+FLAT = 40.0  # dB: a video for which one colour has this PSNR is not checked
+LEAST_COSINE = 0.8  # to the teacher embeddings; the lowest value measured with working retrieval is 0.83
 
 
-def why_unconverged(module: FitModule, data: FrameDataModule, views: Tensor | None, effort: str) -> str | None:
-    """What a finished fit lacks, with figures and a remedy, or None; `views` (frames, S) are the teacher's.
+def why_unconverged(module: FitModule, data: FrameDataModule, embeddings: Tensor | None, effort: str) -> str | None:
+    """Why a finished fit has not converged, with figures and a remedy; None if it has.
 
-    `effort` names what the fit has spent, as "95 steps in 5 s". The net has absorbed the frames it needs.
+    `embeddings`: teacher embeddings of all frames, (frames, S), or None. `effort`: what the fit has spent, such as
+    "95 steps in 5 s". Call `net.store_embeddings` before, as rendering needs the stored embeddings.
     """
     reached, floor = _psnr(module, data), _floor(data)
     if floor < FLAT and reached < floor + LEAST_GAIN:
@@ -29,13 +30,13 @@ def why_unconverged(module: FitModule, data: FrameDataModule, views: Tensor | No
             f"{reached:.1f} dB after {effort}, where the mean colour alone gives {floor:.1f} dB; "
             f"allow more steps, lower module.learning_rate={module.learning_rate:g}, or try another seed"
         )
-    if not isinstance(module, AlignmentModule) or views is None or module.alignment_weight == 0:
+    if not isinstance(module, AlignmentModule) or embeddings is None or module.alignment_weight == 0:
         return None
-    cosine = _cosine(module, views)
+    cosine = _cosine(module, embeddings)
     if cosine >= LEAST_COSINE:
         return None
     return (
-        f"mean cosine {cosine:.2f} of latents to the teacher after {effort}, below {LEAST_COSINE}; "
+        f"mean cosine {cosine:.2f} of latents to the teacher embeddings after {effort}, below {LEAST_COSINE}; "
         f"allow more steps, or raise module.alignment_weight={module.alignment_weight:g}"
     )
 
@@ -45,14 +46,14 @@ def _rows(data: FrameDataModule) -> range:
 
 
 def _psnr(module: FitModule, data: FrameDataModule) -> float:
-    """Mean PSNR in dB of some seen frames, as the network paints them before it is coded."""
+    """Mean PSNR in dB of some training frames, rendered with the weights before coding."""
     rows = _rows(data)
-    painted = module.net.eval().render([data.frames.training_frames[row] for row in rows])
-    return _mean_psnr((frame, data.frames.frame(row)) for frame, row in zip(painted, rows, strict=True))
+    rendered = module.net.eval().render([data.frames.training_frames[row] for row in rows])
+    return _mean_psnr((frame, data.frames.frame(row)) for frame, row in zip(rendered, rows, strict=True))
 
 
 def _floor(data: FrameDataModule) -> float:
-    """Mean PSNR in dB of the same frames, painted in the video's mean colour."""
+    """Mean PSNR in dB of the same frames if every pixel has the video's mean colour."""
     colour = (data.mean_colour() * PEAK).round().to(torch.uint8)[:, None, None]
     frames = [data.frames.frame(row) for row in _rows(data)]
     return _mean_psnr((colour.expand_as(frame), frame) for frame in frames)
@@ -63,8 +64,8 @@ def _mean_psnr(pairs: Iterable[tuple[Tensor, Tensor]]) -> float:
 
 
 @torch.no_grad()
-def _cosine(module: AlignmentModule, views: Tensor) -> float:
-    """Mean cosine of the latents of all seen frames to the teacher's views of them."""
-    seen = list(module.net.video.training_frames)
-    index = torch.tensor(seen, dtype=torch.float32, device=module.net.device)
-    return float(F.cosine_similarity(module.net.frame_embeddings(index), views[seen].to(index.device)).mean())
+def _cosine(module: AlignmentModule, embeddings: Tensor) -> float:
+    """Mean cosine of the frame embeddings of all training frames to the teacher embeddings."""
+    numbers = list(module.net.video.training_frames)
+    index = torch.tensor(numbers, dtype=torch.float32, device=module.net.device)
+    return float(F.cosine_similarity(module.net.frame_embeddings(index), embeddings[numbers].to(index.device)).mean())

@@ -1,7 +1,8 @@
 """Training for rate and distortion together: D + λ R (C-NeRV, Gomes et al., CVPR 2023, section 3).
 
-Each coded tensor learns the step of its own grid and the offset. The distortion sees rounded weights, with
-straight-through gradients; the rate sees noise in place of rounding, under a density fitted to the tensor.
+D: distortion; R: bits per pixel of the file; λ: `rate_weight`. Each coded tensor has a quantisation grid whose step
+size and offset are trained. D is computed with rounded weights and straight-through gradients. R is computed with
+uniform noise in place of rounding, under a density fitted to the tensor.
 """
 
 import math
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam
 
-from lightning_inr.codec import Codec, Step, rounding_error
+from lightning_inr.codec import Codec, QuantizationStep, rounding_error
 from lightning_inr.codec.contexts import CONTEXTS, all_places, contexts, known
 from lightning_inr.codec.density import DENSITIES, laplace_slopes
 from lightning_inr.codec.transform import from_coefficients, to_coefficients
@@ -24,23 +25,25 @@ from lightning_inr.training.fit import FitModule
 from lightning_inr.training.rounding import WeightQuantization
 from lightning_inr.types import GridLayout
 
-# What changes slowly is worked out seldom; in between, the last of it serves.
+# Quantities that change slowly are computed once in so many training steps and reused in between.
 STEPS_BETWEEN_ROUNDINGS = 8
-STEPS_BETWEEN_RATES = 16  # a multiple of it
-# Tables are large, and a step moves few of their slices.
+STEPS_BETWEEN_RATES = 16  # a multiple of STEPS_BETWEEN_ROUNDINGS
+# For tables over time: they are large, and a step changes few of their slices.
 STEPS_BETWEEN_TABLE_ROUNDINGS = 16  # a multiple of STEPS_BETWEEN_ROUNDINGS
 STEPS_BETWEEN_TABLE_RATES = 32  # a multiple of STEPS_BETWEEN_RATES
-STEPS_BETWEEN_ESTIMATES = 512  # of the file's size
-STEPS_BETWEEN_CORRECTIONS = 48  # of the rate's weight, where a size is asked for
-SETTLED = 0.15  # share of the budget after which the size of the file says something about its end
-FOLLOWING = 0.5  # power of the file's size, over what is asked for, by which the rate's weight follows it
+STEPS_BETWEEN_ESTIMATES = 512  # of the file's size without `bpp`; an estimate encodes the whole model
+STEPS_BETWEEN_CORRECTIONS = 48  # of `rate_weight`, with `bpp`
+SETTLED = 0.15  # share of the budget before which the file's size does not predict its final size
+FOLLOWING = 0.5  # a correction multiplies `rate_weight` by (bpp of the file / `bpp`) to this power
 
 
 class EntropyConstrained(WeightQuantization):
-    """From `start` of the budget on, adds `rate_weight` times the bits a pixel to the loss.
+    """Adds `rate_weight` times the bits per pixel to the loss once the share `start` of the budget is spent.
 
-    `density` names what is fitted to each tensor (codec.density); `step_learning_rate` is of the logarithm of steps.
-    `bpp`: the file's size to reach, in bits a pixel; the weight of the rate, from `rate_weight` on, then follows it.
+    `density`: the density fitted to each tensor, a key of `codec.density.DENSITIES`. `step_learning_rate`: Adam's
+    learning rate for the logarithm of each step size, and for each offset in units of the first step size.
+    `bpp`: target size of the file in bits per pixel, or None; with a target, `rate_weight` is only the initial value
+    and is adapted during training.
     """
 
     def __init__(
@@ -56,28 +59,28 @@ class EntropyConstrained(WeightQuantization):
         if not rate_weight > 0:
             raise UserError(f"rate_weight={rate_weight}: choose a number above 0")
         if bpp is not None and not bpp > 0:
-            raise UserError(f"bpp={bpp}: choose a number of bits a pixel above 0")
+            raise UserError(f"bpp={bpp}: choose a number of bits per pixel above 0")
         if density not in DENSITIES:
             raise UserError(f"density={density}: choose one of {', '.join(DENSITIES)}")
         self.rate_weight, self.bits_of, self.step_learning_rate = rate_weight, DENSITIES[density], step_learning_rate
         self.bpp = bpp
-        self.origin: list[Step] = []  # the grids it begins with: the codec's steps, around each tensor's mean
+        self.origin: list[QuantizationStep] = []  # initial grids: the codec's step sizes, offset by each tensor's mean
         self.grid = nn.Parameter(torch.empty(0, 2))  # log(size / first size), (offset - first offset) / first size
         self.optimizer: Adam | None = None
-        self._rate: list[Tensor] = []  # gradient of the bits with respect to each weight
-        self._grid_rate: list[Tensor] = []  # and with respect to its grid
-        self._slope = torch.empty(0)  # gradient of the distortion with respect to log(size), summed over steps
+        self._rate: list[Tensor] = []  # gradient of the bits by each weight
+        self._grid_rate: list[Tensor] = []  # gradient of the bits by each tensor's row of `grid`
+        self._slope = torch.empty(0)  # gradient of the distortion by log(size), summed over training steps
 
-    def steps(self) -> Mapping[str, Step]:
-        """Each tensor's learned grid; none before `start`."""
+    def steps(self) -> Mapping[str, QuantizationStep]:
+        """Each tensor's trained grid, by the tensor's name; empty before `start`."""
         grids = zip(self.entries, self.origin, self.grid.tolist(), strict=False)
         return {
-            entry.name: Step(first.size * math.exp(growth), first.offset + shift * first.size)
+            entry.name: QuantizationStep(first.size * math.exp(growth), first.offset + shift * first.size)
             for entry, first, (growth, shift) in grids
         }
 
     def round_weights(self, step: int) -> None:
-        """Bring `errors` up to date, every few steps."""
+        """Update `errors` every STEPS_BETWEEN_ROUNDINGS steps."""
         if self.errors and step % STEPS_BETWEEN_ROUNDINGS:
             return
         if not self.origin:
@@ -86,12 +89,12 @@ class EntropyConstrained(WeightQuantization):
         rows = [row for row, entry in enumerate(self.entries) if entry.layout is None]
         weights, sizes = [self.weights[row] for row in rows], [steps[row].size for row in rows]
         offsets = [steps[row].offset for row in rows]
-        seen = torch._foreach_sub(weights, offsets)
-        torch._foreach_div_(seen, sizes)
-        torch._foreach_round_(seen)
-        torch._foreach_mul_(seen, sizes)
-        torch._foreach_add_(seen, offsets)
-        rounded = dict(zip(rows, torch._foreach_sub(seen, weights), strict=True))
+        values = torch._foreach_sub(weights, offsets)
+        torch._foreach_div_(values, sizes)
+        torch._foreach_round_(values)
+        torch._foreach_mul_(values, sizes)
+        torch._foreach_add_(values, offsets)
+        rounded = dict(zip(rows, torch._foreach_sub(values, weights), strict=True))
         tables = not self.errors or step % STEPS_BETWEEN_TABLE_ROUNDINGS == 0
         errors = []
         for row, entry in enumerate(self.entries):
@@ -109,11 +112,11 @@ class EntropyConstrained(WeightQuantization):
             return
         assert isinstance(pl_module, FitModule)
         video = pl_module.net.video
-        price = self.rate_weight / (video.frames * video.height * video.width)  # of a bit
+        price = self.rate_weight / (video.frames * video.height * video.width)  # weight of one bit in the loss
         gradients = [weight.grad for weight in self.weights if weight.grad is not None]
-        assert len(gradients) == len(self.weights)  # every coded tensor is used, as every model promises
+        assert len(gradients) == len(self.weights)  # every model uses all its coded tensors in each step
         if trainer.global_step % STEPS_BETWEEN_ROUNDINGS == 0:
-            # A step's size moves what rounding adds in proportion: that is its gradient, straight through.
+            # Straight-through gradient: the rounding error is proportional to the step size.
             slopes = torch._foreach_mul(gradients, self.errors)
             self._slope += torch.stack([slope.sum() for slope in slopes]).cpu()
         if trainer.global_step % STEPS_BETWEEN_RATES == 0:
@@ -135,47 +138,49 @@ class EntropyConstrained(WeightQuantization):
             self._meet(pl_module.net)
         reached = pl_module.extra_metrics["bpp"] = self.estimate(pl_module.net)
         if self.bpp is not None and not 0.9 < reached / self.bpp < 1.1:
-            print(f"bpp={self.bpp:g}: the file has {reached:.4f}; more steps come nearer")
+            print(f"bpp={self.bpp:g}: the file has {reached:.4f} bits per pixel; allow more steps to come closer")
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
         assert isinstance(pl_module, FitModule)
         if self.bpp is None or self.begun:
             return
-        # Steps so coarse that all is rounded to one value, and so fine that a symbol has its most bits.
-        least, most = (self._bpp_at(pl_module.net, dict.fromkeys(self._names, Step(size, 0.0))) for size in (1e6, 1e-9))
+        # The largest step size rounds all weights to one value; the smallest gives every symbol its maximum of bits.
+        least, most = (
+            self._bpp_at(pl_module.net, dict.fromkeys(self._names, QuantizationStep(size, 0.0))) for size in (1e6, 1e-9)
+        )
         if not least < self.bpp < most:
-            raise UserError(f"bpp={self.bpp:g}: this model and video allow {least:.4f} to {most:.2f}")
+            raise UserError(f"bpp={self.bpp:g}: this model and video allow {least:.4f} to {most:.2f} bits per pixel")
 
     @property
     def _names(self) -> list[str]:
         return [entry.name for entry in self.entries]
 
     def _follow(self, excess: float) -> None:
-        """Make bits dearer where the file is `excess` times too large, cheaper where it is too small."""
+        """Adapt `rate_weight` to `excess`, the file's size over its target; by a factor of 0.5 to 2 at a time."""
         self.rate_weight *= min(2.0, max(0.5, excess**FOLLOWING))
 
     def _meet(self, net: VideoRepresentation) -> None:
-        """Scale all steps alike until the file is as large as asked for, to within 1 %."""
+        """Scale all step sizes by one factor until the file's size is within 1 % of `bpp`: at most 12 bisections."""
         assert self.bpp is not None
         low, high, scale = 1 / 16, 16.0, 1.0
         for _ in range(12):
             scale = math.sqrt(low * high)
-            steps = {name: Step(step.size * scale, step.offset) for name, step in self.steps().items()}
+            steps = {name: QuantizationStep(step.size * scale, step.offset) for name, step in self.steps().items()}
             reached = self._bpp_at(net, steps)
             if abs(reached - self.bpp) <= 0.01 * self.bpp:
                 break
             low, high = (scale, high) if reached > self.bpp else (low, scale)
-        # An offset is counted in first sizes, and stays where it is.
+        # Offsets are in units of the initial size, which changes here: divided by the factor, they keep their values.
         grid = self.grid.detach() / torch.tensor([1.0, scale], device=self.grid.device)
-        self._hold([Step(first.size * scale, first.offset) for first in self.origin], grid)
+        self._hold([QuantizationStep(first.size * scale, first.offset) for first in self.origin], grid)
 
     @torch.no_grad()
     def estimate(self, net: VideoRepresentation) -> float:
-        """Bits a pixel of the file as it would be written now."""
+        """Bits per pixel of the file if it were encoded with the present weights and grids."""
         return self._bpp_at(net, self.steps())
 
-    def _bpp_at(self, net: VideoRepresentation, steps: Mapping[str, Step]) -> float:
+    def _bpp_at(self, net: VideoRepresentation, steps: Mapping[str, QuantizationStep]) -> float:
         return 8 * len(self.codec.encode(net, steps)) / (net.video.frames * net.video.height * net.video.width)
 
     def state_dict(self) -> dict[str, Any]:
@@ -192,7 +197,7 @@ class EntropyConstrained(WeightQuantization):
         super().load_state_dict(state_dict)
         self.rate_weight = state_dict["rate_weight"]
         if state_dict["origin"]:
-            self._hold([Step(*step) for step in state_dict["origin"]], state_dict["grid"])
+            self._hold([QuantizationStep(*step) for step in state_dict["origin"]], state_dict["grid"])
             assert self.optimizer is not None
             self.optimizer.load_state_dict(state_dict["optimizer"])
 
@@ -201,19 +206,19 @@ class EntropyConstrained(WeightQuantization):
         for parameter, entry in zip(self.weights, self.entries, strict=True):
             values = parameter if entry.layout is None else to_coefficients(parameter, entry.layout)
             span = float(values.max() - values.min())
-            # Coefficients lie around zero, and nowhere else: most of them cost next to nothing there.
+            # Coefficients are centred at zero: with offset 0, most of them are rounded to 0, the cheapest symbol.
             offset = float(parameter.mean()) if entry.layout is None else 0.0
-            origin.append(Step(max(span, 1e-6) / ((entry.levels or 2) - 1), offset))
+            origin.append(QuantizationStep(max(span, 1e-6) / ((entry.levels or 2) - 1), offset))
         self._hold(origin, torch.zeros(len(origin), 2))
 
-    def _hold(self, origin: list[Step], grid: Tensor) -> None:
+    def _hold(self, origin: list[QuantizationStep], grid: Tensor) -> None:
         self.origin, self.grid = origin, nn.Parameter(grid)
         self.optimizer = Adam([self.grid], lr=self.step_learning_rate)
         self._slope = torch.zeros(len(origin))
 
     @torch.enable_grad()
     def _update(self, step: int, price: float, schedule: float) -> None:
-        """Take the rate's gradients anew, and move the grids by those of rate and distortion."""
+        """Compute the gradients of the rate, and take one Adam step of the grids by rate and distortion."""
         assert self.optimizer is not None
         tables = not self._rate or step % STEPS_BETWEEN_TABLE_RATES == 0
         found = []
@@ -233,7 +238,7 @@ class EntropyConstrained(WeightQuantization):
         self.optimizer.step()
 
     def _slopes(self, row: int) -> tuple[Tensor, Tensor]:
-        """Derivatives of a tensor's bits by its weights, and by its grid."""
+        """Gradients of a tensor's bits by its weights, and by its row of `grid`."""
         value, first = self.weights[row].detach().requires_grad_(), self.origin[row]
         grid = self.grid[row].detach().requires_grad_()
         size, offset = first.size * grid[0].exp(), first.offset + grid[1] * first.size
@@ -243,7 +248,7 @@ class EntropyConstrained(WeightQuantization):
 
     @torch.no_grad()
     def _table_slopes(self, row: int, layout: GridLayout) -> tuple[Tensor, Tensor]:
-        """The same of a table that is coded as coefficients, each under the density of its context."""
+        """As `_slopes`, for a table coded as coefficients, each under the Laplace density of its context."""
         weight = self.weights[row]
         size = self.origin[row].size * math.exp(float(self.grid[row, 0]))
         values = to_coefficients(weight, layout) / size

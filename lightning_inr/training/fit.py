@@ -1,4 +1,4 @@
-"""What every fit has in common: a view of the batch, named loss terms, an optimiser by roles."""
+"""The base of all fits: named loss terms, their means for the curves, and an optimiser with a group for each role."""
 
 import functools
 from abc import ABC, abstractmethod
@@ -21,17 +21,18 @@ from lightning_inr.types import FrameBatch
 
 OPTIMIZERS: Mapping[str, Callable[[Any], Optimizer]] = {
     "adam": functools.partial(Adam, fused=True),
-    "soap": Soap,  # Vyas et al. 2025: for small networks and fits of few thousand steps
-    "adan": Adan,  # Xie et al. 2022: HNeRV-Boost's
+    "soap": Soap,  # Vyas et al. 2025: for small networks and fits of a few thousand steps
+    "adan": Adan,  # Xie et al. 2022: the optimiser of HNeRV-Boost
 }
-STEPS_BETWEEN_LOOKS = 8  # at the loss: enough for the curves, too seldom to cost anything
+STEPS_BETWEEN_LOOKS = 8  # steps between two recordings of the loss, which make the host wait for the device
 
 
 class FitModule(L.LightningModule, ABC):
-    """Fits `net`; subclasses say with `terms` what for.
+    """Fits `net` by minimising the sum of the loss terms that a subclass defines in `terms`.
 
-    Adam without weight decay (Latent-INR), SOAP, or Adan. `latent_learning_rate` is that of the role `latents`,
-    `grid_learning_rate` that of the role `grid` (None: `learning_rate`); the callback `Budget` scales all of them.
+    `optimizer`: adam (without weight decay, as in Latent-INR), soap or adan. `latent_learning_rate` is the learning
+    rate of the role `latents`, `grid_learning_rate` that of the role `grid` (None: `learning_rate`), `learning_rate`
+    that of all other roles; the callback `Budget` scales all of them.
     """
 
     def __init__(
@@ -51,32 +52,32 @@ class FitModule(L.LightningModule, ABC):
             "latents": latent_learning_rate,
             "grid": learning_rate if grid_learning_rate is None else grid_learning_rate,
         }
-        self.extra_metrics: dict[str, float] = {}  # what callbacks want shown beside the PSNR
-        self._seen: list[dict[str, float]] = []  # terms and PSNR of the steps looked at since `take_means`
+        self.extra_metrics: dict[str, float] = {}  # values that callbacks add to the logs and the progress bar
+        self._seen: list[dict[str, float]] = []  # terms and PSNR of the steps recorded since `pop_metrics`
 
     @abstractmethod
     def terms(self, outputs: Mapping[str, Tensor], batch: FrameBatch) -> dict[str, Tensor]:
-        """Named parts of the loss, each a scalar with its weight already in; `views` are the net's, of `batch`."""
+        """Named parts of the loss, each a weighted scalar; `outputs` are the net's `training_outputs` for `batch`."""
 
     def training_step(self, batch: FrameBatch, batch_idx: int) -> Tensor:
-        """The sum of the terms."""
+        """The loss of a batch: the sum of the terms."""
         outputs = self.net.training_outputs(batch.index, batch.frames, batch.window)
         terms = self.terms(outputs, batch)
         loss = functools.reduce(torch.add, terms.values())
         if self.global_step % STEPS_BETWEEN_LOOKS == 0:
             self._check(loss)
             with torch.no_grad():
-                seen = {**terms, "psnr": psnr(F.mse_loss(outputs["final"], batch.frames))}
-            self._seen.append({name: float(value.detach()) for name, value in seen.items()})
+                values = {**terms, "psnr": psnr(F.mse_loss(outputs["final"], batch.frames))}
+            self._seen.append({name: float(value.detach()) for name, value in values.items()})
         return loss
 
     def pop_metrics(self) -> dict[str, float]:
-        """Means of every term, and of the batches' PSNR in dB, since the last call; empty if no step was looked at."""
-        seen, self._seen = self._seen, []
-        return {name: fmean(step[name] for step in seen) for name in (seen[0] if seen else ())}
+        """Means of every term, and of the batches' PSNR in dB, since the last call; empty if no step was recorded."""
+        steps, self._seen = self._seen, []
+        return {name: fmean(step[name] for step in steps) for name in (steps[0] if steps else ())}
 
     def configure_optimizers(self) -> Optimizer:
-        """One group a role."""
+        """The optimiser, with one parameter group for each role."""
         layouts = {parameter: self.net.grid_layout(name) for name, parameter in self.net.named_parameters()}
         groups: list[dict[str, Any]] = []
         for role, parameters in self.net.roles().items():
@@ -97,12 +98,15 @@ class FitModule(L.LightningModule, ABC):
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clip the norm of all gradients together; Lightning's own refuses a fused optimiser, which scales nothing."""
+        """Clip the norm of all gradients together.
+
+        Lightning's own clipping raises an error for fused optimisers, though no gradients are scaled here.
+        """
         if gradient_clip_val:
             torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val, foreach=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse to replace a good checkpoint by a broken one."""
+        """UserError if a parameter is not finite, so that the last good checkpoint is not replaced."""
         for parameter in self.net.parameters():
             self._check(parameter.detach().sum())
 

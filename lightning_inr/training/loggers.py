@@ -1,4 +1,4 @@
-"""What the loggers need beyond Lightning: W&B without a login, and the final row with its pictures."""
+"""Additions to Lightning's loggers: W&B without a login, and the result of a fit with its images."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,20 +10,20 @@ from PIL import Image
 
 
 def wandb_logger(save_dir: str, project: str, name: str | None, group: str | None) -> WandbLogger:
-    """Weights & Biases, offline unless the user is logged in; never asks."""
+    """A Weights & Biases logger, offline unless the user is logged in; it never prompts for a key."""
     import wandb
 
     try:
         online = wandb.login(prompt=False)
-    except wandb.errors.UsageError:  # what it says of a missing key, though it was told not to ask
+    except wandb.errors.UsageError:  # raised for a missing API key in spite of prompt=False
         online = False
-    # `mode` as well: W&B has read its environment by now, where Lightning would put the wish to be offline.
+    # `mode` as well: Lightning sets offline in the environment, which W&B has already read by now.
     mode = "online" if online else "offline"
     return WandbLogger(name=name, save_dir=save_dir, project=project, group=group, offline=not online, mode=mode)
 
 
 def log_result(loggers: list[Logger], result: dict[str, Any], pictures: Sequence[Path]) -> None:
-    """The figures of a finished fit, as summary where the logger has one, and its pictures."""
+    """Log the figures of a finished fit, as a summary if the logger has one, and its images; then close the loggers."""
     figures = {key: value for key, value in result.items() if isinstance(value, int | float | str)}
     figures |= {f"held_out/{key}": value for key, value in result.get("held_out", {}).items()}
     for logger in loggers:
@@ -42,7 +42,7 @@ def log_result(loggers: list[Logger], result: dict[str, Any], pictures: Sequence
 
 
 def finish(loggers: Sequence[Logger]) -> None:
-    """Close them: the next job of a sweep would go on with this one's W&B run."""
+    """Close the loggers; otherwise the next job of a sweep would continue this job's W&B run."""
     for logger in loggers:
         if isinstance(logger, WandbLogger):
             logger.experiment.finish()

@@ -1,4 +1,4 @@
-"""Magnitude pruning with fine-tuning: the first of NeRV's three steps of compression (section 3.3)."""
+"""Magnitude pruning with fine-tuning, the first of NeRV's three compression steps (Chen et al. 2021, section 3.3)."""
 
 from typing import Any
 
@@ -11,14 +11,14 @@ from lightning_inr.errors import UserError
 from lightning_inr.training.callbacks import Budget, one_of
 from lightning_inr.training.fit import FitModule
 
-PRUNED_ROLES = ("base", "hyper")  # weights of layers; what a table or a latent holds is no redundancy of the network
+PRUNED_ROLES = ("base", "hyper")  # weights of layers; latents and tables hold the video's content
 
 
 class Pruning(Callback):
-    """At `start` of the budget sets the smallest `share` of all layers' weights to zero, and keeps them there.
+    """Sets the smallest `share` of all layers' weights to zero at `start` of the budget, and keeps them zero.
 
-    The rest of the fit is the fine-tuning. Zeros are coded as ordinary symbols: what they save is what the entropy
-    coder makes of them.
+    `share` and `start` are from 0 to below 1. The rest of the fit is the fine-tuning. Zeros are coded as ordinary
+    symbols: the bits they save depend on the entropy coder alone.
     """
 
     def __init__(self, share: float, start: float = 0.6) -> None:
@@ -26,7 +26,7 @@ class Pruning(Callback):
             if not 0 <= value < 1:
                 raise UserError(f"callbacks.pruning.{name}={value}: choose a number from 0 to below 1")
         self.share, self.start = share, start
-        self.kept: list[Tensor] = []  # masks, once pruned
+        self.kept: list[Tensor] = []  # masks of the weights that are not zero; empty before pruning
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int

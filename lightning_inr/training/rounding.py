@@ -1,4 +1,4 @@
-"""Training that sees the weights a decoder will see: what every kind of it shares, and quantisation-aware training."""
+"""Training with rounded weights, as a decoder reads them: the common base, and quantisation-aware training."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from lightning_inr.codec import Codec, Entry, Step, fake_quantize, rounding_error
+from lightning_inr.codec import Codec, Entry, QuantizationStep, fake_quantize, rounding_error
 from lightning_inr.data.module import FrameDataModule
 from lightning_inr.errors import UserError
 from lightning_inr.training.callbacks import Budget, one_of
@@ -19,31 +19,32 @@ STEPS_BETWEEN_ROUNDINGS = 16
 
 
 class WeightQuantization(Callback):
-    """From `start` of the budget on, forward and backward see rounded weights.
+    """Uses rounded weights in forward and backward once the share `start` of the budget is spent.
 
-    The optimiser moves the full-precision weights with that gradient (straight-through, Bengio et al. 2013).
-    What an encoder gives is stored first: embeddings are rounded and trained like all that is coded.
+    The optimiser updates the full-precision weights with that gradient (straight-through, Bengio et al. 2013).
+    At `start` the embeddings of an encoder are stored as parameters, and then rounded and trained like all coded
+    tensors.
     """
 
-    rate_weight = 0.0  # of a bit a pixel, in the loss
+    rate_weight = 0.0  # weight of the bits per pixel in the loss
 
     def __init__(self, codec: Codec, start: float) -> None:
         if not 0 <= start <= 1:
             raise UserError(f"start={start} of rounding: choose a share of the budget, 0 to 1")
         self.codec, self.start = codec, start
         self.begun = False
-        self.entries: list[Entry] = []  # how each weight will be coded
+        self.entries: list[Entry] = []  # the codec's plan for each weight
         self.weights: list[Tensor] = []
-        self.errors: list[Tensor] = []  # what rounding adds to each weight
-        self._full: list[Tensor] = []  # the weights themselves, while others stand in for them
-        self._rounded: list[Tensor] = []  # those others; kept, for fresh memory costs more than the sum
+        self.errors: list[Tensor] = []  # rounded minus full-precision value of each weight
+        self._full: list[Tensor] = []  # full-precision weights, while the model holds rounded ones
+        self._rounded: list[Tensor] = []  # buffers for rounded weights; reused, as allocation costs more than the sum
 
     @abstractmethod
     def round_weights(self, step: int) -> None:
-        """Bring `errors` up to date before training step `step`."""
+        """Update `errors` before training step `step`."""
 
-    def steps(self) -> Mapping[str, Step]:
-        """The learned grids to encode with, by tensor; none by default."""
+    def steps(self) -> Mapping[str, QuantizationStep]:
+        """The trained quantisation grids to encode with, by tensor name; empty by default."""
         return {}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -53,7 +54,7 @@ class WeightQuantization(Callback):
         self.entries = [entry for entry in plan if entry.quantized and entry.name in parameters]
         self.weights = [parameters[entry.name] for entry in self.entries]
         if self.begun:
-            pl_module.net.store_embeddings([])  # a resumed fit brings what was stored along
+            pl_module.net.store_embeddings([])  # without frames: a resumed fit has the embeddings in its checkpoint
 
     @torch.no_grad()
     def on_train_batch_start(
@@ -63,7 +64,7 @@ class WeightQuantization(Callback):
             return
         if not self.begun:
             assert isinstance(pl_module, FitModule)
-            data = trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it from afar
+            data = trainer.datamodule  # type: ignore[attr-defined]  # set by a connector of Lightning
             assert isinstance(data, FrameDataModule)
             pl_module.net.store_embeddings(data.in_order())
             self.begun = True
@@ -89,24 +90,24 @@ class WeightQuantization(Callback):
 
 
 class QuantizationAware(WeightQuantization):
-    """Rounds as the codec will, from the least to the largest value of each tensor or channel.
+    """Rounds as the codec does, between the smallest and the largest value of each tensor or channel.
 
-    What rounding does to each weight is computed anew every few steps: it changes little in between, and
-    as the learning rate falls to zero it becomes exact.
+    Rounding errors are computed every STEPS_BETWEEN_ROUNDINGS steps: they change little in between, and become exact
+    as the learning rate falls to zero.
     """
 
     def __init__(self, codec: Codec, start: float = 0.7) -> None:
         super().__init__(codec, start)
 
     def round_weights(self, step: int) -> None:
-        """Bring `errors` up to date, every few steps."""
+        """Update `errors` every STEPS_BETWEEN_ROUNDINGS steps."""
         if self.errors and step % STEPS_BETWEEN_ROUNDINGS:
             return
         self.errors = [_error(weight, entry) for weight, entry in zip(self.weights, self.entries, strict=True)]
 
 
 def _error(weight: Tensor, entry: Entry) -> Tensor:
-    """What the codec's rounding adds to `weight`."""
+    """The difference that the codec's rounding adds to `weight`."""
     if entry.layout is not None:
         return rounding_error(weight, entry.layout, None, entry.levels or 1)
     return fake_quantize(weight, entry.levels or 1, entry.axis).sub_(weight)

@@ -1,7 +1,8 @@
-"""A small video language model trained from nothing to answer questions about `shapes`, for where no other can be had.
+"""A small video language model trained from scratch on `shapes`, for use without a pretrained one.
 
-First the vision tower learns what a frame shows: one token says shape, action and colours, through noise that leaves
-room for little else. Then the language model learns to answer from the tokens of many frames.
+First the vision tower is trained to encode a frame as one token, from which a linear layer classifies shape, action and
+colours; noise on the token limits the information it can hold. Then the language model is trained to answer questions
+from the tokens of many frames.
 """
 
 import math
@@ -17,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from lightning_inr.data.shapes_grammar import COLOURS, FAMILIES, SHAPES, STEPS, Step, Story, draw_story
+from lightning_inr.data.shapes_grammar import COLOURS, FAMILIES, SHAPES, STEPS, ActionStep, Story, draw_story
 from lightning_inr.data.shapes_questions import DESCRIBE, ask_about, draw_question
 from lightning_inr.data.shapes_render import FPS, FRAMES, SCENE, SIDE, draw_scenes, render
 from lightning_inr.errors import UserError
@@ -29,50 +30,54 @@ from lightning_inr.training.steps import take_steps
 from lightning_inr.types import VideoShape
 
 VIDEO = VideoShape(FRAMES, SIDE, SIDE, FPS)
-WARM_UP = 40  # steps over which the learning rate rises, in each phase
-NOISE = 0.1  # standard deviation of what is added to tokens that are about 0.5; with 0.25 it reads much later
-LEAN = 0.25  # of the tokens' mean square in the loss: together with the noise, as in Alemi et al. (ICLR 2017)
+WARM_UP = 40  # steps over which the learning rate rises linearly, in each phase
+NOISE = 0.1  # standard deviation of the noise on tokens, whose numbers are about 0.5; 0.25 slows training down much
+LEAN = 0.25  # weight of the tokens' mean square in the loss; with NOISE, a bottleneck as in Alemi et al. (ICLR 2017)
 ACTIONS = [action for actions in FAMILIES.values() for action in actions]
-NOTHING = "nothing"  # what a shape becomes that keeps its colour
+NOTHING = "nothing"  # the new colour of a shape that keeps its colour
 ASPECTS: tuple[Sequence[str], ...] = (list(SHAPES), ACTIONS, COLOURS, (*COLOURS, NOTHING))
-WATCHED = 16  # stories at a time
-DESCRIBED = 0.3  # of the questions ask what happens, which takes sentences to answer
-FOLLOWED = 0.5  # of the conversations have a second question
+WATCHED = 16  # stories encoded at a time
+DESCRIBED = 0.3  # share of the questions whose answer is the description of the whole video
+FOLLOWED = 0.5  # share of the conversations with a second question
 
 
 def build_untrained(config: dict[str, Any], shown: int, seed: int, device: str = "auto") -> TransformersLLM:
-    """A LLaVA-OneVision with random weights and a token for each word of `shapes`; UserError if none can be built."""
+    """A LLaVA-OneVision with random weights and a token for each word of `shapes`; UserError for an invalid config."""
     random = Random("words")
     stories = [draw_story(random, False) for _ in range(1000)]
-    said = {text for story in stories for asked in ask_about(story) for text in (*asked.wordings, asked.answer)}
-    texts = [*sorted(said | {story.paragraph for story in stories}), *DESCRIBE, "user", "assistant"]
+    words = {text for story in stories for asked in ask_about(story) for text in (*asked.wordings, asked.answer)}
+    texts = [*sorted(words | {story.paragraph for story in stories}), *DESCRIBE, "user", "assistant"]
     with TemporaryDirectory() as scratch:
         try:
             folder = write_small(Path(scratch) / "untrained", "llava_onevision", config, seed, texts)
         except UserError:
             raise
-        except Exception as error:  # transformers meets an odd description with whatever its classes raise
+        except Exception as error:  # transformers raises errors of many types for an invalid configuration
             reason = str(error).strip().partition("\n")[0] or type(error).__name__
             raise UserError(
-                f"video_llm_config: transformers cannot build this: {reason}; see conf/task/shapes_video_llm.yaml"
+                f"video_llm_config: transformers cannot build this: {reason}; see conf/task/train_shapes_video_llm.yaml"
             ) from error
         return load_transformers_llm(str(folder), True, shown, SIDE, "float32", device, None, None)
 
 
-def facts(step: Step) -> list[int]:
-    """What a frame of a step shows, as a place in each of ASPECTS."""
+def facts(step: ActionStep) -> list[int]:
+    """The class of a step's frames in each of ASPECTS."""
     shown = (step.task.shape, step.action, step.colour, step.becomes or NOTHING)
     return [aspect.index(value) for aspect, value in zip(ASPECTS, shown, strict=True)]
 
 
 def show(story: Story, random: Random, frames: Sequence[int]) -> Tensor:
-    """The frames of these numbers, (N, 3, SIDE, SIDE) uint8, of a new rendering."""
+    """Render the story again, and return the frames of these numbers, (N, 3, SIDE, SIDE) uint8."""
     scenes = draw_scenes(story, random)
     return render([scenes[number // SCENE] for number in frames], [number % SCENE / (SCENE - 1) for number in frames])
 
 
-class Teaching:
-    """The training of a model on stories drawn from `seed`, a step at a time."""
+class VideoLLMTraining:
+    """Trains a model on stories drawn from `seed`, one step at a time, in two phases: `look` and `read`.
+
+    `frames`: rendered in a step of `look`; `talks`: conversations in a step of `read`; `stories`: the number of stories
+    that the conversations are about.
+    """
 
     def __init__(
         self,
@@ -107,7 +112,7 @@ class Teaching:
         }
 
     def step(self, learn: Callable[[], Tensor], taken: int, progress: float) -> float:
-        """One step of a phase, `learn` being look or read, at `progress` in [0, 1] of it; its loss."""
+        """Take one step of the phase `learn` (`look` or `read`) at `progress` in [0, 1] of it; returns its loss."""
         optimizer = self.phases[learn]
         rate = min(1.0, (taken + 1) / WARM_UP) * (1 + math.cos(math.pi * progress)) / 2
         optimizer.param_groups[0]["lr"] = rate * self.learning_rate
@@ -119,18 +124,18 @@ class Teaching:
         return float(loss.detach())
 
     def look(self) -> Tensor:
-        """The loss of saying, from the token of one frame, what it shows."""
+        """The loss of the first phase: classification of ASPECTS from the token of one frame, and the tokens' size."""
         stories = [draw_story(self.random, False) for _ in range(max(1, self.frames // STEPS))]
         numbers = [[scene * SCENE + self.random.randrange(SCENE) for scene in range(STEPS)] for _ in stories]
         frames = torch.cat([show(story, self.random, each) for story, each in zip(stories, numbers, strict=True)])
         truth = torch.tensor([facts(step) for story in stories for step in story.steps], device=self.llm.device)
         tokens = self.see(frames).mean(1)
-        said = self.judge(_noisy(tokens)).split([len(aspect) for aspect in ASPECTS], dim=-1)
-        losses = [F.cross_entropy(each, truth[:, place]) for place, each in enumerate(said)]
+        logits = self.judge(_noisy(tokens)).split([len(aspect) for aspect in ASPECTS], dim=-1)
+        losses = [F.cross_entropy(each, truth[:, place]) for place, each in enumerate(logits)]
         return torch.stack(losses).sum() + LEAN * tokens.square().mean()
 
     def read(self) -> Tensor:
-        """The loss of the answers to questions about whole videos, whose frames have been looked at before."""
+        """The loss of the second phase: cross-entropy of answers about whole videos, whose tokens are computed once."""
         if not self.pool:
             self.pool = self._watch()
         chosen = [self.random.choice(self.pool) for _ in range(self.talks)]
@@ -142,19 +147,19 @@ class Teaching:
         tokens = _noisy(torch.stack([tokens for _, tokens in chosen]))
         newline = self.model.base_model.image_newline.expand(len(chosen), 1, -1)
         video = BaseModelOutputWithPooling(pooler_output=torch.cat([tokens, newline], dim=1))
-        # No mask: what is beyond the end of a shorter talk comes after all that is learnt from.
+        # No mask: the padding of a shorter conversation comes after all ids that are in the loss.
         hidden = self.model.base_model(input_ids=ids, mm_encoder_outputs={"video": video}, use_cache=False)[0]
         return F.cross_entropy(self.model.lm_head(hidden[:, :-1][asked]), ids[:, 1:][asked])
 
     def see(self, frames: Tensor) -> Tensor:
-        """Frames (N, 3, SIDE, SIDE) uint8 -> their tokens (N, M, d), as `features` makes them."""
+        """Encode frames (N, 3, SIDE, SIDE) uint8 as tokens (N, M, d), as `features` does."""
         mean, std = self.norms
         pixels = (frames.to(self.llm.device) / 255 - mean) / std
         return self.model.base_model.get_video_features(pixels[:, None], return_dict=True).pooler_output[:, :-1]
 
     def talk(self, story: Story) -> tuple[list[int], list[bool]]:
-        """A conversation about a story, and which of its ids the model has to say."""
-        ids, said = [], []
+        """The ids of a conversation about a story, and for each id whether it is a target of the loss."""
+        ids, targets = [], []
         for turn in range(1 + (self.random.random() < FOLLOWED)):
             if self.random.random() < DESCRIBED:
                 question, answer = self.random.choice(DESCRIBE), story.paragraph
@@ -163,28 +168,28 @@ class Teaching:
                 question, answer = asked.word(self.random), asked.answer
             before, after = self.question(question, turn == 0), self.answer(answer)
             ids += before + after
-            said += [False] * len(before) + [True] * (len(after) - 1) + [False]
-        return ids, said
+            targets += [False] * len(before) + [True] * (len(after) - 1) + [False]
+        return ids, targets
 
     @torch.no_grad()
     def _watch(self) -> list[tuple[Story, Tensor]]:
         stories = [draw_story(self.random, False) for _ in range(self.stories)]
-        seen = []
+        encoded = []
         for start in range(0, self.stories, WATCHED):
             frames = [show(story, self.random, self.shown) for story in stories[start : start + WATCHED]]
-            seen += list(self.see(torch.cat(frames)).reshape(len(frames), self.token_space.tokens, -1))
-        return list(zip(stories, seen, strict=True))
+            encoded += list(self.see(torch.cat(frames)).reshape(len(frames), self.token_space.tokens, -1))
+        return list(zip(stories, encoded, strict=True))
 
     def _question(self, text: str, first: bool) -> list[int]:
         return self.llm.prompt([Message("user", text)], self.token_space if first else None).ids[0].tolist()
 
     def _answer(self, text: str) -> list[int]:
-        """As the chat template writes it; the line's end is not the model's to say."""
+        """The ids of an answer as the chat template writes it; its line break is not a target of the loss."""
         return self.llm.tokenizer(f"{text}{END}\n").input_ids
 
 
-def teach(teaching: Teaching, steps: int, looking: float = 0.6) -> None:
-    """Take `steps` steps, the share `looking` of them in the first phase; each phase's learning rate falls to zero."""
+def train_video_llm(teaching: VideoLLMTraining, steps: int, looking: float = 0.6) -> None:
+    """Train for `steps` steps, the share `looking` in the first phase; the learning rate falls to zero in each."""
     if steps < 2:
         raise UserError(f"teacher_steps={steps}: choose at least 2, one for each phase")
     if not 0 < looking < 1:
@@ -195,7 +200,7 @@ def teach(teaching: Teaching, steps: int, looking: float = 0.6) -> None:
 
 
 def save_trained(llm: TransformersLLM, folder: str | Path) -> None:
-    """An ordinary folder of Hugging Face's, which `load_video_llm` reads."""
+    """Write a Hugging Face folder, which `load_video_llm` reads."""
     llm.model.config.untrained = False
     with writing(folder) as draft:
         llm.model.eval().save_pretrained(draft)

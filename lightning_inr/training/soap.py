@@ -1,7 +1,7 @@
 """SOAP: Adam in the eigenbasis of each weight's gradients (Vyas et al., ICLR 2025, Algorithm 3).
 
-Tables over time take a second step of Adam, by what the slices of a shot share: a frame reaches two slices of a table,
-and what stays the same all through a shot would be learned by each slice anew.
+Tables over time get a second Adam step by the mean gradient of the slices of each shot: a frame updates only two slices
+of a table, so without it each slice would have to learn the static content of a shot separately.
 """
 
 from collections.abc import Callable
@@ -11,16 +11,17 @@ import torch
 from torch import Tensor
 from torch.optim import Adam
 
-LONGEST_SIDE = 160  # of a weight that gets a basis; longer sides cost more than they give
-STEPS_BETWEEN_BASES = 10
-PRODUCT_DECAY = 0.95  # decay of the averages of G Gᵀ and Gᵀ G
+LONGEST_SIDE = 160  # of a matrix that gets an eigenbasis; for longer sides the cost exceeds the gain
+STEPS_BETWEEN_BASES = 10  # steps between two updates of the eigenbases
+PRODUCT_DECAY = 0.95  # of the moving averages of G Gᵀ and Gᵀ G, G being a weight's gradient
 
 
 class Soap(Adam):
     """SOAP for the weights of groups with `layers=True`, fused Adam for all other parameters.
 
-    A weight counts as a matrix (first axis, all others). `betas` are Adam's, in either part. A group's `slices` holds
-    for each parameter the number of slices (rows of the first axis) of each shot; None if it is no table over time.
+    A weight is treated as a matrix (first axis, all other axes). `betas` are Adam's decay rates, for both kinds. A
+    group's `slices` has, for each parameter, the number of slices (rows of the first axis) of each shot; None for a
+    parameter that is not a table over time.
     """
 
     def __init__(self, params: Any, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.99)) -> None:
@@ -28,7 +29,7 @@ class Soap(Adam):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> Any:
-        """One step; what `closure` returns."""
+        """Take one step; the value of `closure`, or None without one."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -39,7 +40,7 @@ class Soap(Adam):
                 if weight.ndim > 1 and weight.grad is not None:
                     self._move(weight, weight.grad.flatten(1), group)
                     gradients.append((weight, weight.grad))
-                    weight.grad = None  # which Adam then leaves alone
+                    weight.grad = None  # so that Adam skips this weight
         super().step()
         for weight, gradient in gradients:
             weight.grad = gradient
@@ -50,7 +51,7 @@ class Soap(Adam):
         return loss
 
     def _move_together(self, table: Tensor, gradient: Tensor, slices: list[int], group: dict[str, Any]) -> None:
-        """Adam's step of the mean of each shot's slices, taken by all of them; a shot of one slice has had its own."""
+        """Take an Adam step by the mean gradient of each shot's slices; shots of one slice are left out."""
         state, (short, long) = self.state[table], group["betas"]
         means = torch.stack([part.mean(0) for part in gradient.split(slices)])
         if "mean_avg" not in state:
@@ -64,10 +65,10 @@ class Soap(Adam):
                 part.sub_(move)
 
     def _move(self, weight: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
-        """Adam's step in the weight's own basis, by its gradient (rows, columns); the first only sets the basis."""
+        """Take an Adam step in the eigenbasis of `weight` by `gradient` (rows, columns); the first sets the basis."""
         state = self.state[weight]
         if not state:
-            state["step"] = torch.zeros((), device=weight.device)  # on the device: nothing waits for it
+            state["step"] = torch.zeros((), device=weight.device)  # on the device: avoids a synchronisation
             state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(gradient), torch.zeros_like(gradient)
             state["count"] = 0
             for side, product in _products(gradient).items():
@@ -88,14 +89,14 @@ class Soap(Adam):
 
 
 def _products(gradient: Tensor) -> dict[str, Tensor]:
-    """G Gᵀ and Gᵀ G, where a side is not too long."""
+    """G Gᵀ (left) and Gᵀ G (right) of a gradient G, for sides of at most LONGEST_SIDE."""
     rows, columns = gradient.shape
     left = {"left": gradient @ gradient.T} if rows <= LONGEST_SIDE else {}
     return left | ({"right": gradient.T @ gradient} if columns <= LONGEST_SIDE else {})
 
 
 def _rotated(matrix: Tensor, left: Tensor | None, right: Tensor | None) -> Tensor:
-    """Into the bases; a side without one stays."""
+    """Transform a matrix into the bases; a side without a basis is unchanged."""
     matrix = matrix if left is None else left.T @ matrix
     return matrix if right is None else matrix @ right
 

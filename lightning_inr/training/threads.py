@@ -1,7 +1,7 @@
-"""How many threads a fit on the CPU uses: by the work of a step and never by the clock.
+"""The number of threads of a fit on the CPU, chosen by the work of a step and never by measured time.
 
-Sums differ in their last bits with the number of threads, so a choice that hangs on the machine's load would give
-another file on a busy machine than on an idle one.
+The last bits of sums depend on the number of threads: a choice that depended on the machine's load would give different
+files on a busy and on an idle machine.
 """
 
 from collections.abc import Iterator
@@ -11,13 +11,13 @@ import torch
 
 from lightning_inr.errors import UserError
 
-# Multiply-adds of a step up to which a second thread saves too little time: with 58 million nothing, with 129 million a
-# sixth, from 460 million on 40 % (experiments/benchmarks/threads.py).
+# Multiply-adds of a step up to which one thread is used. Time that a second thread saves: none at 58 million, a sixth
+# at 129 million, 40 % from 460 million on (experiments/benchmarks/threads.py).
 LITTLE_WORK = 100_000_000
 
 
 def choose_threads(asked: int | None, multiply_adds: float) -> int:
-    """The threads of a step of so many multiply-adds; UserError if `asked` is less than 1."""
+    """The number of threads for a step of so many multiply-adds; `asked` if it is given, UserError if it is below 1."""
     if asked is None:
         return torch.get_num_threads() if multiply_adds > LITTLE_WORK else 1
     if asked < 1:
@@ -27,7 +27,7 @@ def choose_threads(asked: int | None, multiply_adds: float) -> int:
 
 @contextmanager
 def use_threads(count: int) -> Iterator[None]:
-    """Compute on the CPU with so many threads inside, and with as many as before after it."""
+    """Set PyTorch's number of CPU threads inside the context, and restore it after."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

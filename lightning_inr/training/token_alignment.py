@@ -1,4 +1,4 @@
-"""Fit a video while its latents learn to tell a video language model what that sees in the frames."""
+"""Fit a video and train its latents to give the visual tokens of a video language model."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,9 +17,11 @@ from lightning_inr.types import FrameBatch, TokenSpace
 
 
 class TokenAlignmentModule(AlignmentModule):
-    """L + μ·(L_MSE + λ·L_cos) of the file's tokens and the teacher's (Latent-INR, Eq. 7); CLIP may teach beside it.
+    """Minimises L + μ·(L_MSE + λ·L_cos) between visual tokens from latents and the teacher's (Latent-INR, Eq. 7).
 
-    μ is `token_weight`, λ `cosine_weight`. `listen` says what is to be matched; it comes before the fit.
+    L: the loss of `CompressionModule`, or that of `AlignmentModule` if the batches have teacher embeddings; L_MSE and
+    L_cos: mean squared error and cosine distance of the tokens; μ: `token_weight`; λ: `cosine_weight`. Call
+    `set_token_target` before the fit.
     """
 
     target: Tensor
@@ -42,9 +44,10 @@ class TokenAlignmentModule(AlignmentModule):
 
     @torch.no_grad()
     def set_token_target(self, target: Tensor, space: TokenSpace, reader: nn.Module | None = None) -> None:
-        """Match the teacher's `target` (K, d), by a projector of the net's own or through a shared, fixed `reader`.
+        """Set the teacher's visual tokens `target` (K, d) that the fit matches, and the projector it uses.
 
-        A reader takes the directions of what `semantic` says; the net's own projector begins near its best.
+        With `reader`, a shared projector that stays fixed, the tokens come from normalised frame embeddings. Without
+        one, the net gets a projector of its own, with initial values from least squares.
         """
         self.register_buffer("target", target, persistent=False)
         self.frames = space.sampling.frames
@@ -56,15 +59,15 @@ class TokenAlignmentModule(AlignmentModule):
         self.net.projector.begin(self.net.pool_latents(self.net.sample_positions(self.frames)), target)
 
     def predict_tokens(self) -> Tensor:
-        """The tokens (K, d) that the latents stand for now."""
+        """The visual tokens (K, d) from the present latents."""
         if self.reader is None:
-            return self.net.tokens()
-        meaning = self.net.frame_embeddings(self.net.sample_positions(self.frames))
-        with full_precision(meaning.device):  # as the file will be read, and as `tokens` does
-            return self.reader(F.normalize(meaning, dim=-1))
+            return self.net.visual_tokens()
+        embeddings = self.net.frame_embeddings(self.net.sample_positions(self.frames))
+        with full_precision(embeddings.device):  # as for a decoded file, and as in `net.visual_tokens`
+            return self.reader(F.normalize(embeddings, dim=-1))
 
-    def terms(self, views: Mapping[str, Tensor], batch: FrameBatch) -> dict[str, Tensor]:
-        """The loss, the distance to CLIP if it teaches too, and the distance to the teacher's tokens."""
-        others = AlignmentModule if batch.teacher is not None else CompressionModule
+    def terms(self, outputs: Mapping[str, Tensor], batch: FrameBatch) -> dict[str, Tensor]:
+        """The frame loss, the weighted token loss, and the alignment term if `batch` has teacher embeddings."""
+        base = AlignmentModule if batch.teacher is not None else CompressionModule
         distance = token_loss(self.predict_tokens(), self.target, self.cosine_weight)
-        return {**others.terms(self, views, batch), "tokens": self.token_weight * distance}
+        return {**base.terms(self, outputs, batch), "tokens": self.token_weight * distance}

@@ -11,10 +11,10 @@ from lightning_inr.codec import decode
 from lightning_inr.data.questions import Question
 from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.paths import read_bytes
+from lightning_inr.pipelines.chat_backend import TOKEN_ROLES, ChatBackend, FileTokens
+from lightning_inr.pipelines.chat_items import EvaluationItem
+from lightning_inr.pipelines.evaluation import check_same_video
 from lightning_inr.retrieval.gallery import read_model
-from lightning_inr.tasks.evaluate import check_same_video
-from lightning_inr.tasks.films import EvaluationItem
-from lightning_inr.tasks.talking import TOKEN_ROLES, ChatBackend, FileTokens
 from lightning_inr.teachers.video_llm import Message, VideoLLM
 
 TRUE, OURS = "true frames", "our latents"
@@ -84,7 +84,9 @@ def with_random_latents(model: VideoRepresentation) -> VideoRepresentation:
 
 
 @torch.inference_mode()
-def answer(llm: VideoLLM, sources: TokenSources, question: Question, max_new_tokens: int) -> Iterator[Answer]:
+def answers_by_source(
+    llm: VideoLLM, sources: TokenSources, question: Question, max_new_tokens: int
+) -> Iterator[Answer]:
     """What `question` is answered by every method, beside the teacher's own greedy answer."""
     prompt = llm.prompt([Message("user", question.text)], sources.file_tokens.token_space)
     own = llm.answer(prompt, sources.tokens[TRUE], max_new_tokens)

@@ -15,15 +15,15 @@ from tests.conftest import small_model
 # Measures a file that is not there, and says when: the other process is there then.
 MEASURING = """
 from lightning_inr.errors import UserError
-from lightning_inr.tasks.evaluate import Wish, measuring_process
+from lightning_inr.pipelines.evaluation import EvaluationRequest, measuring_process
 if __name__ == "__main__":
     with measuring_process() as measure:
         try:
-            measure(Wish("none.linr", {}, "cpu"))
+            measure(EvaluationRequest("none.linr", dict, "cpu"))
         except UserError:
             print("there", flush=True)
         import time
-        time.sleep(60)
+        time.sleep(600)
 """
 
 
@@ -41,20 +41,20 @@ def test_the_measuring_process_ends_with_its_parent(tmp_path: Path, number: sign
     children = psutil.Process(parent.pid).children(recursive=True)
     assert children
     parent.send_signal(number)
-    parent.wait(timeout=30)
-    _, alive = psutil.wait_procs(children, timeout=5)
+    parent.wait(timeout=120)  # they would live for ten minutes
+    _, alive = psutil.wait_procs(children, timeout=120)
     assert not alive
 
 
 def test_measuring_takes_no_notice_of_an_interrupt(tmp_path: Path) -> None:
-    from lightning_inr.tasks.evaluate import EvaluationRequest, measuring_process
+    from lightning_inr.pipelines.evaluation import EvaluationRequest, measuring_process
 
     (tmp_path / "video.linr").write_bytes(Codec().encode(small_model()))
     with measuring_process() as measure:
         with pytest.raises(UserError, match="no such file"):
-            measure(EvaluationRequest("none.linr", {}, "cpu"))
+            measure(EvaluationRequest("none.linr", dict, "cpu"))
         for child in psutil.Process().children():
             child.send_signal(signal.SIGINT)
         time.sleep(0.2)
         with pytest.raises(UserError, match="no such file"):
-            measure(EvaluationRequest("none.linr", {}, "cpu"))
+            measure(EvaluationRequest("none.linr", dict, "cpu"))

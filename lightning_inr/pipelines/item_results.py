@@ -11,9 +11,9 @@ import torch
 from lightning_inr.chat.scores import Nearness, compare_tokens
 from lightning_inr.data.questions import Question
 from lightning_inr.paths import write_text
-from lightning_inr.tasks.films import EvaluationItem
-from lightning_inr.tasks.talking import ChatBackend
-from lightning_inr.tasks.told import TRUE, Answer, Exchange, answer, collect_token_sources
+from lightning_inr.pipelines.chat_backend import ChatBackend
+from lightning_inr.pipelines.chat_items import EvaluationItem
+from lightning_inr.pipelines.token_sources import TRUE, Answer, Exchange, answers_by_source, collect_token_sources
 
 
 class ItemResult(NamedTuple):
@@ -39,7 +39,10 @@ def evaluate_item(
         return before
     sources = collect_token_sources(item, following, backend, device)
     result = ItemResult(
-        [Exchange(each, list(answer(backend.llm, sources, each, max_new_tokens))) for each in item.questions],
+        [
+            Exchange(each, list(answers_by_source(backend.llm, sources, each, max_new_tokens)))
+            for each in item.questions
+        ],
         {method: compare_tokens(tokens, sources.tokens[TRUE]) for method, tokens in sources.tokens.items()},
         sources.file_tokens.shown,
     )

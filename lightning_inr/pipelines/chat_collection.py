@@ -4,80 +4,86 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import torch
-from hydra.utils import instantiate
-from omegaconf import DictConfig
 from tqdm import tqdm
 
 from lightning_inr.chat.session import Session, check_question
 from lightning_inr.data.questions import Question
 from lightning_inr.errors import UserError
 from lightning_inr.paths import write_text
-from lightning_inr.retrieval.collection import Record, read_manifest
-from lightning_inr.tasks.talking import find_backend, sampling
+from lightning_inr.pipelines.chat_backend import BackendOptions, check_sampling, find_backend
+from lightning_inr.retrieval.collection import read_manifest
 
 CAPTION = "Describe the video."
 
 
-def answer_collection(cfg: DictConfig) -> None:
-    """Ask `question` of every file, or each of `questions` of its own; files that cannot talk are named, left out."""
-    folder, out = Path(cfg.collection), Path(cfg.out).expanduser()
+class Asking(NamedTuple):
+    """How a collection is asked."""
+
+    backend: BackendOptions
+    max_new_tokens: int
+    temperature: float
+    seed: int
+
+
+def answer_collection(folder: Path, out: Path, asked: Mapping[str, Sequence[Question]], asking: Asking) -> None:
+    """Ask every file its questions (id -> questions); files without tokens are named, and left out."""
+    sampling = check_sampling(asking.max_new_tokens, asking.temperature)
     records = {record.id: record for record in read_manifest(folder)}
-    asked = wanted(cfg, records)
-    backend = find_backend(cfg, [folder / record.path for record in records.values()], load_vision=False)
+    backend = find_backend(asking.backend, [folder / record.path for record in records.values()], load_vision=False)
     settings = {
         "model": backend.llm.name,
         "fingerprint": backend.llm.fingerprint,
-        "projector": cfg.projector,
-        "max_new_tokens": cfg.max_new_tokens,
-        "temperature": cfg.temperature,
+        "projector": asking.backend.projector,
+        "max_new_tokens": asking.max_new_tokens,
+        "temperature": asking.temperature,
     }
     check_same_settings(out, settings)
     done = read_done(out, asked)
     waiting = {name: [each for each in questions if (name, each.text) not in done] for name, questions in asked.items()}
     write_text(_settings_of(out), json.dumps(settings, indent=2) + "\n")
-    torch.manual_seed(cfg.seed)
+    torch.manual_seed(asking.seed)
     left_out = []
     with out.open("ab") as file:
         for name, questions in tqdm(waiting.items(), "ask", unit="video", disable=None):
             if not questions:
                 continue
             try:
-                file_tokens = backend.read(folder / records[name].path)
+                tokens = backend.read(folder / records[name].path)
             except UserError as error:
                 tqdm.write(f"left out: {name}: {error}")
                 left_out.append(name)
                 continue
-            ask_each(
-                Session(backend.llm, file_tokens.token_space, file_tokens.tokens, cfg.max_new_tokens, **sampling(cfg)),
-                questions,
-                file,
-            )
+            session = Session(backend.llm, tokens.token_space, tokens.tokens, asking.max_new_tokens, **sampling)
+            ask_each(session, questions, file)
     print(f"{len(asked) - len(left_out)} of {len(asked)} videos have answered in {out}")
 
 
-def wanted(cfg: DictConfig, records: Mapping[str, Record]) -> dict[str, list[Question]]:
-    """id -> what is asked about that video, in the order of the records."""
-    if cfg.questions is None:
-        text = CAPTION if cfg.question is None else str(cfg.question)
+def choose_questions(
+    folder: Path, question: str | None, questions: Sequence[Question] | None
+) -> dict[str, list[Question]]:
+    """id -> the questions about that video of the collection: `question` about each, or those of `questions`."""
+    records = read_manifest(folder)
+    if questions is None:
+        text = CAPTION if question is None else question
         check_question(text)
-        return {name: [Question(name, text)] for name in records}
-    if cfg.question is not None:
+        return {record.id: [Question(record.id, text)] for record in records}
+    if question is not None:
         raise UserError("question and questions: give one of them")
-    asked: dict[str, list[Question]] = {name: [] for name in records}
-    strangers = []
-    for question in instantiate(cfg.questions):
-        if question.video in asked:
-            asked[question.video].append(question)
+    asked: dict[str, list[Question]] = {record.id: [] for record in records}
+    others = []
+    for each in questions:
+        if each.video in asked:
+            asked[each.video].append(each)
         else:
-            strangers.append(question.video)
-    found = {name: questions for name, questions in asked.items() if questions}
+            others.append(each.video)
+    found = {name: own for name, own in asked.items() if own}
     if not found:
-        raise UserError(f"questions: none is about a video of collection={cfg.collection}, but about {strangers[0]} …")
-    if strangers:
-        print(f"{len(strangers)} questions are about videos that are not there, as {strangers[0]}")
+        raise UserError(f"questions: none is about a video of collection={folder}, but about {others[0]} …")
+    if others:
+        print(f"{len(others)} questions are about videos that are not there, as {others[0]}")
     return found
 
 

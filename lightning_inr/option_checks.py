@@ -1,0 +1,202 @@
+"""Refuses an option that does not exist, or that nothing reads, and names the options there are; no torch."""
+
+import difflib
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+
+from lightning_inr.errors import OptionError
+from lightning_inr.options import Option, choices, declared, groups, is_base, is_group, run_options
+from lightning_inr.paths import config_dir
+
+DIFFS = ("experiment", "t_nerv_ablation")  # groups that only change options of other files
+UNKNOWN = r"Could not override '([\w.@/]+)'\.?(?:\nTo append| No match)|config\. '([\w.]+)' does not"  # to Hydra
+FREE = ("callbacks", "trainer", "clip", "peers", "video_llm_config")  # mappings that are passed on as they are
+
+
+def compose(overrides: Sequence[str]) -> DictConfig:
+    """The configuration of a command line, with Hydra's own part."""
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(config_dir(), version_base="1.3"):
+        return hydra.compose("config", list(overrides), return_hydra_config=True)
+
+
+def check_options(cfg: DictConfig) -> None:
+    """OptionError for an option of the command line, the experiment or the ablation that nothing reads."""
+    job = HydraConfig.get()
+    chosen = {group: choice for group, choice in job.runtime.choices.items() if choice is not None}
+    diffs = {
+        group: [name for name in declared(group, chosen[group]) if has(cfg, name)] for group in DIFFS if group in chosen
+    }
+    readers = _Readers(cfg, chosen)
+    for override in job.overrides.task:
+        name, _, value = override.partition("=")
+        if name.startswith("~") or is_group(name.lstrip("+")):
+            continue
+        plain = name.lstrip("+")
+        _check_is_not_passed_on(plain, value, chosen)
+        by_diff = any(plain in names for names in diffs.values())
+        if not readers.read(plain, added=name != plain, any_task=by_diff):
+            remedy = f"put ~{plain} in its place" if by_diff else f"leave {name} out"
+            raise OptionError(f"{override}: {_missing(plain, chosen)}; {remedy}")
+    for group, names in diffs.items():
+        unread = [name for name in names if not readers.read(name, any_task=True)]
+        if unread:
+            remedy = "leave it out" if group == "t_nerv_ablation" else f"add {' '.join(f'~{name}' for name in unread)}"
+            raise OptionError(f"{group}={chosen[group]} sets {unread[0]}: {_missing(unread[0], chosen)}; {remedy}")
+
+
+def explain(error: HydraException, arguments: Sequence[str]) -> HydraException | OptionError:
+    """Hydra's complaint about a name, with the names there are; any other as it is."""
+    text = str(error)
+    if found := re.search(r"Could not find '([\w/]+)/([^/']+)'", text):
+        return OptionError(f"{found[1].replace('/', '.')}={found[2]}: {_suggest(found[2], choices(found[1]))}")
+    if found := re.search(UNKNOWN, text):
+        name = found[1] or found[2]
+        given = next((each for each in arguments if each.lstrip("+~").partition("=")[0] == name), name)
+        name = name.replace("/", ".")
+        return OptionError(f"{given}: {_missing(name, _choices_without(name, arguments))}")
+    if unread := next((each for each in arguments if not each.startswith("-") and not _parses(each)), None):
+        return OptionError(
+            f"{unread}: write name=value; a value with commas or brackets goes in quotes, as 'name=\"a, b\"'"
+        )
+    return error
+
+
+def _parses(argument: str) -> bool:
+    try:
+        OverridesParser.create().parse_override(argument)
+    except HydraException:
+        return False
+    return True
+
+
+class _Readers:
+    """Which names of a configuration something reads: a task, an interpolation, or what is built from a mapping."""
+
+    def __init__(self, cfg: DictConfig, chosen: Mapping[str, str]) -> None:
+        self.cfg = cfg
+        files = {group: declared(group, choice, chosen) for group, choice in _plain(chosen).items()}
+        self.declared = dict(run_options())
+        for options in files.values():
+            self.declared |= options
+        self.always = {_top(name) for name in run_options()} | {*groups(), "hydra"}
+        self.task = {_top(name) for name in files.get("task", ())}
+        self.tasks = {_top(name) for choice in choices("task") for name in declared("task", choice)}
+        # Empty for a file from elsewhere (--config-dir): what builds the model then says what it has not.
+        self.model = {name.split(".")[1] for name in files.get("model", ()) if name.startswith("model.")}
+        self.interpolated = set(_interpolated(OmegaConf.to_container(cfg, resolve=False)))
+
+    def read(self, name: str, added: bool = False, any_task: bool = False) -> bool:
+        """Whether something reads `name`; `added`: by `+`; `any_task`: an option of another task will do."""
+        top, _, rest = name.partition(".")
+        if top == "model":
+            return not rest or not self.model or rest.split(".")[0] in self.model
+        if top not in self.always | self.interpolated | (self.tasks if any_task else self.task):
+            return False
+        return not added or top == name or self._takes(name)
+
+    def _takes(self, name: str) -> bool:
+        parents = [name.rsplit(".", depth)[0] for depth in range(1, name.count(".") + 1)]
+        built = any(OmegaConf.select(self.cfg, f"{parent}._target_") is not None for parent in parents)
+        filled = any(parent in self.declared and isinstance(self.declared[parent].value, dict) for parent in parents)
+        return built or filled or name in self.declared or _top(name) in FREE
+
+
+def _check_is_not_passed_on(name: str, value: str, chosen: Mapping[str, str]) -> None:
+    """OptionError for model.rank=…: runs are recorded and compared by `rank`, which the model takes from the top."""
+    if "model" in chosen and _is_passed_on(name, declared("model", chosen["model"])):
+        short = name.removeprefix("model.")
+        raise OptionError(f"{name}={value}: an option of the top level; write {short}={value}")
+
+
+def _is_passed_on(name: str, options: Mapping[str, Option]) -> bool:
+    """Whether the model takes this option of its own from the top level, where it has the same name."""
+    return name.startswith("model.") and options.get(name, (None,))[0] == f"${{{name.removeprefix('model.')}}}"
+
+
+def has(cfg: DictConfig, name: str) -> bool:
+    """Whether the option is there: no file is without it, and no `~name` has taken it out."""
+    above, _, key = name.rpartition(".")
+    node = OmegaConf.select(cfg, above) if above else cfg
+    return isinstance(node, DictConfig) and key in list(node)  # not `in node`: false for one that must be given
+
+
+def _interpolated(node: object) -> list[str]:
+    """The top-level names that values below `node` refer to."""
+    if isinstance(node, str):
+        return re.findall(r"\$\{(?:[\w.]+:)?(\w+)", node)
+    inner = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    return [name for each in inner for name in _interpolated(each)]
+
+
+def _missing(name: str, chosen: Mapping[str, str]) -> str:
+    """What to say of a name that nothing reads: what it is called, or which file lacks it and what that has instead."""
+    own = {group: own_options(group, chosen) for group in ("model", *groups())}
+    meant = [option for group, options in own.items() if (option := _resolve(name, group, options))]
+    if meant:
+        return "nothing reads it with these choices" if name in meant else f"no such option; write {meant[0]}"
+    for group, options in own.items():
+        having = [choice for choice in choices(group) if _resolve(name, group, declared(group, choice))]
+        if group not in DIFFS and (having or _top(name) == group):
+            listed = f"its options are {', '.join(options)}" if options else "it has no options"
+            bases = [each for each in having if is_base(group, each)] or having
+            elsewhere = f"; {name} is an option of {group}={', '.join(bases)}" if bases else ""
+            return f"{group}={chosen.get(group)} has no option {name}: {listed}{elsewhere}"
+    everything = [*run_options(), *(each for options in own.values() for each in options)]
+    return f"no such option; {_suggest(name, everything)}"
+
+
+def _resolve(name: str, group: str, options: Collection[str]) -> str | None:
+    """The option or mapping that `name` means: itself, or what it is called below its group."""
+    wanted = (name, f"{group}.{name}")
+    return next((each for each in wanted if any(f"{option}.".startswith(f"{each}.") for option in options)), None)
+
+
+def own_options(group: str, chosen: Mapping[str, str]) -> dict[str, Option]:
+    """The options of a chosen file that are neither those of the run nor those of another group."""
+    if group not in chosen or group in DIFFS:
+        return {}
+    others = {*groups(), *(_top(name) for name in run_options())} - {group}
+    options = declared(group, chosen[group], chosen)
+    hidden = (group, "model.name", *(name for name in options if _is_passed_on(name, options)))
+    return {name: each for name, each in options.items() if _top(name) not in others and name not in hidden}
+
+
+def _choices_without(name: str, arguments: Sequence[str]) -> dict[str, str]:
+    """The choices of a command line; of those that a sweep goes through, one that lacks `name`."""
+    given = {}
+    for argument in arguments:
+        group, _, values = argument.partition("=")
+        if is_group(group) and "/" not in group and set(values.split(",")) <= set(choices(group)):
+            given[group] = values.split(",")
+    composed = compose([f"{group}={names[0]}" for group, names in given.items()])
+    chosen = {group: choice for group, choice in composed.hydra.runtime.choices.items() if choice is not None}
+    for group, names in given.items():
+        chosen[group] = next((each for each in names if name not in declared(group, each)), names[0])
+    return chosen
+
+
+def _suggest(name: str, names: Iterable[str]) -> str:
+    """The names closest to `name`; all of them, if none is close."""
+    names = list(names)
+    ends = {each.rpartition(".")[2]: each for each in reversed(names)}
+    close = difflib.get_close_matches(name, names, 3) or [ends[e] for e in difflib.get_close_matches(name, ends, 3)]
+    if close:
+        return f"did you mean {' or '.join(close)}? --help lists all there are"
+    return f"choose one of {', '.join(names)}"
+
+
+def _plain(chosen: Mapping[str, str]) -> dict[str, str]:
+    """Without the groups inside others, and Hydra's."""
+    return {group: choice for group, choice in chosen.items() if "/" not in group and "@" not in group}
+
+
+def _top(name: str) -> str:
+    return name.partition(".")[0]

@@ -1,0 +1,157 @@
+"""Answers from latents, beside the model's own from the true frames, and floors."""
+
+import json
+import math
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from tqdm import tqdm
+
+from lightning_inr.chat.scores import Nearness, accuracy, chance
+from lightning_inr.data.questions import Question
+from lightning_inr.devices import choose_device
+from lightning_inr.errors import UserError
+from lightning_inr.paths import write_text
+from lightning_inr.pipelines.chat_backend import UNTRAINED, BackendOptions, find_backend
+from lightning_inr.pipelines.chat_items import EvaluationItem, items_with_tokens
+from lightning_inr.pipelines.item_results import ItemResult, evaluate_item
+from lightning_inr.pipelines.token_sources import ANOTHER, OURS, TRUE, Exchange
+from lightning_inr.report.answers import AnswerRow, Sample, answers_table, draw_answers
+from lightning_inr.report.wandb_report import log_answers
+
+ALL = "all"  # kinds of questions together
+Given = tuple[Question, str]  # and the answer
+
+
+@dataclass(frozen=True)
+class ChatEvaluationOptions:
+    """Which model answers, and how much of its answers is kept."""
+
+    backend: BackendOptions
+    max_new_tokens: int = 48
+    shown: int = 4  # questions in answers.png
+    identical: bool = False  # UserError if an answer from latents is not the teacher's own
+    open_wandb: Callable[[Path], Any] | None = None  # opens a W&B run in a folder
+
+    def __post_init__(self) -> None:
+        for name in ("max_new_tokens", "shown"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise UserError(f"answers.{name}={value}: choose a whole number from 1")
+
+
+def evaluate_chat(
+    items: Sequence[EvaluationItem], about: Mapping[str, Any], folder: Path, options: ChatEvaluationOptions
+) -> dict[str, Any]:
+    """Measure the items; result.json, with `about` in it, answers.jsonl and answers.png go to `folder`."""
+    backend = find_backend(options.backend, [item.path for item in items], load_vision=True)
+    items = items_with_tokens(items, backend)
+    parts, device = folder / "item_results", choose_device(options.backend.device)
+    results: list[tuple[EvaluationItem, ItemResult]] = []
+    for place, item in enumerate(tqdm(items, "answers", unit="video", leave=False, disable=None)):
+        following = items[(place + 1) % len(items)] if len(items) > 1 else None
+        results.append((item, evaluate_item(item, following, backend, options.max_new_tokens, device, parts)))
+    exchanges = [exchange for _, each in results for exchange in each.exchanges]
+    samples = choose_samples(results, options.shown)
+    rows = summarize_answers(exchanges, [each.nearness for _, each in results])
+    note = UNTRAINED if backend.llm.untrained else ""
+    write_text(
+        folder / "answers.jsonl", "".join(json.dumps(_line(each), ensure_ascii=False) + "\n" for each in exchanges)
+    )
+    draw_answers(samples, folder / "answers.png", note)
+    result = {**about, "video_llm": backend.llm.name, "note": note, "answers": [_values(row) for row in rows]}
+    write_text(folder / "result.json", json.dumps(result, indent=2) + "\n")
+    if options.open_wandb is not None:
+        run = options.open_wandb(folder)
+        log_answers(run, rows, samples)
+        run.finish()
+    shutil.rmtree(parts)
+    if len(items) == 1:
+        print(f"{ANOTHER}: left out, there is one file; measure a collection=FOLDER")
+    print(answers_table(rows) + (f"\n{note}" if note else ""))
+    print(f"look at {folder}: answers.png, answers.jsonl, result.json")
+    if options.identical:
+        _check_identical(exchanges)
+    return result
+
+
+def _check_identical(exchanges: Sequence[Exchange]) -> None:
+    exact = [found.exact for each in exchanges for found in each.answers if found.method == OURS]
+    if not all(exact):
+        raise UserError(f"answers.identical: {exact.count(False)} of {len(exact)} answers are not the teacher's own")
+    print(f"all {len(exact)} answers from latents are the teacher's own, token by token")
+
+
+def summarize_answers(exchanges: Sequence[Exchange], nearness: Sequence[Mapping[str, Nearness]]) -> list[AnswerRow]:
+    """A line a method, means over questions, and over videos where tokens are compared; and one for chance."""
+    rows = []
+    for method in dict.fromkeys(method for each in nearness for method in each):
+        near = [each[method] for each in nearness if method in each]
+        given = [(each.question, found) for each in exchanges for found in each.answers if found.method == method]
+        figures = {
+            "kl": _mean(found.kl for _, found in given),
+            "top1": 100 * _mean(found.top1 for _, found in given),
+            "exact": 100 * _mean(float(found.exact) for _, found in given),
+            **{name: fmean(getattr(each, name) for each in near) for name in Nearness._fields},
+        }
+        right = by_kind([(question, found.text) for question, found in given], _accuracy)
+        rows.append(AnswerRow(method, len(given), **figures, accuracy=right))
+    lucky = by_kind([(each.question, "") for each in exchanges], _chance)
+    return [*rows, AnswerRow("most common answer", len(exchanges), accuracy=lucky)] if lucky else rows
+
+
+def by_kind(given: Sequence[Given], score: Callable[[Sequence[Given]], float]) -> dict[str, float]:
+    """Percent of all questions whose truth is known, and of those of each kind."""
+    known = [each for each in given if each[0].answer is not None]
+    if not known:
+        return {}
+    kinds = sorted({question.kind for question, _ in known if question.kind})
+    return {kind: 100 * score([each for each in known if kind in (ALL, each[0].kind)]) for kind in (ALL, *kinds)}
+
+
+def _accuracy(given: Sequence[Given]) -> float:
+    return accuracy([text for _, text in given], [question.answer or "" for question, _ in given])
+
+
+def _chance(given: Sequence[Given]) -> float:
+    return chance([question.answer or "" for question, _ in given], [question.kind or "" for question, _ in given])
+
+
+def _mean(values: Iterable[float]) -> float:
+    there = [value for value in values if not math.isnan(value)]
+    return fmean(there) if there else math.nan
+
+
+def choose_samples(results: Sequence[tuple[EvaluationItem, ItemResult]], count: int) -> list[Sample]:
+    """So many exchanges, of as many films and questions as there are, with the frames they are about."""
+    samples = []
+    for number in range(count):
+        turn, place = divmod(number, len(results))
+        item, (exchanges, _, shown) = results[place]
+        if turn < len(exchanges):
+            source, (question, answers) = item.open(), exchanges[(place + turn) % len(exchanges)]
+            said = {each.method: each.text for each in answers if each.method in (TRUE, OURS)}
+            truth = {} if question.answer is None else {"truth": question.answer}
+            frames = [source.read(place) for place in shown]
+            samples.append(Sample(question.video, question.text, frames, said | truth))
+    return samples
+
+
+def _line(exchange: Exchange) -> dict[str, Any]:
+    """A line of answers.jsonl."""
+    question, answers = exchange
+    truth = {} if question.answer is None else {"truth": question.answer}
+    kind = {} if question.kind is None else {"kind": question.kind}
+    said = {each.method: each.text for each in answers}
+    return {"id": question.video, "question": question.text, **truth, **kind, "answers": said}
+
+
+def _values(row: AnswerRow) -> dict[str, Any]:
+    """A row for JSON, which knows no nan."""
+    return {
+        name: None if isinstance(value, float) and math.isnan(value) else value for name, value in row._asdict().items()
+    }

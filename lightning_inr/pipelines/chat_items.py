@@ -1,0 +1,77 @@
+"""What chat evaluation goes over: files, the videos that they were fitted to, and questions."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+from typing import Any, NamedTuple
+
+from lightning_inr.codec import describe
+from lightning_inr.data.questions import Question
+from lightning_inr.data.source import VideoSource
+from lightning_inr.errors import UserError
+from lightning_inr.pipelines.chat_backend import ChatBackend
+from lightning_inr.retrieval.collection import open_original, read_manifest
+
+
+class EvaluationItem(NamedTuple):
+    """A file, the video that it was fitted to, and the questions about it."""
+
+    id: str
+    path: Path
+    open: Callable[[], VideoSource]
+    questions: Sequence[Question] = ()
+
+
+def items_of_collection(folder: Path, most: int | None) -> tuple[list[EvaluationItem], dict[str, Any]]:
+    """At most so many files of a collection, without questions, and their mean figures for result.json."""
+    records = read_manifest(folder)[:most]
+    items = [EvaluationItem(each.id, folder / each.path, partial(open_original, each)) for each in records]
+    return items, {
+        "videos": len(records),
+        "bytes": sum(each.bytes for each in records),
+        "bpp": fmean(each.bpp for each in records),
+        "psnr": fmean(each.psnr for each in records),
+    }
+
+
+def item_of_file(path: Path, source: VideoSource) -> tuple[EvaluationItem, dict[str, Any]]:
+    """A file, without questions, and its figures for result.json."""
+    described = describe(path.read_bytes())
+    figures = {name: described[name] for name in ("model", "bytes", "bpp")}
+    return EvaluationItem(source.name, path, lambda: source), figures
+
+
+def with_questions(
+    items: Sequence[EvaluationItem], questions: Sequence[Question] | None, otherwise: Sequence[str]
+) -> list[EvaluationItem]:
+    """The items that are asked about: `questions` by the id of their video, or else `otherwise` about each."""
+    asked = [each._replace(questions=_questions(questions, each.id, each.path, otherwise)) for each in items]
+    if not any(item.questions for item in asked):
+        raise UserError(
+            f"questions: none is about {items[0].id}, or another of these videos; ask about them by their id"
+        )
+    return [item for item in asked if item.questions]
+
+
+def _questions(asked: Sequence[Question] | None, name: str, path: Path, otherwise: Sequence[str]) -> list[Question]:
+    if asked is None:
+        return [Question(name, str(text)) for text in otherwise]
+    return [question for question in asked if question.video in (name, path.stem)]
+
+
+def items_with_tokens(items: Sequence[EvaluationItem], backend: ChatBackend) -> list[EvaluationItem]:
+    """Those with tokens for this model; the others are named, and UserError if none is left."""
+    found = []
+    for item in items:
+        try:
+            backend.read(item.path)
+        except UserError as error:
+            if len(items) == 1:
+                raise
+            print(f"left out: {item.id}: {error}")
+            continue
+        found.append(item)
+    if not found:
+        raise UserError(f"not one of {len(items)} files is aligned to {backend.llm.name}; align them with task=align")
+    return found

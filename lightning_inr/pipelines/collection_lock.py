@@ -1,0 +1,65 @@
+"""Which worker fits which video of a collection's folder: locks of single bytes of `records/claims`.
+
+A worker holds the byte of the video it fits; the system releases the lock of a process that dies.
+"""
+
+import errno
+import fcntl
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from lightning_inr.data.captioned import CaptionedVideo
+from lightning_inr.retrieval.collection import Record, write_manifest
+
+
+class CollectionLock:
+    """Divides the videos of a folder among its workers, and writes its one manifest."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.records = folder, folder / "records"
+
+    def __enter__(self) -> "CollectionLock":
+        self.records.mkdir(parents=True, exist_ok=True)
+        self.claims: IO[bytes] = (self.records / "claims").open("ab")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.claims.close()
+
+    @contextmanager
+    def claim(self, place: int) -> Iterator[bool]:
+        """Whether this process holds the video at this place while the context lasts."""
+        try:
+            fcntl.lockf(self.claims, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 1 + place)
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EAGAIN):
+                raise
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            fcntl.lockf(self.claims, fcntl.LOCK_UN, 1, 1 + place)
+
+    def record(self, video: CaptionedVideo) -> Path:
+        """Where its record is, or will be."""
+        return self.records / f"{video.id}.json"
+
+    def done(self, video: CaptionedVideo) -> bool:
+        """Whether its file and its record are there."""
+        return self.record(video).exists() and (self.folder / f"{video.id}.linr").exists()
+
+    def write_manifest(self) -> list[Record]:
+        """From all records there are, whoever wrote them."""
+        fcntl.lockf(self.claims, fcntl.LOCK_EX, 1, 0)  # byte 0: whoever comes later has read more
+        try:
+            rows = [json.loads(path.read_text()) for path in sorted(self.records.glob("*.json"))]
+            records = [Record.read(row) for row in rows]
+            if records:
+                write_manifest(self.folder, records)
+        finally:
+            fcntl.lockf(self.claims, fcntl.LOCK_UN, 1, 0)
+        return records

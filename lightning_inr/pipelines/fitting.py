@@ -1,0 +1,241 @@
+"""One video to the bytes of one file, in this process."""
+
+import logging
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+from typing import Any, NamedTuple
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lightning_inr.chat.fit import ProjectorFit, fit_file
+from lightning_inr.chat.projector import SharedProjector, check_same_form
+from lightning_inr.codec import Codec, QuantizationStep, check_cost, frame_cost
+from lightning_inr.data.features import default_cache, teacher_features, video_tokens
+from lightning_inr.data.module import FrameDataModule
+from lightning_inr.data.shots import find_shots
+from lightning_inr.data.source import VideoSource
+from lightning_inr.devices import choose_device, fast_bfloat16
+from lightning_inr.errors import Terminated, UserError
+from lightning_inr.metrics import PEAK, mean_squares, psnr
+from lightning_inr.models import build, build_on_meta
+from lightning_inr.models.base import VideoRepresentation
+from lightning_inr.models.size import read_count, solve_width
+from lightning_inr.teachers.clip import Clip
+from lightning_inr.teachers.video_llm import VideoLLM
+from lightning_inr.training.callbacks import CHECKPOINT, Budget, History, Moment, all_of, one_of, resume_checkpoint
+from lightning_inr.training.checkpoints import WholeCheckpoints
+from lightning_inr.training.collapse import CollapseGuard
+from lightning_inr.training.convergence import why_unconverged
+from lightning_inr.training.fit import FitModule
+from lightning_inr.training.rounding import WeightQuantization
+from lightning_inr.training.threads import choose_threads, use_threads
+from lightning_inr.training.token_alignment import TokenAlignmentModule
+from lightning_inr.types import EmbeddingSpace, VideoShape
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """What is fitted, how, and for how long."""
+
+    model: str  # its name in `MODELS`
+    model_options: Mapping[str, Any]
+    codec: Codec
+    make_module: Callable[[VideoRepresentation], FitModule]
+    make_callbacks: Callable[[], list[Callback]]  # new ones for each fit: they have state
+    trainer: Mapping[str, Any]  # of Lightning's Trainer
+    data: Mapping[str, Any]  # of FrameDataModule
+    params: str | int | None = None  # the number of parameters that the width is solved for; None: by model_options
+    stride: int = 1  # every stride-th frame is a training frame
+    device: str = "auto"
+    seed: int = 0
+    threads: int | None = None
+    projector_fit: ProjectorFit = field(default_factory=ProjectorFit)  # of a projector of the file's own
+    feature_cache: Path | None = None  # folder of the teachers' features; None: the default one
+    evaluate_unquantized: bool = False  # measure PSNR before coding too
+
+    @property
+    def cache(self) -> Path:
+        """The folder of the teachers' features."""
+        return self.feature_cache or default_cache()
+
+
+class Teachers(NamedTuple):
+    """The models that encode the frames of a video once, before it is fitted."""
+
+    clip: Clip | None = None
+    video_llm: VideoLLM | None = None
+    projector: SharedProjector | None = None  # fixed, that the latents are trained through; None: one of the file's own
+
+
+class Prepared(NamedTuple):
+    """A fit that could begin."""
+
+    codec: Codec
+    module: FitModule
+    trainer: L.Trainer
+    data: FrameDataModule
+    threads: int  # of a step on the CPU
+    embeddings: Tensor | None  # (frames, S): the teacher's of all frames, the held-out ones too
+    tokens: Tensor | None  # (K, d): the teacher's visual tokens
+
+
+class Fitted(NamedTuple):
+    """A video as bytes, and how it got there."""
+
+    bitstream: bytes
+    teacher: NDArray[np.float32] | None  # (frames, S): the teacher's embeddings of all frames
+    tokens: NDArray[np.float32] | None  # (K, d): the teacher's visual tokens
+    moments: Sequence[Moment]
+    figures: dict[str, Any]  # named as in result.json
+
+
+def prepare_fit(
+    options: FitOptions,
+    source: VideoSource,
+    folder: Path,
+    teachers: Teachers = Teachers(),  # noqa: B008  # a tuple, of nothing
+    loggers: Sequence[Logger] = (),
+) -> Prepared:
+    """All that a fit of `source` needs; UserError for every wrong option, before anything is written."""
+    _quiet()
+    clip = teachers.clip
+    video = source.shape._replace(stride=options.stride)
+    config = dict(options.model_options)
+    check_cost(build_on_meta(options.model, video, **config))  # a wrong rank is refused before the video is read
+    trainer = _trainer(options, folder, loggers)
+    data = FrameDataModule(source, options.stride, **options.data)
+    if config.get("shots", ()) is None:
+        frames = (data.frames.frame(row) for row in range(len(data.frames)))
+        config["shots"] = [video.training_frames[row] for row in find_shots(frames)]
+    net, multiply_adds = _build(options, video, clip.embedding_space if clip else None, config)
+    threads = choose_threads(options.threads, multiply_adds * data.step_frames)
+    module = options.make_module(net)
+    net.init_output_colour(data.mean_colour())
+    embeddings, tokens = None, None
+    read = data.frames.frame if options.stride == 1 else source.read  # from memory, if it holds all frames
+    if clip is not None:
+        embeddings = teacher_features(read, range(source.frames), clip, options.cache)
+        data.frames.teacher = embeddings[list(net.video.training_frames)]
+    if teachers.video_llm is not None:
+        assert isinstance(module, TokenAlignmentModule)
+        token_space = teachers.video_llm.token_space(net.video)
+        if teachers.projector is not None:
+            check_same_form(teachers.projector, token_space)
+        tokens = video_tokens(read, teachers.video_llm, token_space, net.video, options.cache)
+        module.set_token_target(tokens, token_space, teachers.projector.network if teachers.projector else None)
+    return Prepared(options.codec, module, trainer, data, threads, embeddings, tokens)
+
+
+def fit_video(prepared: Prepared, options: FitOptions, folder: Path) -> Fitted:
+    """Fit, from the checkpoint in `folder` if one is there; one stays there until `forget`."""
+    codec, module, trainer, data, threads, embeddings, tokens = prepared
+    with use_threads(threads):
+        _fit(trainer, module, data, folder)
+    net = module.net
+    net.store_embeddings(data.in_order())
+    unquantized = {"psnr_unquantised": mean_psnr(net, data.frames.source)} if options.evaluate_unquantized else {}
+    seconds = one_of(trainer, Budget).seconds
+    lack = why_unconverged(module, data, embeddings, f"{trainer.global_step} steps in {seconds:.0f} s")
+    start = time.perf_counter()
+    bitstream = codec.encode(net, learned_steps(trainer))
+    encode_seconds = time.perf_counter() - start
+    projector_seconds = {}
+    if tokens is not None and net.token_space is not None:  # trained anew, for latents as the file has them
+        start = time.perf_counter()
+        bitstream = fit_file(bitstream, net.token_space, tokens, codec, options.projector_fit, net.device, options.seed)
+        projector_seconds["projector_seconds"] = time.perf_counter() - start
+    figures = {
+        **unquantized,
+        "fit_seconds": seconds,
+        "epochs": trainer.current_epoch,
+        "steps": trainer.global_step,  # of the optimiser
+        "threads": threads,
+        "converged": lack is None,
+        **({} if lack is None else {"unconverged": lack}),
+        "collapsed": any(isinstance(each, CollapseGuard) and each.collapsed for each in all_of(trainer)),
+        **{f"estimated_{name}": value for name, value in module.extra_metrics.items()},
+        "encode_seconds": encode_seconds,
+        **projector_seconds,
+    }
+    teacher, target = (None if each is None else each.numpy() for each in (embeddings, tokens))
+    return Fitted(bitstream, teacher, target, one_of(trainer, History).moments, figures)
+
+
+def forget(folder: Path) -> None:
+    """Remove the checkpoint of a fit that is done."""
+    _checkpoint(folder).unlink(missing_ok=True)
+
+
+def mean_psnr(net: VideoRepresentation, source: VideoSource) -> float:
+    """PSNR in dB of the seen frames as the network paints them before it is coded, their mean."""
+    frames = zip(net.video.training_frames, net.eval().render(net.video.training_frames), strict=True)
+    return fmean(
+        float(psnr(float(mean_squares(frame[None], source.read(index)[None])), PEAK)) for index, frame in frames
+    )
+
+
+def learned_steps(trainer: L.Trainer) -> Mapping[str, QuantizationStep]:
+    """The grids that training has learned to encode with; none if it has learned none."""
+    learned: dict[str, QuantizationStep] = {}
+    for callback in all_of(trainer):
+        if isinstance(callback, WeightQuantization):
+            learned |= callback.steps()
+    return learned
+
+
+def _quiet() -> None:
+    """Lightning's advice is for its developers; ours is in the progress line."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module="lightning")
+
+
+def _build(
+    options: FitOptions, video: VideoShape, embedding_space: EmbeddingSpace | None, config: dict[str, Any]
+) -> tuple[VideoRepresentation, int]:
+    """The model, at the size of `options.params` if that is given; the multiply-adds of a frame."""
+    name = options.model
+    if options.params is not None:
+        config = solve_width(name, video, read_count(options.params), embedding_space=embedding_space, **config)
+        embedding_space = config.pop("embedding_space")
+    net = build(name, video, embedding_space, **config).to(memory_format=torch.channels_last)
+    return net, frame_cost(build_on_meta(name, video, **config)).multiply_adds
+
+
+def _trainer(options: FitOptions, folder: Path, loggers: Sequence[Logger]) -> L.Trainer:
+    device = choose_device(options.device)
+    return L.Trainer(
+        accelerator="gpu" if device.type == "cuda" else "cpu",
+        precision="bf16-mixed" if fast_bfloat16(device) else "32-true",
+        max_epochs=-1,  # the budget ends the fit
+        logger=list(loggers),
+        callbacks=[*options.make_callbacks(), resume_checkpoint(str(folder))],
+        default_root_dir=str(folder),
+        plugins=[WholeCheckpoints()],
+        **options.trainer,
+    )
+
+
+def _fit(trainer: L.Trainer, module: FitModule, data: FrameDataModule, folder: Path) -> None:
+    """Fit, from the checkpoint in `folder` if there is one."""
+    begun = _checkpoint(folder)
+    try:
+        trainer.fit(module, data, ckpt_path=begun if begun.exists() else None, weights_only=True)
+    except SystemExit as stop:  # so Lightning ends on Ctrl-C
+        kind = Terminated if isinstance(stop, Terminated) else KeyboardInterrupt
+        raise kind(f"the same command with run_dir={folder} goes on from there") from stop
+    except OSError as error:
+        raise UserError(f"cannot write in {folder}: {error.strerror or error}; free some space and go on") from error
+
+
+def _checkpoint(folder: Path) -> Path:
+    return folder / f"{CHECKPOINT}.ckpt"

@@ -1,0 +1,190 @@
+"""Recall of a collection's latents, beside CLIP on the true and the decoded frames, and beside random latents."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from lightning_inr.codec import decode
+from lightning_inr.data.features import teacher_features
+from lightning_inr.errors import UserError
+from lightning_inr.paths import read_bytes, write_text, writing
+from lightning_inr.pipelines.search import print_left_out
+from lightning_inr.report.hits import Shown, draw_neighbours
+from lightning_inr.report.recall import RecallRow, draw_recall, recall_table
+from lightning_inr.report.wandb_report import log_recall
+from lightning_inr.retrieval.collection import Record, open_original, read_manifest
+from lightning_inr.retrieval.gallery import Gallery, check_same_space, read_gallery, unit
+from lightning_inr.retrieval.protocols import PROTOCOLS, Described, Options, ProtocolResult
+from lightning_inr.retrieval.scores import recall
+from lightning_inr.teachers.clip import Clip
+
+OURS = "our latents"
+CURVE = (1, 2, 5, 10, 20, 50)  # the k of recall at k
+HITS = 5  # a query, in the picture
+
+
+@dataclass(frozen=True)
+class RetrievalOptions:
+    """What is asked for, and of which frames; UserError for values that cannot be."""
+
+    find_clip: Callable[[Path], Clip]
+    cache: Path  # folder of the teacher's features
+    protocols: Sequence[str] = tuple(PROTOCOLS)
+    protocol_options: Options = field(default_factory=Options)
+    frame_stride: int = 1
+    neighbours: int = 6  # queries in neighbours.png
+    about: Mapping[str, Any] = field(default_factory=dict)  # of the result, beside the figures
+    open_wandb: Callable[[Path], Any] | None = None  # opens a W&B run in a folder
+
+    def __post_init__(self) -> None:
+        if unknown := set(self.protocols) - set(PROTOCOLS):
+            raise UserError(f"retrieval.protocols={sorted(unknown)}: choose from {', '.join(PROTOCOLS)}")
+        if not isinstance(self.neighbours, int) or self.neighbours < 1:
+            raise UserError(f"retrieval.neighbours={self.neighbours}: choose a whole number from 1")
+
+
+def evaluate_retrieval(collection: Path, folder: Path, options: RetrievalOptions) -> dict[str, Any]:
+    """Measure; result.json, queries.parquet, recall.png and neighbours.png go to `folder`."""
+    records = read_manifest(collection)
+    clip = options.find_clip(collection)
+    gallery = every(options.frame_stride, read_gallery(collection, records))
+    check_same_space(clip.embedding_space, gallery.embedding_space, "the teacher", f"collection {collection}")
+    print_left_out(gallery.left_out)
+    asked = {
+        name: ask_all(options.protocols, records, gallery._replace(vectors=vectors), clip, options.protocol_options)
+        for name, vectors in galleries(options.cache, collection, records, gallery, clip).items()
+    }
+    rows = [row_of(name, each) for name, all_asked in asked.items() for each in all_asked]
+    if not rows:
+        raise UserError(f"collection={collection}: its videos have no labels or captions, so there are no queries")
+    _write_queries(asked, folder / "queries.parquet")
+    draw_recall(rows, folder / "recall")
+    draw_neighbours(neighbours(options.neighbours, collection, records, gallery, clip), folder / "neighbours.png")
+    result = {**options.about, **_summary(records), "retrieval": [row._asdict() for row in rows]}
+    write_text(folder / "result.json", json.dumps(result, indent=2) + "\n")
+    if options.open_wandb is not None:
+        run = options.open_wandb(folder)
+        log_recall(run, rows)
+        run.finish()
+    print(f"{recall_table(rows)}\nlook at {folder}: recall.png, neighbours.png, queries.parquet, result.json")
+    return result
+
+
+def every(stride: int, gallery: Gallery) -> Gallery:
+    """Every `stride`-th frame of each video."""
+    if not isinstance(stride, int) or stride < 1:
+        raise UserError(f"retrieval.frame_stride={stride}: choose a whole number from 1")
+    kept = gallery.frame % stride == 0
+    each = {name: getattr(gallery, name)[kept] for name in ("vectors", "video", "frame", "seconds")}
+    return gallery._replace(**each)
+
+
+def galleries(
+    cache: Path, collection: Path, records: Sequence[Record], gallery: Gallery, clip: Clip
+) -> Mapping[str, NDArray[np.float32]]:
+    """The same frames as four methods see them, (N, S) each; those on true frames only where the videos still are."""
+
+    def true_frames(record: Record) -> NDArray[np.float32]:
+        source = open_original(record)
+        return teacher_features(source.read, range(record.frames), clip, cache).numpy()
+
+    def decoded_frames(record: Record) -> NDArray[np.float32]:
+        model = decode(read_bytes(collection / record.path, "bitstream"), clip.device)
+        return clip.embed_frames(model.render(range(record.frames))).numpy()
+
+    seen: dict[str, NDArray[np.float32]] = {}
+    for name, view in (("CLIP, true frames", true_frames), ("CLIP, decoded frames", decoded_frames)):
+        try:
+            seen[name] = _gather(name, records, gallery, view)
+        except UserError as error:
+            print(f"{name}: left out, {error}")
+    noise = np.random.default_rng(0).standard_normal(gallery.vectors.shape, np.float32)
+    return {**seen, OURS: gallery.vectors, "random latents": unit(noise)}
+
+
+def _gather(
+    name: str, records: Sequence[Record], gallery: Gallery, view: Callable[[Record], NDArray[np.float32]]
+) -> NDArray[np.float32]:
+    parts = []
+    for place in tqdm(np.unique(gallery.video), name, unit="video", leave=False):
+        parts.append(view(records[place])[gallery.frame[gallery.video == place]])
+    return np.concatenate(parts)
+
+
+def ask_all(
+    protocols: Iterable[str], videos: Sequence[Described], gallery: Gallery, clip: Clip, options: Options
+) -> list[ProtocolResult]:
+    """Every one of these protocols on one gallery."""
+
+    def embed(texts: Sequence[str]) -> NDArray[np.float32]:
+        return clip.embed_texts(texts).numpy()
+
+    return [asked for name in protocols for asked in PROTOCOLS[name](videos, gallery, embed, options)]
+
+
+def row_of(name: str, asked: ProtocolResult) -> RecallRow:
+    """A line of the table."""
+    curve = {k: recall(asked.ranks, k) for k in CURVE}
+    return RecallRow(asked.protocol, name, **asked.scores._asdict(), curve=curve)
+
+
+def neighbours(
+    wanted: int, collection: Path, records: Sequence[Record], gallery: Gallery, clip: Clip
+) -> dict[str, list[Shown]]:
+    """Some queries and the frames our latents find, decoded, right or wrong by class or by caption (Fig. 7, 12)."""
+    labels = sorted({record.label for record in records if record.label})
+    said = {label: [record.label == label for record in records] for label in labels} or {
+        caption: [caption in record.captions for record in records] for record in records for caption in record.captions
+    }
+    chosen = list(said)[:: max(1, len(said) // wanted)][:wanted]
+    found = {}
+    for query, vector in zip(chosen, clip.embed_texts(chosen).numpy(), strict=True) if chosen else ():
+        best: dict[int, int] = {}  # of each video its best frame
+        for row in np.argsort(-(gallery.vectors @ vector), kind="stable"):
+            best.setdefault(int(gallery.video[row]), int(gallery.frame[row]))
+            if len(best) == HITS:
+                break
+        found[query] = [
+            Shown(records[place].id, _painted(collection, records[place], frame), said[query][place])
+            for place, frame in best.items()
+        ]
+    return found
+
+
+def _painted(collection: Path, record: Record, frame: int) -> Any:
+    return next(decode(read_bytes(collection / record.path, "bitstream")).render([frame]))
+
+
+def _write_queries(asked: Mapping[str, Sequence[ProtocolResult]], target: Path) -> None:
+    """A line for each query of each method: its rank, null where there was nothing to be found."""
+    rows = [
+        {"method": name, "protocol": each.protocol, "query": query, "rank": None if np.isnan(rank) else float(rank)}
+        for name, all_asked in asked.items()
+        for each in all_asked
+        for query, rank in zip(each.queries, each.ranks, strict=True)
+    ]
+    with writing(target) as draft:
+        pq.write_table(pa.Table.from_pylist(rows), draft)
+
+
+def _summary(records: Sequence[Record]) -> dict[str, Any]:
+    """A collection's figures, named as those of one fit: sums of bytes and seconds, means of the rest."""
+    angles = [record.cos_seen for record in records if record.cos_seen is not None]
+    return {
+        "videos": len(records),
+        "frames": sum(record.frames for record in records),
+        "bytes": sum(record.bytes for record in records),
+        "bpp": fmean(record.bpp for record in records),
+        "psnr": fmean(record.psnr for record in records),
+        "cos_seen": fmean(angles) if angles else None,
+        "fit_seconds": sum(record.fit_seconds for record in records),
+    }

@@ -1,0 +1,134 @@
+"""A fit and all that it leaves in its folder: the file, its figures, pictures; resumed if it was begun there."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.loggers import Logger
+
+from lightning_inr.data.source import OpenSource
+from lightning_inr.errors import UserError
+from lightning_inr.paths import alone_in, write_bytes, write_text
+from lightning_inr.pipelines.evaluation import EvaluationRequest, measure_apart
+from lightning_inr.pipelines.fitting import FitOptions, Teachers, fit_video, forget, prepare_fit
+from lightning_inr.pipelines.provenance import Provenance, check_same_fit, to_yaml
+from lightning_inr.report.figures import draw_training
+from lightning_inr.training.callbacks import Moment
+from lightning_inr.training.loggers import log_result
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """A fit, the video, and what is kept of it."""
+
+    fit: FitOptions
+    open_source: OpenSource
+    load_teachers: Callable[[], Teachers]  # called once the folder is known to need a fit
+    make_loggers: Callable[[Path], list[Logger]]
+    settings: Mapping[str, Any]  # the whole configuration: a folder that was begun with another is refused
+    provenance: Provenance
+    labels: Mapping[str, Any]  # of the result: the model's preset, the rank
+    keep_checkpoints: bool = False
+    vmaf: bool = False
+
+
+def fit_into(folder: Path, options: RunOptions) -> dict[str, Any]:
+    """Fit, write, decode and measure in `folder`; the figures of result.json.
+
+    A finished fit of the same options is returned as it is; UserError if another process works in the folder, or it
+    holds a fit of other options.
+    """
+    with alone_in(folder, "run_dir"):
+        finished = finished_result(folder, options.settings)
+        if finished is None:
+            return _fit_into(folder, options)
+        if not options.keep_checkpoints:
+            forget(folder)  # which a kill may have left
+        print(f"{folder} holds a finished fit of this configuration\n{table(finished)}")
+        return finished
+
+
+def _fit_into(folder: Path, options: RunOptions) -> dict[str, Any]:
+    source = options.open_source().trim_to_stride(options.fit.stride)
+    L.seed_everything(options.fit.seed, verbose=False)
+    teachers = options.load_teachers()
+    loggers = options.make_loggers(folder)
+    prepared = prepare_fit(options.fit, source, folder, teachers, loggers)
+    del teachers  # and the memory a large one takes
+    write_text(folder / "config.yaml", to_yaml(options.settings))
+    fitted = fit_video(prepared, options.fit, folder)
+    if not fitted.figures["converged"]:
+        print(f"not converged: {fitted.figures['unconverged']}")
+    write_bytes(folder / "video.linr", fitted.bitstream)
+    _draw_curves(fitted.moments, folder / "training.png")
+    request = EvaluationRequest(
+        str(folder / "video.linr"),
+        options.open_source,
+        options.fit.device,
+        str(folder),
+        teacher=fitted.teacher,
+        tokens=fitted.tokens,
+        vmaf=options.vmaf,
+    )
+    result = {
+        **options.labels,
+        **options.provenance.record(source.matrix),
+        **measure_apart(request),
+        **fitted.figures,
+        "seed": options.fit.seed,
+    }
+    write_text(folder / "result.json", json.dumps(result, indent=2) + "\n")
+    pictures = [folder / name for name in ("comparison.png", "strip.png")]
+    log_result(loggers, result, [picture for picture in pictures if picture.exists()])
+    if not options.keep_checkpoints:
+        forget(folder)
+    print(f"{table(result)}\nlook at {folder}: comparison.png, decoded.mp4, training.png, result.json")
+    return result
+
+
+def _draw_curves(moments: Sequence[Moment], target: Path) -> None:
+    seconds, psnrs, losses = ([getattr(each, name) for each in moments] for name in ("seconds", "psnr", "loss"))
+    draw_training(seconds, psnrs, losses, target)
+
+
+def table(result: dict[str, Any]) -> str:
+    """The figures of a finished fit, one a line."""
+    ms_ssim = "not defined at this size" if result["ms_ssim"] is None else f"{result['ms_ssim']:.4f}"
+    rows = {
+        **({"before coding": f"{result['psnr_unquantised']:.2f} dB"} if "psnr_unquantised" in result else {}),
+        "PSNR": f"{result['psnr']:.2f} dB",
+        "MS-SSIM": ms_ssim,
+        "rate": f"{result['bpp']:.4f} bpp",
+        "file": f"{result['bytes']:,} bytes",
+        "fit": f"{result['fit_seconds']:.0f} s",
+        "decoding": f"{result['decode_fps']:.0f} frames/s",
+    }
+    if "held_out" in result:
+        rows["training frames"] = f"{result['seen']['psnr']:.2f} dB"
+        floors = {"held out": "psnr", "blend": "blend_true", "own blend": "blend_decoded", "nearest": "nearest"}
+        rows |= {floor: f"{result['held_out'][name]:.2f} dB" for floor, name in floors.items()}
+    if "alignment" in result:
+        names = {"cos to teacher": "cos_seen", "between frames": "cos_held_out"}
+        angles = result["alignment"]
+        rows |= {shown: f"{angles[name]:.4f}" for shown, name in names.items() if name in angles}
+    if "tokens" in result:
+        names = {"cos of tokens": "cosine", "the same, centred": "centred_cosine", "relative MSE": "relative_mse"}
+        rows |= {shown: f"{result['tokens'][name]:.4f}" for shown, name in names.items()}
+    return "\n".join(f"  {name:<18}{value:>20}" for name, value in rows.items())
+
+
+def finished_result(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The result in `folder`, None if there is none yet; UserError if it is of other settings, or damaged."""
+    result = folder / "result.json"
+    check_same_fit(folder, settings)
+    if not result.exists():
+        return None
+    try:
+        finished = json.loads(result.read_text())
+        table(finished)
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{result} is damaged ({error!r}); remove it, and the fit goes on or starts again") from error
+    return finished
