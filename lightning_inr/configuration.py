@@ -48,7 +48,8 @@ def plain(node: DictConfig) -> dict[str, Any]:
 
 def source_opener(dataset: DictConfig) -> OpenSource:
     """What opens the video of the `dataset` group; picklable."""
-    return partial(_open, plain(dataset))
+    options: Any = OmegaConf.to_container(dataset, resolve=True, throw_on_missing=True)
+    return partial(_open, options)
 
 
 def _open(dataset: dict[str, Any]) -> Any:

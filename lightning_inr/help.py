@@ -6,8 +6,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from lightning_inr.option_checks import compose, has, own_options
-from lightning_inr.options import SECTION, Option, choices, declared, groups, is_group, run_options, title
+from lightning_inr.option_checks import compose, has_option, own_options
+from lightning_inr.options import SECTION, Option, choices, config_options, declared, groups, is_group, title
 
 WIDTH = 120
 COLUMN = 44  # where comments begin
@@ -40,7 +40,7 @@ def help_text(arguments: Sequence[str]) -> str:
 
 
 def _run_sections(cfg: DictConfig) -> Iterator[str]:
-    options = run_options()
+    options = config_options()
     nodes = {name.partition(".")[0] for name in options if "." in name}
     run = {name: option for name, option in options.items() if name.partition(".")[0] not in nodes}
     yield "\n".join(["Options of the run:", *_lines(run, cfg)])
@@ -65,7 +65,7 @@ def _lines(options: Mapping[str, Option], cfg: DictConfig) -> Iterator[str]:
     """A line an option, or more where name, value and comment are long."""
     raw: Any = OmegaConf.to_container(cfg)
     for name, option in options.items():
-        if not has(cfg, name):
+        if not has_option(cfg, name):
             continue
         value = raw
         for key in name.split("."):

@@ -12,7 +12,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_inr.errors import OptionError
-from lightning_inr.options import Option, choices, declared, groups, is_base, is_group, run_options
+from lightning_inr.options import Option, choices, config_options, declared, groups, is_base, is_group
 from lightning_inr.paths import config_dir
 
 DIFFS = ("experiment", "t_nerv_ablation")  # groups that only change options of other files
@@ -32,7 +32,9 @@ def check_options(cfg: DictConfig) -> None:
     job = HydraConfig.get()
     chosen = {group: choice for group, choice in job.runtime.choices.items() if choice is not None}
     diffs = {
-        group: [name for name in declared(group, chosen[group]) if has(cfg, name)] for group in DIFFS if group in chosen
+        group: [name for name in declared(group, chosen[group]) if has_option(cfg, name)]
+        for group in DIFFS
+        if group in chosen
     }
     readers = _Readers(cfg, chosen)
     for override in job.overrides.task:
@@ -43,8 +45,9 @@ def check_options(cfg: DictConfig) -> None:
         _check_is_not_passed_on(plain, value, chosen)
         by_diff = any(plain in names for names in diffs.values())
         if not readers.read(plain, added=name != plain, any_task=by_diff):
-            remedy = f"put ~{plain} in its place" if by_diff else f"leave {name} out"
-            raise OptionError(f"{override}: {_missing(plain, chosen)}; {remedy}")
+            given = override.removeprefix("++")  # which run.py may have added
+            remedy = f"put ~{plain} in its place" if by_diff else f"leave {given.partition('=')[0]} out"
+            raise OptionError(f"{given}: {_missing(plain, chosen)}; {remedy}")
     for group, names in diffs.items():
         unread = [name for name in names if not readers.read(name, any_task=True)]
         if unread:
@@ -83,10 +86,10 @@ class _Readers:
     def __init__(self, cfg: DictConfig, chosen: Mapping[str, str]) -> None:
         self.cfg = cfg
         files = {group: declared(group, choice, chosen) for group, choice in _plain(chosen).items()}
-        self.declared = dict(run_options())
+        self.declared = dict(config_options())
         for options in files.values():
             self.declared |= options
-        self.always = {_top(name) for name in run_options()} | {*groups(), "hydra"}
+        self.always = {_top(name) for name in config_options()} | {*groups(), "hydra"}
         self.task = {_top(name) for name in files.get("task", ())}
         self.tasks = {_top(name) for choice in choices("task") for name in declared("task", choice)}
         # Empty for a file from elsewhere (--config-dir): what builds the model then says what it has not.
@@ -121,7 +124,7 @@ def _is_passed_on(name: str, options: Mapping[str, Option]) -> bool:
     return name.startswith("model.") and options.get(name, (None,))[0] == f"${{{name.removeprefix('model.')}}}"
 
 
-def has(cfg: DictConfig, name: str) -> bool:
+def has_option(cfg: DictConfig, name: str) -> bool:
     """Whether the option is there: no file is without it, and no `~name` has taken it out."""
     above, _, key = name.rpartition(".")
     node = OmegaConf.select(cfg, above) if above else cfg
@@ -149,7 +152,7 @@ def _missing(name: str, chosen: Mapping[str, str]) -> str:
             bases = [each for each in having if is_base(group, each)] or having
             elsewhere = f"; {name} is an option of {group}={', '.join(bases)}" if bases else ""
             return f"{group}={chosen.get(group)} has no option {name}: {listed}{elsewhere}"
-    everything = [*run_options(), *(each for options in own.values() for each in options)]
+    everything = [*config_options(), *(each for options in own.values() for each in options)]
     return f"no such option; {_suggest(name, everything)}"
 
 
@@ -163,7 +166,7 @@ def own_options(group: str, chosen: Mapping[str, str]) -> dict[str, Option]:
     """The options of a chosen file that are neither those of the run nor those of another group."""
     if group not in chosen or group in DIFFS:
         return {}
-    others = {*groups(), *(_top(name) for name in run_options())} - {group}
+    others = {*groups(), *(_top(name) for name in config_options())} - {group}
     options = declared(group, chosen[group], chosen)
     hidden = (group, "model.name", *(name for name in options if _is_passed_on(name, options)))
     return {name: each for name, each in options.items() if _top(name) not in others and name not in hidden}

@@ -48,7 +48,7 @@ def title(group: str, choice: str) -> str:
     return _read(group, choice).title
 
 
-def run_options() -> dict[str, Option]:
+def config_options() -> dict[str, Option]:
     """The options of config.yaml itself by their names, Hydra's own left out."""
     return {name: option for name, option in _read("", "config").options.items() if not name.startswith("hydra.")}
 

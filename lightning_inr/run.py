@@ -23,6 +23,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from lightning_inr.errors import LONGEST_LINE, OptionError, Terminated, UserError, printable
 from lightning_inr.help import help_text
 from lightning_inr.option_checks import check_options, explain
+from lightning_inr.options import is_group
 from lightning_inr.paths import FAILED, config_dir, write_text
 
 PATH_OPTIONS = {
@@ -43,7 +44,7 @@ def main() -> None:
     # that spins instead takes the core from the one it waits for.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     signal.signal(signal.SIGTERM, _terminate)
-    sys.argv[1:] = quote_paths(with_present_names(sys.argv[1:]))
+    sys.argv[1:] = with_options_of_swept_files(quote_paths(with_present_names(sys.argv[1:])))
     # Hydra would print its own errors over several lines; this hands them to us.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     with one_line_errors():
@@ -77,6 +78,18 @@ def _with_present_name(name: str, equals: str, value: str) -> str:
     return name + equals + value
 
 
+def with_options_of_swept_files(arguments: Sequence[str]) -> list[str]:
+    """The arguments, where a sweep over models has options of those models (`-m model=nerv,hnerv model.strides=[4,2]`).
+
+    Hydra would look for them in the default model. Added by force (`++`), they are checked in each job (check_options).
+    """
+    if not {"-m", "--multirun"} & set(arguments):
+        return list(arguments)
+    named = [each.partition("=") for each in arguments]
+    swept = {name for name, _, value in named if "," in value and is_group(name)}
+    return [f"++{each}" if "." in each and each.partition(".")[0] in swept else each for each in arguments]
+
+
 def quote_paths(arguments: Sequence[str]) -> list[str]:
     """The arguments with paths as Hydra's grammar takes them; a list of a sweep stays one, unless a file has its name.
 
@@ -104,7 +117,8 @@ def job_of_a_sweep(cfg: DictConfig) -> None:
     job = HydraConfig.get()
     root = cfg.run_dir or job.sweep.dir
     # A folder for each setting, found again when the sweep is; in a name that a command line takes as it stands.
-    name = re.sub(r"[^\w.+-]+", "_", (job.job.override_dirname or str(job.job.num)).replace("=", "-"))
+    settings = (job.job.override_dirname or str(job.job.num)).replace("++", "").replace("=", "-")
+    name = re.sub(r"[^\w.+-]+", "_", settings)
     cfg.run_dir = os.path.join(root, name)
     if cfg.get("logger") is not None and "group" in cfg.logger and cfg.logger.group is None:
         cfg.logger.group, cfg.logger.name = os.path.basename(root), name

@@ -20,8 +20,8 @@ from torch import Tensor
 from lightning_inr import run
 from lightning_inr.models import MODELS, build
 from lightning_inr.models.base import VideoRepresentation
-from lightning_inr.tasks import collect
-from lightning_inr.tasks.evaluate import measure
+from lightning_inr.pipelines import collection as collection_pipeline
+from lightning_inr.pipelines.evaluation import measure
 from lightning_inr.types import VideoShape
 
 # One small configuration a model; the contract tests run on all of MODELS and fail for one without.
@@ -238,6 +238,6 @@ def collection(collected: Path, cli: Callable[..., Outcome], tmp_path: Path, mon
     What is collected from now on is measured in this process: to start another takes longer than all the rest, and
     `collected` has had one.
     """
-    monkeypatch.setattr(collect, "measuring_process", lambda: nullcontext(measure))
+    monkeypatch.setattr(collection_pipeline, "measuring_process", lambda: nullcontext(measure))
     shutil.copytree(collected, tmp_path, dirs_exist_ok=True)
     return tmp_path / "collection"

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -147,9 +148,9 @@ def test_a_fit_is_quiet_if_asked_and_keeps_a_named_run_folder(clip: Path, capfd:
         ({"model": "nothing"}, "nothing"),
     ],
 )
-def test_wrong_options_are_named(clip: Path, options: dict[str, object], message: str) -> None:
+def test_wrong_options_are_named(clip: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        li.fit(clip, "clip.linr", progress=False, **options)  # type: ignore[arg-type]
+        li.fit(clip, "clip.linr", progress=False, **options)
     assert not Path("clip.linr").exists()
 
 

@@ -33,7 +33,7 @@ Cli = Callable[..., Outcome]
         (["max_seconds=-3"], "max_seconds=-3: choose a number above 0"),
         (["effort_steps=null"], "the fit would never end"),
         (["effort=eternal"], "effort"),
-        (["bpp=-1"], "bpp=-1: choose a number of bits a pixel above 0"),
+        (["bpp=-1"], "bpp=-1: choose a number of bits per pixel above 0"),
         (["dataset=file"], "dataset.path has no value; add dataset.path="),
         (["dataset=file", "dataset.path=/no/such.mp4"], "dataset.path=/no/such.mp4: no such file"),
         (["dataset.frames=500"], "dataset.frames=500: the video has 132 frames"),

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import yaml
 from clips import CLIPS, folder_of
 
-from lightning_inr.paths import config_dir
+from lightning_inr.options import declared
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
@@ -86,7 +86,8 @@ def choices(plan: Plan, seconds: float, clips: Sequence[str], models: Sequence[s
     found = []
     for model in models:
         entry = plan.models[model]
-        size, rate_weight = (each[len(each) // 2] for each in (entry.sizes, entry.rate_weights))
+        size = entry.sizes[len(entry.sizes) // 2]
+        rate_weight = entry.rate_weights[len(entry.rate_weights) // 2]
         for clip in clips:
             if CLIPS[clip].choose and clip in (entry.clips or CLIPS):
                 for factor in CHOICE_FACTORS:
@@ -110,9 +111,7 @@ def in_repository(path: Path) -> Path:
 
 def own_learning_rate(entry: Entry) -> float:
     """The learning rate that the model's own file has for fits of minutes."""
-    return float(
-        yaml.safe_load((Path(config_dir()) / "model" / f"{entry.conf}.yaml").read_text())["short_learning_rate"]
-    )
+    return float(declared("model", entry.conf)["short_learning_rate"].value)
 
 
 def _fit(

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from macs import macs_per_pixel
 from plan import Fit
@@ -60,5 +60,5 @@ def reference_rows(clips: Sequence[str], out: Path) -> list[Row]:
     return rows
 
 
-def _common(result: dict) -> dict:
+def _common(result: dict[str, Any]) -> dict[str, Any]:
     return {name: result.get(name) for name in ("psnr", "ms_ssim", "vmaf", "bpp", "bytes", "decode_fps")}

@@ -10,7 +10,7 @@ their projection, prompt and first token; neither imports nor the model's load.
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from pathlib import Path
 from statistics import median
@@ -23,7 +23,8 @@ from lightning_inr.models import build
 from lightning_inr.retrieval.gallery import SEMANTIC_ROLES, read_model
 from lightning_inr.teachers.catalogue import load_video_llm
 from lightning_inr.teachers.small_video_llm import write_small
-from lightning_inr.teachers.video_llm import Message, VideoLLM
+from lightning_inr.teachers.transformers_llm import TransformersLLM
+from lightning_inr.teachers.video_llm import Message
 from lightning_inr.types import VideoShape
 
 QUESTION = "What happens?"
@@ -46,6 +47,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder, file = write_small(Path(name) / "model", "llava_onevision", PUBLISHED), Path(name) / "video.linr"
         llm = load_video_llm(str(folder), load_vision=False, frames=frames, device="cpu")
+        assert isinstance(llm, TransformersLLM)
         net = build("latent_inr", VideoShape(132, 180, 320, 25.0), latent_dim=512)
         net.attach_projector(llm.token_space(net.video))
         file.write_bytes(Codec().encode(net))
@@ -54,7 +56,7 @@ def main() -> None:
         text = llm.prompt([Message("user", filler)], None)
         assert text.length == asked.length
 
-        def from_latents() -> Iterator[str]:
+        def from_latents() -> Generator[str, None, None]:
             space, tokens = read_tokens(read_model(file, (*SEMANTIC_ROLES, "projector")), llm)
             return llm.generate(llm.prompt([Message("user", QUESTION)], space), tokens, max_new_tokens=8)
 
@@ -62,7 +64,7 @@ def main() -> None:
             "latents": from_latents,
             "text": lambda: llm.generate(llm.prompt([Message("user", filler)], None), None, max_new_tokens=8),
         }
-        seconds = {way: [] for way in ways}
+        seconds: dict[str, list[float]] = {way: [] for way in ways}
         for _ in range(TURNS):
             for way, ask in ways.items():
                 seconds[way].append(first_piece(ask))
@@ -73,20 +75,20 @@ def main() -> None:
         print(f"language model {size(llm) / 2**20:.0f} MiB, vision tower {tower(llm) / 2**20:.0f} MiB")
 
 
-def first_piece(ask: Callable[[], Iterator[str]]) -> float:
+def first_piece(ask: Callable[[], Generator[str, None, None]]) -> float:
     """Seconds until something of the answer is there."""
     start = time.perf_counter()
     with closing(ask()) as answer:
-        next(iter(answer), None)
+        next(answer, None)
         return time.perf_counter() - start
 
 
-def size(llm: VideoLLM) -> int:
+def size(llm: TransformersLLM) -> int:
     """Bytes of all weights in memory."""
     return sum(tensor.nbytes for tensor in llm.model.state_dict().values() if not tensor.is_meta)
 
 
-def tower(llm: VideoLLM) -> int:
+def tower(llm: TransformersLLM) -> int:
     """Bytes of those that only pixels need."""
     state = llm.model.state_dict().items()
     return sum(tensor.nbytes for name, tensor in state if "vision" in name or "multi_modal" in name)

@@ -58,7 +58,7 @@ def watch(process: subprocess.Popen[bytes]) -> int:
 
 def psnr_of(folder: Path, result: dict[str, int]) -> float:
     """Mean over frames of the PSNR of PNGs against the source."""
-    source = open_bunny(result["frames"], result["height"], result["width"])
+    source = open_bunny(frames=result["frames"], height=result["height"], width=result["width"])
     values = []
     for index, file in enumerate(sorted(folder.glob("*.png"))):
         error = np.asarray(Image.open(file)).astype(float) - source.read(index).permute(1, 2, 0).numpy()

@@ -3,7 +3,6 @@
 python experiments/benchmarks/reading.py
 """
 
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -52,4 +51,4 @@ def by_data_module(clip: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -15,7 +15,7 @@ FITS = {
     "latent_inr_grids": [],
     "latent_inr_conv, default callbacks": ["model=latent_inr_conv", "callbacks=default"],
     "nerv": ["model=nerv_small"],
-    "hnerv": ["model=hnerv_035m", "strides=[5,2,2]"],
+    "hnerv": ["model=hnerv_035m"],
 }
 FIXED = ["dataset.height=90", "dataset.frames=8", "max_epochs=4", "effort_steps=null", "device=cpu"]
 

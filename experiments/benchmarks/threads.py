@@ -17,7 +17,7 @@ FITS = {  # options of the fit: its steps
     "model=latent_inr_conv dataset.height=90": 100,
     "model=latent_inr_conv": 80,
     "model=nerv_small": 80,
-    "model=hnerv_035m strides=[5,2,2]": 60,
+    "model=hnerv_035m model.strides=[5,2,2]": 60,
     "dataset.height=720": 16,
     "model=hinerv_xxs": 40,
     "model=nvp_small": 20,

@@ -11,16 +11,20 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import lightning as L
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 
+from lightning_inr.configuration import run_options
 from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.paths import config_dir
-from lightning_inr.tasks import fit, fitting
+from lightning_inr.pipelines import fitting, run_folder
+from lightning_inr.training.callbacks import all_of
 from lightning_inr.training.compression import CompressionModule
 
 spent: dict[str, float] = defaultdict(float)
@@ -66,22 +70,23 @@ class Clock(L.Callback):
 
 
 def main() -> None:
-    timed("forward", VideoRepresentation, "views")
+    timed("forward", VideoRepresentation, "training_outputs")
     timed("forward", CompressionModule, "terms")
     timed("backward", torch.Tensor, "backward")
     clock = Clock()
     trainer_of = fitting._trainer
-    fitting._trainer = lambda *args: _with(trainer_of(*args), clock)  # type: ignore[assignment]
-    fit.measure_apart = lambda request: sys.exit(report(clock))  # type: ignore[assignment]
-    with initialize_config_dir(config_dir(), version_base="1.3"), tempfile.TemporaryDirectory() as folder:
+    fitting._trainer = lambda *args: _with(trainer_of(*args), clock)
+    instead_of_measuring = mock.patch.object(run_folder, "measure_apart", side_effect=lambda _: sys.exit(report(clock)))
+    compose_here = initialize_config_dir(config_dir(), version_base="1.3")
+    with instead_of_measuring, compose_here, tempfile.TemporaryDirectory() as folder:
         overrides = ["max_seconds=30", f"run_dir={folder}", *sys.argv[1:]]
         cfg = compose("config", overrides, return_hydra_config=True)
         HydraConfig.instance().set_config(cfg)
-        fit.run(cfg)
+        run_folder.fit_into(Path(cfg.run_dir), run_options(cfg))
 
 
 def _with(trainer: L.Trainer, callback: L.Callback) -> L.Trainer:
-    trainer.callbacks.append(callback)
+    all_of(trainer).append(callback)
     timed("optimiser", torch.optim.Adam, "step")
     timed("optimiser", torch.optim.Adam, "zero_grad")
     return trainer

@@ -5,7 +5,7 @@ cd "$(dirname "$0")/../.."
 runs=${1:-runs/gpu}
 
 fit() { # name, options …: one fit, unless it has ended
-    [ -f "$runs/$1/result.json" ] || python -m lightning_inr.run run_dir="$runs/$1" device=cuda bar=false "${@:2}"
+    [ -f "$runs/$1/result.json" ] || python -m lightning_inr.run run_dir="$runs/$1" device=cuda progress_bar=false "${@:2}"
 }
 
 fit bunny_720p dataset.height=720 effort=slow max_seconds=600 bpp=0.05

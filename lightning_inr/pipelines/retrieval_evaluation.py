@@ -17,7 +17,7 @@ from lightning_inr.codec import decode
 from lightning_inr.data.features import teacher_features
 from lightning_inr.errors import UserError
 from lightning_inr.paths import read_bytes, write_text, writing
-from lightning_inr.pipelines.search import print_left_out
+from lightning_inr.pipelines.search import picture_of, print_left_out
 from lightning_inr.report.hits import Shown, draw_neighbours
 from lightning_inr.report.recall import RecallRow, draw_recall, recall_table
 from lightning_inr.report.wandb_report import log_recall
@@ -154,14 +154,10 @@ def neighbours(
             if len(best) == HITS:
                 break
         found[query] = [
-            Shown(records[place].id, _painted(collection, records[place], frame), said[query][place])
+            Shown(records[place].id, picture_of(collection, records[place], frame), said[query][place])
             for place, frame in best.items()
         ]
     return found
-
-
-def _painted(collection: Path, record: Record, frame: int) -> Any:
-    return next(decode(read_bytes(collection / record.path, "bitstream")).render([frame]))
 
 
 def _write_queries(asked: Mapping[str, Sequence[ProtocolResult]], target: Path) -> None:

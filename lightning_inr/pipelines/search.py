@@ -15,6 +15,7 @@ from lightning_inr.errors import UserError, printable
 from lightning_inr.paths import existing, read_bytes, write_text
 from lightning_inr.pipelines.provenance import load_options
 from lightning_inr.report.hits import Shown, draw_hits
+from lightning_inr.retrieval.collection import Record
 from lightning_inr.retrieval.gallery import read_model, unit
 from lightning_inr.retrieval.query import Hit, OpenCollection, check_teacher, search_collection
 from lightning_inr.teachers.clip import Clip, load_clip
@@ -85,9 +86,22 @@ def clip_of_collection(folder: Path, device: str = "auto") -> Clip:
 def write_hits(collection: OpenCollection, query: Query, hits: Sequence[Hit], folder: Path) -> None:
     """hits.json, and hits.png with the decoded frames."""
     [(option, text)] = query.given.items()
-    draw_hits(text, [Shown(_title(hit), _frame(collection, hit)) for hit in hits], folder / "hits.png")
     found = [{"id": hit.record.id, "frame": hit.frame, "seconds": hit.seconds, "score": hit.score} for hit in hits]
     write_text(folder / "hits.json", json.dumps({option: text, "hits": found}, indent=2) + "\n")
+    shown = [Shown(_title(hit), picture_of(collection.folder, hit.record, hit.frame)) for hit in hits]
+    draw_hits(text, shown, folder / "hits.png")
+
+
+def picture_of(folder: Path, record: Record, frame: int) -> torch.Tensor:
+    """A frame of a collection's file, (3, H, W) uint8; grey, and a line that says why, if it cannot be decoded.
+
+    A search reads latents alone, so it finds frames of files whose other sections are damaged.
+    """
+    try:
+        return next(decode(read_bytes(folder / record.path, "bitstream")).render([frame]))
+    except UserError as error:
+        print(printable(f"not drawn: {record.path}: {error}"))
+        return torch.full((3, record.height, record.width), 128, dtype=torch.uint8)
 
 
 def read_image(path: str) -> torch.Tensor:
@@ -97,11 +111,6 @@ def read_image(path: str) -> torch.Tensor:
             return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
         raise UserError(f"image={path}: not an image that Pillow reads ({error}); give another") from error
-
-
-def _frame(collection: OpenCollection, hit: Hit) -> torch.Tensor:
-    model = decode(read_bytes(collection.folder / hit.record.path, "bitstream"))
-    return next(model.render([hit.frame]))
 
 
 def _title(hit: Hit) -> str:

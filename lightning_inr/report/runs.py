@@ -7,8 +7,11 @@ from typing import Any, NamedTuple
 
 from lightning_inr.paths import FAILED
 
-RATE_KNOBS = ("rank", "crf", "rate_weight", "params", "codec.bits")  # select a point on a rate-distortion curve
-NOT_SETTINGS = ("task", "experiment", "run_dir", "device", "gpus", "logger", "model", "dataset", "keep_checkpoints")
+RATE_KNOBS = ("rank", "crf", "rate_weight", "bpp", "params", "codec.bits")  # select a point on a rate-distortion curve
+NOT_SETTINGS = (
+    "task", "experiment", "run_dir", "device", "gpus", "logger", "model", "dataset", "keep_checkpoints", "progress_bar",
+    "threads", "feature_cache", "vmaf",
+)  # fmt: skip
 NEEDED = ("model", "video", "bpp", "psnr")  # keys that a result needs for tables and curves
 WHICH_VIDEO = ("dataset.sequence", "dataset.path", "dataset.root")
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_inr.chat.fit import Fitting, fit_projector
+from lightning_inr.chat.fit import ProjectorFit, fit_projector
 from lightning_inr.errors import UserError
 from lightning_inr.losses import token_loss
 from lightning_inr.nn.projector import Projector, projector_for
@@ -32,7 +32,7 @@ def test_steps_lead_on_from_least_squares(space: TokenSpace) -> None:
     found = []
     for steps in (0, 200):
         projector = projector_for(8, space)
-        fit_projector(projector, latents, tokens, Fitting(steps, batch=4, noise=0))
+        fit_projector(projector, latents, tokens, ProjectorFit(steps, batch=4, noise=0))
         found.append(distance(projector, latents, tokens))
     assert found[1] < 0.99 * found[0]
 
@@ -41,7 +41,7 @@ def test_videos_of_different_lengths_share_one() -> None:
     latents, tokens = videos(SPACE)
     latents[1], tokens[1] = latents[1][:2], tokens[1][:6]
     projector = projector_for(8, SPACE)
-    fit_projector(projector, latents, tokens, Fitting(5, batch=2))
+    fit_projector(projector, latents, tokens, ProjectorFit(5, batch=2))
     assert projector(latents[1]).shape == (6, 24)
 
 
@@ -53,7 +53,7 @@ def test_the_seed_decides() -> None:
         projector = projector_for(8, SPACE)
         with torch.no_grad():
             projector.linear.weight.zero_()
-        fit_projector(projector, latents, tokens, Fitting(3, batch=2), seed)
+        fit_projector(projector, latents, tokens, ProjectorFit(3, batch=2), seed)
         found.append(projector(latents[0]))
     assert torch.equal(found[0], found[1])
     assert not torch.equal(found[0], found[2])
@@ -69,12 +69,12 @@ def test_noise_teaches_to_bear_it() -> None:
     found = []
     for noise in (0.0, 0.3):
         projector = projector_for(8, SPACE)
-        fit_projector(projector, latents, tokens, Fitting(50, batch=40, noise=noise))
+        fit_projector(projector, latents, tokens, ProjectorFit(50, batch=40, noise=noise))
         found.append(distance(projector, shaken, tokens))
     assert found[1] < 0.7 * found[0]
 
 
 @pytest.mark.parametrize(("name", "value"), [("steps", -1), ("steps", 1.5), ("batch", 0), ("noise", "much")])
 def test_wrong_numbers_are_named(name: str, value: Any) -> None:
-    with pytest.raises(UserError, match=f"align.{name}={value}: choose"):
-        Fitting(**{name: value})
+    with pytest.raises(UserError, match=f"{name}={value}: choose"):
+        ProjectorFit(**{name: value})

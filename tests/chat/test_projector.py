@@ -56,7 +56,7 @@ def test_a_file_speaks_for_itself() -> None:
     net = aligned()
     space, tokens = read_tokens(net, llm())
     assert space == WRITES
-    assert torch.equal(tokens, net.tokens())
+    assert torch.equal(tokens, net.visual_tokens())
     assert read_tokens(net, llm(frames=2))[0].sampling.frames == 3  # as the file says
 
 
@@ -88,14 +88,14 @@ def test_a_shared_one_reads_directions_of_any_aligned_file_at_any_length() -> No
 
 
 @pytest.mark.parametrize(
-    ("net", "listener", "through", "said"),
+    ("net", "backend", "through", "said"),
     [
         ((READS, None), llm(), False, "aligned to no video language model; add projector=FILE"),
-        ((READS, WRITES), llm("9999"), False, r"speaks to tiny \(0123\), and video_llm is tiny \(9999\)"),
-        ((READS, None), llm("9999"), True, r"projector: it speaks to tiny \(0123\)"),
+        ((READS, WRITES), llm("9999"), False, r"it was aligned to tiny \(0123\), and video_llm is tiny \(9999\)"),
+        ((READS, None), llm("9999"), True, r"projector: it was aligned to tiny \(0123\)"),
         ((None, None), llm(), True, r"aligned to clip \(4567\), and the file is aligned to no teacher"),
         ((READS._replace(fingerprint="89"), None), llm(), True, r"the file is aligned to clip \(89\)"),
-        ((READS, None), llm(height=64), True, "learned from showings of 3 frames of 32x32.* makes one of .* 32x64"),
+        ((READS, None), llm(height=64), True, "it was trained on 3 frames of 32x32.* gives 3 frames of 32x64"),
     ],
 )
 def test_who_does_not_understand_is_told_why(net: Any, backend: VideoLLM, through: bool, said: str) -> None:
@@ -118,12 +118,12 @@ def tell(path: Path, **changed: Any) -> None:
         {"reads": json.dumps(READS[:2])},
         {"reads": json.dumps(READS._replace(width=2**40))},
         {"reads": json.dumps(READS._replace(width=-1))},
-        {"reads": json.dumps(READS._replace(teacher=None))},
+        {"reads": json.dumps(READS._replace(teacher=cast(Any, None)))},
         {"writes": json.dumps(WRITES._replace(tokens=10**30))},
         {"writes": json.dumps(WRITES._replace(tokens=2**62))},
         {"writes": json.dumps(WRITES._replace(groups=-1))},
-        {"writes": json.dumps(WRITES._replace(groups="3"))},
-        {"writes": json.dumps(WRITES._replace(sampling=3))},  # type: ignore[arg-type]
+        {"writes": json.dumps(WRITES._replace(groups=cast(Any, "3")))},
+        {"writes": json.dumps(WRITES._replace(sampling=cast(Any, 3)))},
         {"writes": "[" * 10**5},
     ],
 )

@@ -2,14 +2,14 @@
 
 from collections.abc import Generator, Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 
 from lightning_inr.chat.session import Session
 from lightning_inr.errors import UserError
-from lightning_inr.teachers.video_llm import Message
+from lightning_inr.teachers.video_llm import Message, VideoLLM
 from lightning_inr.types import FrameSampling, TokenSpace
 
 SPACE = TokenSpace("echo", "0", 2, 0, 4, FrameSampling(2, 8, 8, 1.0))
@@ -41,7 +41,7 @@ class Echo:
 
 def session(context: int | None = None, max_new_tokens: int = 4) -> tuple[Session, Echo]:
     llm = Echo(context)
-    return Session(llm, SPACE, torch.zeros(2, 4), max_new_tokens), llm  # type: ignore[arg-type]
+    return Session(cast(VideoLLM, llm), SPACE, torch.zeros(2, 4), max_new_tokens), llm
 
 
 def test_a_follow_up_sees_the_history() -> None:

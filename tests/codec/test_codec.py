@@ -1,8 +1,9 @@
 import json
 import struct
-import time
+import sys
 import tracemalloc
 import zlib
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -186,14 +187,28 @@ def hostile_headers() -> dict[str, bytes]:
     }
 
 
+def refused_after(data: bytes) -> int:
+    """How many functions are called before `data` is refused: work that does not depend on the machine's load."""
+    calls = 0
+
+    def count(_frame: FrameType, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        with pytest.raises(BitstreamError):
+            decode(data)
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
 @pytest.mark.parametrize("name", list(hostile_headers()))
-def test_a_lying_header_is_refused_at_once_and_takes_no_memory(name: str) -> None:
+def test_a_lying_header_is_refused_after_little_work_and_takes_no_memory(name: str) -> None:
     data = hostile_headers()[name]
     tracemalloc.start()
-    start = time.perf_counter()
-    with pytest.raises(BitstreamError):
-        decode(data)
-    assert time.perf_counter() - start < 1
+    assert refused_after(data) < 50_000  # a sound file of this size takes 8000
     assert tracemalloc.get_traced_memory()[1] < 50e6
     tracemalloc.stop()
 
@@ -201,7 +216,7 @@ def test_a_lying_header_is_refused_at_once_and_takes_no_memory(name: str) -> Non
 def test_a_single_frame_may_be_shown_as_a_pair() -> None:
     net = small_model(video=VideoShape(1, 22, 30, 25.0))
     net.attach_projector(TokenSpace("tiny", "01", 4, 1, 6, FrameSampling(2, 8, 8, 0.04)))
-    assert decode(Codec().encode(net)).tokens().shape == (4, 6)
+    assert decode(Codec().encode(net)).visual_tokens().shape == (4, 6)
 
 
 def test_a_header_that_inflates_without_end_is_refused() -> None:
@@ -244,8 +259,8 @@ def test_what_is_described_is_what_is_there() -> None:
 def test_more_bits_are_nearer(ranges: str, bits: int) -> None:
     model = small_model()
     decoded = decode(Codec(default_bits=bits, ranges=ranges).encode(model))
-    for (name, source), copy in zip(model.named_parameters(), decoded.parameters(), strict=True):
-        source = source.detach()
+    for (name, parameter), copy in zip(model.named_parameters(), decoded.parameters(), strict=True):
+        source = parameter.detach()
         allowed = 1e-3 if bits == 16 else float(source.max() - source.min()) / (2**bits - 1) / 2
         assert (source - copy).abs().max() <= max(1.01 * allowed, 1e-3), name
 

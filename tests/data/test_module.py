@@ -23,7 +23,7 @@ def test_an_epoch_shows_every_frame_once_as_bytes(images: Path, memory_gib: floa
 def test_a_window_is_where_it_says(images: Path) -> None:
     data = FrameDataModule(open_source(str(images)), batch_size=2, window=(10, 200))
     for batch in data.train_dataloader():
-        top, left, height, width = batch.window  # type: ignore[misc]
+        top, left, height, width = batch.window
         assert (height, width, left) == (10, 64, 0)  # as wide as the frame at most
         assert torch.equal(batch.frames, moving_square()[batch.index.long()][..., top : top + 10, :])
 

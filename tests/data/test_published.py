@@ -1,6 +1,7 @@
 """The published datasets, small, in exactly their form on disk."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -164,9 +165,9 @@ def test_numbers_without_padding_are_numbers(tmp_path: Path) -> None:
      ({"crop": [100, 10]}, r"dataset.crop=\[100, 10\]: give \[height,width\] up to 48x64"),
      ({"crop": [10]}, "dataset.crop"), ({"height": 0}, "dataset.height=0: choose a whole number from 1")],
 )  # fmt: skip
-def test_parts_that_are_not_there(images: Path, part: dict[str, object], message: str) -> None:
+def test_parts_that_are_not_there(images: Path, part: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        open_bunny(str(images), **part)  # type: ignore[arg-type]
+        open_bunny(str(images), **part)
 
 
 @pytest.mark.parametrize(("stride", "frames"), [(1, 6), (2, 5), (3, 4), (5, 6)])

@@ -24,10 +24,10 @@ def test_lines_become_questions(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("{", "line 2: no JSON"),
-        ("[" * 100_000, "line 2: no JSON"),
-        ("[1]", "line 2: no object"),
-        ('{"id": "a", "question": "\\ud800?"}', "line 2: no JSON"),
+        ("{", "line 2: not JSON"),
+        ("[" * 100_000, "line 2: not JSON"),
+        ("[1]", "line 2: not an object"),
+        ('{"id": "a", "question": "\\ud800?"}', "line 2: not JSON"),
         ('{"question": "What?"}', "line 2: id is null"),
         ('{"id": "a", "question": " "}', "line 2: question is"),
         ('{"id": "a", "question": "What?", "answer": 3}', "line 2: answer is 3"),

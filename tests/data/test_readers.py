@@ -81,6 +81,7 @@ def write(path: Path, how: Written) -> None:
             stream = container.add_stream(how.codec, rate=25)
         except ValueError as error:  # an unknown encoder
             pytest.skip(f"this FFmpeg cannot write {how.codec}: {error}")
+        assert isinstance(stream, av.VideoStream)
         stream.height, stream.width, stream.pix_fmt, stream.options = height, width, how.pixels, dict(how.options)
         for number in range(FRAMES):
             moved = np.roll(np.resize(texture, (max(height, 128), max(width, 256), 3)), -3 * number, axis=(0, 1))

@@ -14,7 +14,7 @@ from lightning_inr.data.coin import list_coin
 from lightning_inr.data.msrvtt import list_msrvtt
 from lightning_inr.data.shapes import MOST, list_shapes
 from lightning_inr.data.shapes_export import list_entries
-from lightning_inr.data.shapes_grammar import TASKS, Step, Story, Task, draw_stories, draw_story, steps_of
+from lightning_inr.data.shapes_grammar import TASKS, ActionStep, Story, Task, draw_stories, draw_story, steps_of
 from lightning_inr.data.shapes_render import FRAMES, RGB, SCENE, SIDE, Scene, render, render_video
 from lightning_inr.errors import UserError
 
@@ -31,7 +31,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def shown(task: Task, action: str, colour: str = "red", becomes: str | None = None, at: float = 0.5) -> Tensor:
     """One frame (3, SIDE, SIDE) of a step in the middle of a dark frame, in [0, 1]."""
-    scene = Scene(Step(task, action, colour, becomes), DARK, x=0.0, y=0.0, radius=0.34, turn=0.0, phase=0.0)
+    scene = Scene(ActionStep(task, action, colour, becomes), DARK, x=0.0, y=0.0, radius=0.34, turn=0.0, phase=0.0)
     return render([scene], [at])[0] / 255
 
 

@@ -1,11 +1,12 @@
 """Questions about stories whose answers are known."""
 
 from random import Random
+from typing import Any
 
 import pytest
 
 from lightning_inr.data.shapes_export import list_entries
-from lightning_inr.data.shapes_grammar import TASKS, Step, Story, Task, draw_story, steps_of
+from lightning_inr.data.shapes_grammar import TASKS, ActionStep, Story, Task, draw_story, steps_of
 from lightning_inr.data.shapes_questions import ask_about, draw_question, shapes_questions
 from lightning_inr.errors import UserError
 
@@ -17,7 +18,9 @@ def answers(story: Story) -> dict[str, str]:
 
 def test_what_moves() -> None:
     task = Task("ball", "move")
-    said = answers(Story((Step(task, "left", "red"), Step(task, "up", "blue"), Step(task, "left", "blue"))))
+    said = answers(
+        Story((ActionStep(task, "left", "red"), ActionStep(task, "up", "blue"), ActionStep(task, "left", "blue")))
+    )
     assert said["What shape is it?"] == "ball"
     assert said["What does it do?"] == "it moves"
     assert said["What colour is it at first?"] == "red"
@@ -30,9 +33,9 @@ def test_what_moves() -> None:
 def test_what_turns() -> None:
     task = Task("star", "recolour")
     steps = (
-        Step(task, "turns", "red", "blue"),
-        Step(task, "turns", "green", "red"),
-        Step(task, "turns", "blue", "white"),
+        ActionStep(task, "turns", "red", "blue"),
+        ActionStep(task, "turns", "green", "red"),
+        ActionStep(task, "turns", "blue", "white"),
     )
     said = answers(Story(steps))
     assert said["What colour is it at first?"] == "red"
@@ -44,10 +47,18 @@ def test_what_turns() -> None:
 
 def test_what_orbits_and_what_grows() -> None:
     orbit, resize = Task("ring", "orbit"), Task("ring", "resize")
-    said = answers(Story(tuple(Step(orbit, "clockwise", colour) for colour in ("red", "blue", "green"))))
+    said = answers(Story(tuple(ActionStep(orbit, "clockwise", colour) for colour in ("red", "blue", "green"))))
     assert said["Which way does it orbit at last?"] == "clockwise"
     assert said["How many directions are there?"] == "one"
-    said = answers(Story((Step(resize, "grows", "red"), Step(resize, "shrinks", "red"), Step(resize, "grows", "blue"))))
+    said = answers(
+        Story(
+            (
+                ActionStep(resize, "grows", "red"),
+                ActionStep(resize, "shrinks", "red"),
+                ActionStep(resize, "grows", "blue"),
+            )
+        )
+    )
     assert said["Does the ring grow or shrink in the middle?"] == "shrinks"
 
 
@@ -84,6 +95,6 @@ def test_those_for_evaluation_are_of_the_split_and_always_the_same() -> None:
         ({"each": 0}, "questions.each=0: choose at least 1"),
     ],
 )
-def test_wrong_options(options: dict[str, object], message: str) -> None:
+def test_wrong_options(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        shapes_questions(**options)  # type: ignore[arg-type]
+        shapes_questions(**options)

@@ -173,8 +173,8 @@ def one_line(status: int, said: str) -> str | None:
 
 
 def none_left(session: int) -> bool:
-    """Whether no process of the session runs after five seconds."""
-    deadline = time.monotonic() + 5
+    """Whether all processes of the session end, within a minute on a loaded machine."""
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         if not any(_session(each) == session for each in psutil.process_iter()):
             return True
@@ -204,7 +204,7 @@ def again(command: Command, folder: Path) -> str | None:
         decode(file.read_bytes())
     if command is FIT:
         result = json.loads((folder / "run/result.json").read_text())
-        if not 6.5 <= result["fit_seconds"] <= 17:
+        if result["fit_seconds"] < 6.5:
             return f"{result['fit_seconds']:.1f} s of fit"
     stray = [path.name for path in folder.rglob(".*") if path.is_file()]
     return f"left behind: {stray}" if stray else None

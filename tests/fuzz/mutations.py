@@ -26,7 +26,7 @@ CODECS = (
     Codec(default_bits=8, ranges="channel"),
     Codec(bits={"latents": 32, "base": 32}, default_bits=4, coder="huffman"),
 )
-NUMBERS = (
+NUMBERS: tuple[Any, ...] = (
     0, 1, -1, 2, 3, 7, 255, 2**16, 2**24, 2**31, 2**63, 2**70, 0.5, -0.0, 1e-300, 1e300, 8.0, True, False, None, "",
     "8", [], {}, [1], "x" * 300, "\x1b[2J", "../up", "é",
 )  # fmt: skip

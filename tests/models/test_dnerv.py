@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 
@@ -32,11 +34,10 @@ def random_bytes(frames: int) -> torch.Tensor:
          (2, 10, 20), 3e6),
     ],
 )  # fmt: skip
-def test_published_sizes(
-    video: VideoShape, options: dict[str, object], difference: tuple[int, ...], size: float
-) -> None:
+def test_published_sizes(video: VideoShape, options: dict[str, Any], difference: tuple[int, ...], size: float) -> None:
     net = build_on_meta("dnerv", video, **options)
-    assert net.embeddings["difference"].shape == (600, *difference)  # type: ignore[index]
+    assert isinstance(net, DNeRV)
+    assert net.embeddings["difference"].shape == (600, *difference)
     assert count_coded(net) == pytest.approx(size, rel=0.01)
 
 
@@ -80,9 +81,10 @@ def test_embeddings_are_stored_with_all_neighbours_known() -> None:
 def test_a_gate_replaces_content_or_leaves_it() -> None:
     fusion = GatedFusion(2, 2)
     content, difference = torch.randn(2, 1, 2, 3, 4).unbind(0)
+    assert fusion.mix.bias is not None
     with torch.no_grad():
         fusion.mix.weight.zero_()
-        fusion.mix.bias.copy_(torch.tensor([0.5, 0.5, 30.0, -30.0]))  # type: ignore[union-attr]
+        fusion.mix.bias.copy_(torch.tensor([0.5, 0.5, 30.0, -30.0]))
     mixed = fusion(content, difference)
     torch.testing.assert_close(mixed[:, 0], torch.full_like(mixed[:, 0], 0.5).tanh())
     torch.testing.assert_close(mixed[:, 1], content[:, 1])

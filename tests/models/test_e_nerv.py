@@ -25,9 +25,14 @@ def test_it_has_the_papers_size() -> None:
 def test_place_is_worked_out_once_for_all_frames(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     net = build(name, VideoShape(40, 22, 30, 25.0), **SMALL[name])
     assert isinstance(net, SpatialRepresentation)
-    calls = []
+    calls: list[None] = []
     plain = net.spatial_features
-    monkeypatch.setattr(net, "spatial_features", lambda: calls.append(1) or plain())
+
+    def counted() -> torch.Tensor:
+        calls.append(None)
+        return plain()
+
+    monkeypatch.setattr(net, "spatial_features", counted)
     monkeypatch.setattr("lightning_inr.models.base.PIXELS_AT_ONCE", 22 * 30 * 4)
     assert len(list(net.render(range(40)))) == 40
     assert len(calls) == 1

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 import torch
 from omegaconf import OmegaConf
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_inr.errors import UserError
 from lightning_inr.models import build, build_on_meta
@@ -68,6 +68,9 @@ def test_consecutive_frames_cost_one_pass_each() -> None:
 
 def test_a_frame_follows_its_neighbours() -> None:
     net = flow_guided()
+    assert isinstance(net.head, nn.Conv2d)
+    assert net.head.bias is not None
+    assert net.motion.bias is not None
     with torch.no_grad():
         net.head.bias.copy_(torch.tensor([0.0, 0.0, 0.0, -50.0, 50.0]))  # all from the neighbours
         net.motion.weight.zero_()
@@ -87,8 +90,10 @@ def test_training_reads_neighbours_as_they_were_painted_last() -> None:
     assert net.drafted == 1 + 9  # all are drafted once
     assert net.store.frames is not None
     before = net.store.frames.clone()
+    assert isinstance(net.head, nn.Conv2d)
+    assert net.head.bias is not None
     with torch.no_grad():
-        net.head.bias += 1
+        net.head.bias.add_(1)
     net.training_outputs(torch.tensor([4.0]), target)
     assert net.drafted == 1 + 9 + 1
     changed = (net.store.frames != before).flatten(1).any(1)

@@ -5,10 +5,11 @@ import torch
 
 from lightning_inr.models import build
 from lightning_inr.models.latent_inr import LatentINR
+from lightning_inr.nn.hypernetwork import Hypernetwork
 from lightning_inr.types import VideoShape, Window
 from tests.conftest import SMALL, small_model
 
-PIXELWISE = {
+PIXELWISE: dict[str, Any] = {
     "stages": [{"stride": 1, "channels": 3, "kernel": 1, "grid_channels": 0}],
     "encoding": {"kind": "hash", "levels": 3, "coarsest": 4, "finest": 16, "log2_entries": 8},
 }
@@ -33,6 +34,7 @@ def test_modulation_has_the_shape_and_rank_of_the_paper() -> None:
     model = latent_inr(modulated_layers=[0, 2], rank=2, modulation="one_plus")
     with torch.no_grad():
         for network in model.hypernetworks.values():
+            assert isinstance(network, Hypernetwork)
             network.factors.weight.normal_()
     modulation = model.modulation(model.latent(torch.tensor([0.0, 3.0])))
     assert set(modulation) == {0, 2}

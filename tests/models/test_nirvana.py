@@ -68,12 +68,12 @@ def test_a_difference_moves_its_group_and_those_after_it_only() -> None:
     assert moved.tolist() == [False] * 3 + [True] * 6
 
 
-def test_every_patch_is_decoded_by_itself() -> None:
+def test_every_patch_is_decoded_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     net = nirvana()
     whole = net.group_logits(torch.tensor([0]))
     rows, columns = net.rows, net.columns
     features = net._features(torch.tensor([0]))
-    net._features = lambda group: features.flip(0)  # type: ignore[method-assign]
+    monkeypatch.setattr(net, "_features", lambda group: features.flip(0))
     flipped = net.group_logits(torch.tensor([0]))
     patches = whole.unflatten(2, (rows, 4)).unflatten(4, (columns, 4))
     expected = patches.flip(2, 4).flatten(4, 5).flatten(2, 3)

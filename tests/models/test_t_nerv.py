@@ -71,7 +71,7 @@ def test_every_ablation_learns_all_it_has_and_decodes(name: str) -> None:
     for _ in range(2):
         outputs = net.training_outputs(index, target)
         assert set(outputs) == ({"final"} if "D1" in name else {"final", *net.aux_weights})
-        sum((view - target).square().mean() for view in outputs.values()).backward()  # type: ignore[union-attr]
+        sum(((view - target).square().mean() for view in outputs.values()), torch.zeros(())).backward()
         net.store_embeddings([FrameBatch(index, target)])
     assert all(parameter.grad is not None and parameter.grad.abs().max() > 0 for parameter in net.parameters())
     names = [each for group in net.coded_groups().values() for each in group]

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any, cast
 
 import psutil
 import pytest
@@ -49,12 +50,13 @@ def test_the_measuring_process_ends_with_its_parent(tmp_path: Path, number: sign
 def test_measuring_takes_no_notice_of_an_interrupt(tmp_path: Path) -> None:
     from lightning_inr.pipelines.evaluation import EvaluationRequest, measuring_process
 
+    request = EvaluationRequest("none.linr", cast(Any, dict), "cpu")  # opens no video: the file is looked for first
     (tmp_path / "video.linr").write_bytes(Codec().encode(small_model()))
     with measuring_process() as measure:
         with pytest.raises(UserError, match="no such file"):
-            measure(EvaluationRequest("none.linr", dict, "cpu"))
+            measure(request)
         for child in psutil.Process().children():
             child.send_signal(signal.SIGINT)
         time.sleep(0.2)
         with pytest.raises(UserError, match="no such file"):
-            measure(EvaluationRequest("none.linr", dict, "cpu"))
+            measure(request)

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -44,7 +45,7 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
 def test_every_floor_is_what_numpy_says(tmp_path: Path, stride: int) -> None:
     true = torch.randint(0, 255, (9, 3, 8, 10), dtype=torch.uint8)
     decoded = (true.int() + torch.randint(-9, 9, true.shape)).clamp(0, 255).to(torch.uint8)
-    model: VideoRepresentation = Paints(decoded, stride)  # type: ignore[assignment]
+    model = cast(VideoRepresentation, Paints(decoded, stride))
     found = measure_held_out(model, Tensors(true), tmp_path / "strip.png")
 
     t, d = true.numpy(), decoded.numpy()
@@ -68,6 +69,6 @@ def test_every_floor_is_what_numpy_says(tmp_path: Path, stride: int) -> None:
         assert found["held_out"][f"{name}_mean_mse"] == pytest.approx(-10 * np.log10(np.mean(errors)), abs=1e-3)
     seen = [psnr(d[n], t[n]) for n in range(0, 9, stride)]
     assert found["seen"]["psnr"] == pytest.approx(np.mean(seen), abs=1e-3)
-    for n in held[:2]:
-        assert share_shown(tmp_path / "strip.png", t[n].transpose(1, 2, 0)) == 1
-        assert share_shown(tmp_path / "strip.png", d[n].transpose(1, 2, 0)) == 1
+    for video in (t, d):  # frame 5 is in the gap in the middle, frame 1 is not
+        assert share_shown(tmp_path / "strip.png", video[5].transpose(1, 2, 0)) == 1
+        assert share_shown(tmp_path / "strip.png", video[1].transpose(1, 2, 0)) < 0.5

@@ -5,12 +5,12 @@ from typing import Any
 
 import torch
 
-from lightning_inr.report.answers import Row, Sample, answers_table
+from lightning_inr.report.answers import AnswerRow, Sample, answers_table
 from lightning_inr.report.wandb_report import log_answers
 
 ROWS = [
-    Row("true frames", 2, 0.0, 100.0, 100.0, 1.0, 1.0, 0.0, {"all": 50.0, "colour": 100.0}),
-    Row("most common answer", 2, accuracy={"all": 25.0}),
+    AnswerRow("true frames", 2, 0.0, 100.0, 100.0, 1.0, 1.0, 0.0, {"all": 50.0, "colour": 100.0}),
+    AnswerRow("most common answer", 2, accuracy={"all": 25.0}),
 ]
 
 

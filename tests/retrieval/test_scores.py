@@ -1,6 +1,7 @@
 """Ranks and what is reported of them, on cases small enough to be counted by hand."""
 
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from lightning_inr.retrieval.scores import (
     first_positive_ranks,
     pool,
     recall,
-    summarise,
+    summarize_ranks,
     text_to_video,
     video_to_text,
 )
@@ -42,14 +43,14 @@ def test_a_group_of_captions_speaks_with_its_best() -> None:
 def test_queries_without_a_positive_are_dropped_and_counted() -> None:
     similarity = np.array([[0.9, 0.1, 0.2], [0.8, 0.3, 0.5]])
     owner = np.array([0, -1])  # the second caption's video is not on disk, and two videos have no caption
-    assert summarise(text_to_video(similarity, owner)) == (100, 100, 100, 1, 1, 1, 1)
-    assert summarise(video_to_text(similarity, owner)) == (100, 100, 100, 1, 1, 1, 2)
+    assert summarize_ranks(text_to_video(similarity, owner)) == (100, 100, 100, 1, 1, 1, 1)
+    assert summarize_ranks(video_to_text(similarity, owner)) == (100, 100, 100, 1, 1, 1, 2)
     with pytest.raises(UserError, match="none of 2 queries"):
-        summarise(text_to_video(similarity, np.array([-1, -1])))
+        summarize_ranks(text_to_video(similarity, np.array([-1, -1])))
 
 
 @pytest.mark.parametrize("measure", [text_to_video, video_to_text, clip4clip])
-def test_a_similarity_that_is_no_number_is_refused(measure) -> None:
+def test_a_similarity_that_is_no_number_is_refused(measure: Callable[[np.ndarray, np.ndarray], object]) -> None:
     similarity = np.eye(3)
     similarity[1, 2] = np.nan
     with pytest.raises(UserError, match="not a number"):
@@ -57,12 +58,12 @@ def test_a_similarity_that_is_no_number_is_refused(measure) -> None:
 
 
 def test_the_summary_of_known_ranks() -> None:
-    scores = summarise(np.array([1, 2, 5, 6, 10, 11, 1.5, np.nan]))
+    scores = summarize_ranks(np.array([1, 2, 5, 6, 10, 11, 1.5, np.nan]))
     assert scores.recall_1 == pytest.approx(100 * 2 / 7)  # a tie for the first place is a hit
     assert scores.recall_5 == pytest.approx(100 * 4 / 7)
     assert scores.recall_10 == pytest.approx(100 * 6 / 7)
     assert scores[3:] == (5, 36.5 / 7, 7, 1)
-    assert summarise(np.array([1.0, 4.0])).median_rank == 2.5
+    assert summarize_ranks(np.array([1.0, 4.0])).median_rank == 2.5
     assert recall(np.array([1, 3, np.nan]), 2) == 50
 
 
@@ -100,7 +101,7 @@ def test_clip4clip_adds_a_sample_for_every_tied_place() -> None:
 
 def test_clip4clip_without_ties_agrees_with_ours() -> None:
     similarity = np.random.default_rng(0).permutation(49).reshape(7, 7) / 49
-    ours = [summarise(rank(similarity, np.arange(7))) for rank in (text_to_video, video_to_text)]
+    ours = [summarize_ranks(rank(similarity, np.arange(7))) for rank in (text_to_video, video_to_text)]
     assert list(clip4clip(similarity, np.arange(7))) == ours
 
 
@@ -118,6 +119,6 @@ def test_pooling_weighs_frames_alike_unless_told_otherwise() -> None:
 
 
 @pytest.mark.parametrize("frames", [np.zeros((0, 2)), np.zeros((1, 2)), np.array([[1.0, 0], [-1, 0]]), [[np.inf, 0]]])
-def test_what_has_no_direction_cannot_be_pooled(frames) -> None:
+def test_what_has_no_direction_cannot_be_pooled(frames: np.ndarray | list[list[float]]) -> None:
     with pytest.raises(UserError, match="no direction"):
         pool(np.asarray(frames))

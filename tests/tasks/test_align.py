@@ -11,8 +11,8 @@ import pytest
 from lightning_inr.chat.projector import load_shared, read_tokens
 from lightning_inr.codec import Codec, decode, describe
 from lightning_inr.codec.container import unpack
+from lightning_inr.pipelines.chat_backend import TOKEN_ROLES
 from lightning_inr.retrieval.gallery import read_model
-from lightning_inr.tasks.talking import TOKEN_ROLES
 from lightning_inr.teachers.video_llm import VideoLLM
 from lightning_inr.types import VideoShape
 from tests.conftest import Outcome, small_model
@@ -86,7 +86,7 @@ def test_a_teachers_own_view_stands_in_for_latents(cli: Cli, collection: Path, l
         (["bitstream=video.linr", "projector=shared.safetensors"], "projector=shared.safetensors: task=align makes"),
         (["bitstream=nothing.linr"], "bitstream=nothing.linr: no such file"),
         (["bitstream=video.linr", "dataset=file", "dataset.path=images", "dataset.frames=5"], "holds 6 frames"),
-        (["bitstream=video.linr", "align.steps=-1"], "align.steps=-1"),
+        (["bitstream=video.linr", "align.steps=-1"], "steps=-1 of the projector's fit: choose"),
         (["bitstream=noise.linr"], "not a .linr file"),
         (["collection=nowhere"], "collection=nowhere"),
         (["bitstream=video.linr", "out=noise.linr/out.linr"], "out=noise.linr/out.linr: cannot be written"),

@@ -114,7 +114,7 @@ def test_a_wrong_wish_is_answered_in_one_line(cli: Cli, talking: Path, options: 
 def test_a_file_for_another_model_is_refused(cli: Cli, talking: Path) -> None:
     write_small("other", seed=1)
     outcome = cli(*CHAT, "question=What?", "video_llm=llava_onevision", "video_llm.model=other")
-    assert "speaks to tiny" in outcome.error
+    assert "it was aligned to tiny" in outcome.error
 
 
 @pytest.fixture

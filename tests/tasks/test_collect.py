@@ -14,9 +14,11 @@ import pytest
 
 from lightning_inr.data.captioned import CaptionedVideo
 from lightning_inr.errors import UserError
+from lightning_inr.pipelines import collection as task
+from lightning_inr.pipelines.collection import take_shard
+from lightning_inr.pipelines.collection_lock import CollectionLock
+from lightning_inr.pipelines.fitting import fit_video
 from lightning_inr.retrieval.collection import read_manifest
-from lightning_inr.tasks import collect as task
-from lightning_inr.tasks.collect import CollectionLock, take_shard
 from tests.conftest import ALIGNED, Outcome, write_teacher
 
 Cli = Callable[..., Outcome]
@@ -44,7 +46,7 @@ def test_a_fit_that_has_not_converged_is_reported_and_counted(cli: Cli, collecti
     outcome = cli(*COLLECT)
     assert outcome.code == 0, outcome.err
     [line] = [line for line in outcome.out.splitlines() if "video2 not converged: " in line]
-    assert " dB after 2 steps in " in line or "of latents to the teacher after 2 steps" in line
+    assert " dB after 2 steps in " in line or "of latents to the teacher embeddings after 2 steps" in line
     lacking = [record.id for record in read_manifest(collection) if record.unconverged is not None]
     assert "video2" in lacking
     assert f"{len(lacking)} of 4" in next(line for line in outcome.out.splitlines() if line.startswith("  not conv"))
@@ -72,18 +74,17 @@ def test_other_settings_need_another_folder(cli: Cli, collection: Path) -> None:
 
 def test_another_teacher_needs_another_folder(cli: Cli, collection: Path) -> None:
     write_teacher(Path("other"), seed=1)
-    assert "the teacher speaks other" in cli(*COLLECT, "teacher.weights=other").error
+    assert "the teacher is in the embedding space of other" in cli(*COLLECT, "teacher.weights=other").error
 
 
 def test_an_interruption_keeps_what_is_done(cli: Cli, collection: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("video1", "video3"):
         (collection / "records" / f"{name}.json").unlink()
-    fitted = task.fit_video
 
     def until_the_second(prepared: Any, cfg: Any, folder: Path) -> Any:
         if folder.name == "video3.fit":
             raise KeyboardInterrupt
-        return fitted(prepared, cfg, folder)
+        return fit_video(prepared, cfg, folder)
 
     monkeypatch.setattr(task, "fit_video", until_the_second)
     outcome = cli(*COLLECT)
@@ -130,8 +131,8 @@ def test_a_full_disk_ends_the_run_and_keeps_what_is_done(
 
 def test_a_video_belongs_to_one_worker_at_a_time(tmp_path: Path) -> None:
     other = (
-        "import sys; from pathlib import Path; from lightning_inr.tasks.collect import Shared\n"
-        "with Shared(Path(sys.argv[1])) as shared, shared.claim(3) as three, shared.claim(4) as four:\n"
+        "import sys; from pathlib import Path; from lightning_inr.pipelines.collection_lock import CollectionLock\n"
+        "with CollectionLock(Path(sys.argv[1])) as shared, shared.claim(3) as three, shared.claim(4) as four:\n"
         "    print(three, four)"
     )
     with CollectionLock(tmp_path) as shared, shared.claim(3) as ours:

@@ -11,7 +11,7 @@ from lightning_inr.codec import Codec
 from lightning_inr.data.file import open_source
 from lightning_inr.errors import UserError
 from lightning_inr.models.base import VideoRepresentation
-from lightning_inr.tasks.decode import parse_fps, parse_frames, parse_size, parse_slowdown, positions
+from lightning_inr.tasks.decode import frame_positions, parse_fps, parse_frames, parse_size, parse_slowdown
 from lightning_inr.types import VideoShape
 from tests.conftest import Outcome, small_model
 
@@ -78,8 +78,8 @@ def test_twice_the_frame_rate(cli: Cli, bitstream: Path) -> None:
 
 
 def test_positions_of_slow_motion() -> None:
-    assert positions(range(3, 6), 1) == [3, 4, 5]
-    assert positions(range(3, 5), 4) == [3, 3.25, 3.5, 3.75, 4]
+    assert frame_positions(range(3, 6), 1) == [3, 4, 5]
+    assert frame_positions(range(3, 5), 4) == [3, 3.25, 3.5, 3.75, 4]
 
 
 def test_options_are_read_strictly() -> None:

@@ -8,20 +8,26 @@ from typing import Any
 
 import pytest
 import torch
-from PIL import Image
 
 from lightning_inr.chat.scores import Nearness
 from lightning_inr.codec import Codec, decode
 from lightning_inr.data.file import open_video
 from lightning_inr.data.questions import Question
 from lightning_inr.models.base import VideoRepresentation
-from lightning_inr.tasks import heard
-from lightning_inr.tasks.evaluate_chat import choose_samples, summarise
-from lightning_inr.tasks.films import EvaluationItem
-from lightning_inr.tasks.told import Answer, Exchange, TokenSources, collect_token_sources, with_random_latents
+from lightning_inr.pipelines import item_results
+from lightning_inr.pipelines.chat_evaluation import choose_samples, summarize_answers
+from lightning_inr.pipelines.chat_items import EvaluationItem
+from lightning_inr.pipelines.token_sources import (
+    Answer,
+    Exchange,
+    TokenSources,
+    collect_token_sources,
+    with_random_latents,
+)
 from lightning_inr.teachers.video_llm import VideoLLM
 from lightning_inr.types import VideoShape
 from tests.conftest import Outcome, moving_square, small_model, write_images
+from tests.pictures import share_shown
 from tests.tasks.conftest import talking_model
 
 Cli = Callable[..., Outcome]
@@ -74,7 +80,7 @@ def test_a_file_is_measured_beside_its_source(cli: Cli, llm: VideoLLM) -> None:
         "a square",
         set(rows) - {"most common answer"},
     )
-    assert Image.open("out/answers.png").width > 400
+    assert share_shown("out/answers.png", moving_square()[0].permute(1, 2, 0).numpy()) > 0.9
 
 
 def test_frames_that_a_stride_left_over_are_not_missed(cli: Cli, llm: VideoLLM) -> None:
@@ -116,13 +122,13 @@ def test_a_measuring_that_was_killed_goes_on(
             raise KeyboardInterrupt
         return collect_token_sources(item, *rest)
 
-    monkeypatch.setattr(heard, "tell", killed_at_the_third)
+    monkeypatch.setattr(item_results, "collect_token_sources", killed_at_the_third)
     assert cli(*request).code == 130
     assert cli(*request).code == 0
     assert sources == ["video0", "video1", "video2", "video2"]
     first = by_method()
-    assert not Path("out/heard").exists()
-    monkeypatch.setattr(heard, "tell", collect_token_sources)
+    assert not Path("out/item_results").exists()
+    monkeypatch.setattr(item_results, "collect_token_sources", collect_token_sources)
     assert cli(*request).code == 0
     assert by_method() == first
 
@@ -155,7 +161,7 @@ def test_means_leave_out_what_is_not_known_and_accuracy_is_by_kind() -> None:
         Exchange(question, [Answer("our latents", text, kl, 1.0, text == "Red.")])
         for question, text, kl in zip(questions, texts, kls, strict=True)
     ]
-    ours, lucky = summarise(
+    ours, lucky = summarize_answers(
         exchanges, [{"our latents": near} for near in (Nearness(0.5, 0.25, 1.0), Nearness(1.0, 0.75, 0.0))]
     )
     assert (ours.kl, ours.top1, ours.exact) == pytest.approx((1.0, 100.0, 100 / 3))
@@ -174,12 +180,12 @@ def test_scrambled_latents_keep_their_mean_and_spread() -> None:
 
 
 def test_samples_are_of_as_many_films_and_questions_as_there_are(images: Path) -> None:
-    heard_all = []
+    results = []
     for name in "ab":
         exchanges = [Exchange(Question(name, text), []) for text in ("who?", "what?")]
         item = EvaluationItem(name, images, lambda: open_video(str(images)), [])
-        heard_all.append((item, heard.ItemResult(exchanges, {}, [0, 5])))
-    samples = choose_samples(heard_all, 9)
+        results.append((item, item_results.ItemResult(exchanges, {}, [0, 5])))
+    samples = choose_samples(results, 9)
     assert [each.video for each in samples[:2]] == ["a", "b"]
     assert len({(each.video, each.question) for each in samples}) == len(samples) == 4
     assert [len(each.frames) for each in samples] == [2] * 4

@@ -4,24 +4,25 @@ import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
 
 from lightning_inr.retrieval.collection import read_manifest, write_manifest
 from lightning_inr.retrieval.gallery import read_gallery
 from lightning_inr.retrieval.protocols import Options, ask_classes, ask_segments, ask_videos
 from tests.conftest import ALIGNED, Outcome
+from tests.pictures import places
 
 Cli = Callable[..., Outcome]
 MEASURE = ["task=evaluate_retrieval", "collection=collection", "run_dir=measured", "feature_cache=features"]
 METHODS = ["CLIP, true frames", "CLIP, decoded frames", "our latents", "random latents"]
 
 
-def rows(folder: str = "measured") -> list[dict[str, object]]:
-    found: list[dict[str, object]] = json.loads((Path(folder) / "result.json").read_text())["retrieval"]
+def rows(folder: str = "measured") -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((Path(folder) / "result.json").read_text())["retrieval"]
     return found
 
 
@@ -38,8 +39,10 @@ def test_every_table_has_four_rows_and_every_query_is_kept(cli: Cli, collection:
         found = [rank for rank in own if rank is not None]
         assert len(found) == row["queries"]
         assert row["recall_1"] == pytest.approx(100 * np.mean([rank < 2 for rank in found]))
-    for picture in ("recall.png", "neighbours.png"):
-        assert Image.open(Path("measured") / picture).width > 400
+    for colour in ((31, 119, 180), (255, 127, 14), (44, 160, 44), (214, 39, 40)):  # a line a method
+        assert len(places("measured/recall.png", colour)) > 10
+    framed = [len(places("measured/neighbours.png", colour)) for colour in ((26, 150, 65), (215, 25, 28))]
+    assert sum(framed) > 1000  # green around what is right, red around what is wrong
     assert all(method in outcome.out for method in METHODS)
 
 
@@ -102,9 +105,12 @@ def test_recall_goes_to_weights_and_biases(
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     sent: list[str] = []
     original = wandb.sdk.wandb_run.Run.log
-    monkeypatch.setattr(
-        wandb.sdk.wandb_run.Run, "log", lambda run, data, **rest: (sent.extend(data), original(run, data, **rest))[1]
-    )
+
+    def noted(run: Any, data: dict[str, Any], **rest: Any) -> None:
+        sent.extend(data)
+        original(run, data, **rest)
+
+    monkeypatch.setattr(wandb.sdk.wandb_run.Run, "log", noted)
     outcome = cli(*MEASURE, "logger=wandb", "retrieval.protocols=[class]")
     assert outcome.code == 0, outcome.err
     assert sent == ["retrieval", "recall/class"]

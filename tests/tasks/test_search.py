@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,10 +12,11 @@ import torch
 from PIL import Image
 
 from lightning_inr.codec import Codec, decode
+from lightning_inr.pipelines.collection_lock import CollectionLock
 from lightning_inr.retrieval.collection import read_manifest, write_manifest
-from lightning_inr.retrieval.query import open_collection, search
-from lightning_inr.tasks import collect as task
+from lightning_inr.retrieval.query import open_collection, search_collection
 from tests.conftest import ALIGNED, Outcome, small_model, write_teacher
+from tests.pictures import share_shown
 
 Cli = Callable[..., Outcome]
 SEARCH = ["task=search", "collection=collection"]
@@ -31,7 +33,9 @@ def test_words_find_the_best_moment_of_each_video(cli: Cli, collection: Path) ->
     assert len({hit["id"] for hit in hits()}) == 3
     scores = [float(str(hit["score"])) for hit in hits()]
     assert scores == sorted(scores, reverse=True)
-    assert Image.open("found/hits.png").width > 400
+    for hit in hits():
+        frame = next(decode((collection / f"{hit['id']}.linr").read_bytes()).render([float(str(hit["frame"]))]))
+        assert share_shown("found/hits.png", frame.permute(1, 2, 0).numpy()) == 1
     assert outcome.out.count(".linr") == 3
 
 
@@ -58,10 +62,10 @@ def test_the_index_is_kept_and_made_anew(collection: Path) -> None:
     assert kept.stat().st_mtime_ns == written
     query = decode((collection / "video1.linr").read_bytes()).frame_embeddings(torch.tensor([2.0]))[0]
     vector = (query / query.norm()).detach().numpy()
-    assert search(whole, vector, 1)[0].frame == 2
+    assert search_collection(whole, vector, 1)[0].frame == 2
 
     shutil.copy(collection / "video0.linr", collection / "video1.linr")  # another file now
-    again = search(open_collection(collection), vector, 4, per="frame")
+    again = search_collection(open_collection(collection), vector, 4, per="frame")
     assert all(hit.record.id != "video1" or hit.score < 0.9999 for hit in again)
 
 
@@ -70,7 +74,7 @@ def test_a_collection_that_grew_is_read_only_where_it_is_new(
 ) -> None:
     record = collection / "records" / "video3.json"
     hidden = record.rename("hidden.json")
-    with task.Shared(collection) as shared:
+    with CollectionLock(collection) as shared:
         shared.write_manifest()
         assert len(open_collection(collection).vectors) == 18
         hidden.rename(record)
@@ -79,7 +83,12 @@ def test_a_collection_that_grew_is_read_only_where_it_is_new(
     from lightning_inr.retrieval import gallery
 
     original = gallery.read_meaning
-    monkeypatch.setattr(gallery, "read_meaning", lambda path: (read.append(path.name), original(path))[1])
+
+    def noted(path: Path) -> gallery.Meaning | None:
+        read.append(path.name)
+        return original(path)
+
+    monkeypatch.setattr(gallery, "read_meaning", noted)
     grown = open_collection(collection)
     assert (len(grown.vectors), read) == (24, ["video3.linr"])
     assert grown.video.tolist() == sorted(grown.video.tolist())
@@ -97,13 +106,13 @@ def test_a_file_that_nobody_aligned_is_left_out_and_named(cli: Cli, collection: 
 def test_two_teachers_cannot_be_compared(cli: Cli, collection: Path) -> None:
     write_teacher(Path("other"), seed=1)
     asked = cli(*SEARCH, "teacher=shapes", "teacher.weights=other", "query=a ball")
-    assert "the query speaks other" in asked.error
+    assert "the query is in the embedding space of other" in asked.error
     shutil.rmtree(Path("mixed"), ignore_errors=True)
     mixed = cli("task=collect", *ALIGNED, "dataset.listing.root=shapes", "teacher.weights=other", "collection=mixed",
                 "shard=1/4")  # fmt: skip
     assert mixed.code == 0, mixed.err
     shutil.copy("mixed/video0.linr", collection / "video3.linr")
-    assert "video3.linr speaks other" in cli(*SEARCH, "query=a ball").error
+    assert "video3.linr is in the embedding space of other" in cli(*SEARCH, "query=a ball").error
 
 
 @pytest.mark.parametrize(
@@ -158,15 +167,15 @@ def test_a_damaged_index_is_built_again(cli: Cli, collection: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"path": "/etc/passwd.linr"}, "which is none of the folder's"),
-        ({"path": "../video1.linr"}, "which is none of the folder's"),
-        ({"path": "/dev/zero"}, "which is none of the folder's"),
+        ({"path": "/etc/passwd.linr"}, "which is not a .linr file of this folder"),
+        ({"path": "../video1.linr"}, "which is not a .linr file of this folder"),
+        ({"path": "/dev/zero"}, "which is not a .linr file of this folder"),
         ({"fps": 0.0}, "video1 has fps 0.0"),
         ({"fps": None}, "video1 has fps None"),
         ({"frames": 0}, "video1 has frames 0"),
     ],
 )
-def test_a_manifest_that_lies_is_named(cli: Cli, collection: Path, changes: dict[str, object], said: str) -> None:
+def test_a_manifest_that_lies_is_named(cli: Cli, collection: Path, changes: dict[str, Any], said: str) -> None:
     records = [record._replace(**changes) if record.id == "video1" else record for record in read_manifest(collection)]
     write_manifest(collection, records)
     error = cli(*SEARCH, "query=a ball").error

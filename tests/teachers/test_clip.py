@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from lightning_inr.errors import UserError
 from lightning_inr.teachers.clip import Clip, load_clip
@@ -53,8 +54,14 @@ def test_vectors_have_length_one_and_a_loss_can_be_taken_against_them(clip: Clip
 
 
 def test_only_a_batch_of_frames_is_prepared_at_a_time(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes, encode = [], clip.model.encode_image
-    monkeypatch.setattr(clip.model, "encode_image", lambda x, normalize: sizes.append(len(x)) or encode(x, normalize))
+    sizes: list[int] = []
+    encode = clip.model.encode_image
+
+    def counted(x: Tensor, normalize: bool) -> Tensor:
+        sizes.append(len(x))
+        return encode(x, normalize)
+
+    monkeypatch.setattr(clip.model, "encode_image", counted)
     clip.embed_frames(moving_square(5), batch=2)
     assert sizes == [2, 2, 1]
 

@@ -18,7 +18,7 @@ from lightning_inr.teachers.loading import quiet
 from lightning_inr.teachers.small_video_llama import write_small_video_llama
 from lightning_inr.teachers.video_llama import VideoLlama, load_video_llama
 from lightning_inr.teachers.video_llama_prompt import STOPS, segments
-from lightning_inr.teachers.video_llama_tower import Tower, prepare
+from lightning_inr.teachers.video_llama_tower import Tower, preprocess_frame
 from lightning_inr.teachers.video_llm import Message
 from lightning_inr.types import FrameSampling, VideoShape
 from tests.conftest import moving_square
@@ -59,7 +59,7 @@ def naive_answer(model: VideoLlama, frames: Tensor, max_new_tokens: int) -> Tens
     assert model.vision is not None
     vision, seen = model.vision, []
     for place, frame in enumerate(frames):
-        patches = vision.vision_model(prepare(frame)[None]).last_hidden_state
+        patches = vision.vision_model(preprocess_frame(frame)[None]).last_hidden_state
         asked = vision.qformer(vision.query_tokens, encoder_hidden_states=patches).last_hidden_state
         seen.append(asked + vision.video_frame_position_embedding(torch.tensor([place])))
     clip = vision.video_qformer(vision.video_query_tokens, encoder_hidden_states=torch.cat(seen, 1)).last_hidden_state
@@ -111,8 +111,8 @@ def test_the_order_of_frames_is_seen(model: VideoLlama) -> None:
 
 
 def test_frames_are_spread_and_timed_and_never_more_than_have_a_place(small: Path, model: VideoLlama) -> None:
-    assert model.token_space(VIDEO).sampling == FrameSampling(8, 224, 224, pytest.approx(39 / 7 / 10))
-    assert model.token_space(VIDEO._replace(frames=3)).sampling == FrameSampling(3, 224, 224, pytest.approx(0.1))
+    assert model.token_space(VIDEO).sampling == pytest.approx(FrameSampling(8, 224, 224, 39 / 7 / 10))
+    assert model.token_space(VIDEO._replace(frames=3)).sampling == pytest.approx(FrameSampling(3, 224, 224, 0.1))
     assert model.token_space(VIDEO._replace(frames=1)).sampling.frames == 1
     with pytest.warns(UserWarning, match="32 frames, not 40"):
         many = load_video_llama(**pieces(small), frames=40, load_vision=False)

@@ -9,6 +9,7 @@ from typing import Any
 import huggingface_hub
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -129,7 +130,9 @@ def test_without_its_tower_it_answers_alike(folder: Path, llm: Any) -> None:
     ]
 
 
-def test_the_tower_is_never_read(folders: Callable[[str], Path], tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+def test_the_tower_is_never_read(
+    folders: Callable[[str], Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     shutil.copytree(folders("llava_onevision"), tmp_path / "model")
     file = tmp_path / "model" / "model.safetensors"
     kept = {key: value for key, value in load_file(file).items() if not key.startswith(("vision", "multi_modal"))}
@@ -247,7 +250,7 @@ def test_as_many_frames_as_it_can_read(tmp_path: Path) -> None:
 def test_a_file_that_says_other_tokens_than_its_showing_is(llm: Any) -> None:
     space = llm.token_space(VIDEO)
     for wrong in (space._replace(tokens=1), space._replace(sampling=space.sampling._replace(frames=2**24))):
-        with pytest.raises(UserError, match=r"it says .* tokens .* align it anew"):
+        with pytest.raises(UserError, match=r"it has .* tokens .* align it again"):
             llm.prompt(QUESTION, wrong)
 
 
@@ -305,7 +308,7 @@ def test_options_it_does_not_have(options: dict[str, Any], remedy: str) -> None:
 
 
 def test_an_old_release(folders: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(transformers_llm.transformers.LlavaOnevisionForConditionalGeneration, "forward")
-    monkeypatch.setattr(transformers_llm.transformers, "__version__", "5.17.0")
+    monkeypatch.delattr(transformers.LlavaOnevisionForConditionalGeneration, "forward")
+    monkeypatch.setattr(transformers, "__version__", "5.17.0")
     with pytest.raises(UserError, match=r"transformers 5\.17\.0 .*5\.18"):
         load_video_llm(str(folders("llava_onevision")))

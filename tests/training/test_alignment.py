@@ -11,6 +11,7 @@ from lightning_inr.data.images import ImageFolder
 from lightning_inr.data.module import Frames
 from lightning_inr.errors import UserError
 from lightning_inr.models import build
+from lightning_inr.models.latent_inr import LatentINR
 from lightning_inr.training.alignment import AlignmentModule
 from lightning_inr.types import EmbeddingSpace, FrameBatch, VideoShape
 from tests.conftest import SMALL, moving_square
@@ -61,7 +62,8 @@ def test_only_the_roles_asked_for_are_read() -> None:
     data = Codec().encode(net)
     part = decode(data, roles=("latents", "semantic"))
     assert torch.equal(part.frame_embeddings(torch.arange(6.0)), decode(data).frame_embeddings(torch.arange(6.0)))
-    assert {parameter.device.type for parameter in part.encoding.parameters()} == {"meta"}  # type: ignore[operator]
+    assert isinstance(part, LatentINR)
+    assert {parameter.device.type for parameter in part.encoding.parameters()} == {"meta"}
 
 
 def test_what_cannot_be_aligned_says_so() -> None:

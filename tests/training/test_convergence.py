@@ -62,7 +62,7 @@ def test_latents_far_from_the_teacher_are_named(tmp_path: Path, monkeypatch: pyt
     assert lack(module, folder, views) is None
     reason = lack(module, folder, -views)
     assert reason is not None
-    assert "mean cosine -1.00 of latents to the teacher after 5 steps in 1 s, below 0.8" in reason
+    assert "mean cosine -1.00 of latents to the teacher embeddings after 5 steps in 1 s, below 0.8" in reason
     assert "raise module.alignment_weight=0.01" in reason
     module.alignment_weight = 0.0
     assert lack(module, folder, -views) is None

@@ -91,5 +91,5 @@ def test_wrong_settings_are_named() -> None:
         EntropyConstrained(Codec(), 0)
     with pytest.raises(UserError, match="density=cauchy: choose one of"):
         EntropyConstrained(Codec(), 1e-3, density="cauchy")
-    with pytest.raises(UserError, match="bpp=-1: choose a number of bits a pixel above 0"):
+    with pytest.raises(UserError, match="bpp=-1: choose a number of bits per pixel above 0"):
         EntropyConstrained(Codec(), 1e-3, bpp=-1)

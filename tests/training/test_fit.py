@@ -15,7 +15,7 @@ from lightning_inr.data.file import open_source
 from lightning_inr.data.module import FrameDataModule
 from lightning_inr.errors import UserError
 from lightning_inr.models.latent_inr import LatentINR
-from lightning_inr.training.callbacks import Budget, History, resume_checkpoint
+from lightning_inr.training.callbacks import Budget, History, one_of, resume_checkpoint
 from lightning_inr.training.compression import CompressionModule
 from lightning_inr.training.fit import FitModule
 from lightning_inr.training.interpolation import InterpolationModule
@@ -42,7 +42,7 @@ def fit(
 
 def test_a_fit_learns_the_video(images: Path) -> None:
     _, trainer = fit(images)
-    history = next(each for each in trainer.callbacks if isinstance(each, History))
+    history = one_of(trainer, History)
     assert history.moments[-1].psnr > history.moments[0].psnr + 5
     assert history.moments[-1].loss == pytest.approx(10 ** (-history.moments[-1].psnr / 10), rel=1e-3)
     assert history.moments[-1].terms == {"mse": history.moments[-1].loss}
@@ -51,15 +51,22 @@ def test_a_fit_learns_the_video(images: Path) -> None:
 
 def test_windows_train_too(images: Path) -> None:
     _, trainer = fit(images, window=(16, 16))
-    history = next(each for each in trainer.callbacks if isinstance(each, History))
+    history = one_of(trainer, History)
     assert history.moments[-1].loss < history.moments[0].loss
 
 
 def test_epochs_and_seconds_both_bound_a_fit(images: Path) -> None:
     assert fit(images, budget=Budget(max_epochs=2, max_seconds=60))[1].global_step == 12
-    budget = Budget(max_epochs=None, max_seconds=1.0)
-    fit(images, budget=budget)
-    assert 1.0 <= budget.seconds < 3.0
+
+
+def test_seconds_bound_a_fit_at_the_first_step_that_ends_after_them(
+    images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(range(100, 200))  # read once at the start and once a step
+    monkeypatch.setattr("lightning_inr.training.callbacks.time.monotonic", lambda: float(next(clock)))
+    budget = Budget(max_epochs=None, max_seconds=7.5)
+    assert fit(images, budget=budget)[1].global_step == 8
+    assert budget.seconds == 8
 
 
 @pytest.mark.parametrize(("epochs", "steps", "taken"), [(None, 7, 7), (2, 20, 12), (5, 9, 9)])

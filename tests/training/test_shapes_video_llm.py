@@ -11,7 +11,13 @@ from lightning_inr.errors import UserError
 from lightning_inr.teachers.catalogue import load_video_llm
 from lightning_inr.teachers.transformers_llm import TransformersLLM
 from lightning_inr.teachers.video_llm import Message
-from lightning_inr.training.shapes_video_llm import VIDEO, Teaching, build_untrained, save_trained, teach
+from lightning_inr.training.shapes_video_llm import (
+    VIDEO,
+    VideoLLMTraining,
+    build_untrained,
+    save_trained,
+    train_video_llm,
+)
 
 TINY: dict[str, Any] = {
     "text_config": {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1},
@@ -25,8 +31,8 @@ def llm() -> TransformersLLM:
 
 
 @pytest.fixture
-def teaching(llm: TransformersLLM) -> Teaching:
-    return Teaching(llm, seed=0, learning_rate=0.005, frames=12, talks=8, stories=8)
+def teaching(llm: TransformersLLM) -> VideoLLMTraining:
+    return VideoLLMTraining(llm, seed=0, learning_rate=0.005, frames=12, talks=8, stories=8)
 
 
 def test_each_word_is_a_token(llm: TransformersLLM) -> None:
@@ -35,20 +41,20 @@ def test_each_word_is_a_token(llm: TransformersLLM) -> None:
     assert llm.tokenizer.decode(llm.tokenizer("Anything else, é.").input_ids) == "Anything else, é."
 
 
-def test_the_losses_fall(teaching: Teaching) -> None:
+def test_the_losses_fall(teaching: VideoLLMTraining) -> None:
     for learn in (teaching.look, teaching.read):
         losses = [teaching.step(learn, number, number / 60) for number in range(60)]
         assert sum(losses[-20:]) < 0.95 * sum(losses[:20])
 
 
-def test_stories_are_never_of_the_test_split(teaching: Teaching) -> None:
+def test_stories_are_never_of_the_test_split(teaching: VideoLLMTraining) -> None:
     teaching.read()
     assert len(teaching.pool) == 8
     assert not any(story.held_out for story, _ in teaching.pool)
     assert all(tokens.shape == (4, 16) for _, tokens in teaching.pool)
 
 
-def test_only_answers_are_learnt(teaching: Teaching) -> None:
+def test_only_answers_are_learnt(teaching: VideoLLMTraining) -> None:
     teaching.read()
     tokenizer = teaching.llm.tokenizer
     for story, _ in teaching.pool:
@@ -59,14 +65,14 @@ def test_only_answers_are_learnt(teaching: Teaching) -> None:
         assert "?" not in answers
 
 
-def test_a_conversation_is_written_as_it_is_asked(teaching: Teaching) -> None:
+def test_a_conversation_is_written_as_it_is_asked(teaching: VideoLLMTraining) -> None:
     first, answer, second = "What is it?", "ball", "What does it do?"
     turns = [Message("user", first), Message("assistant", answer), Message("user", second)]
     expected = teaching.llm.prompt(turns, teaching.token_space).ids[0].tolist()
     assert teaching.question(first, True) + teaching.answer(answer) + teaching.question(second, False) == expected
 
 
-def test_it_sees_a_frame_as_it_did_in_training(teaching: Teaching, tmp_path: Path) -> None:
+def test_it_sees_a_frame_as_it_did_in_training(teaching: VideoLLMTraining, tmp_path: Path) -> None:
     teaching.step(teaching.look, 0, 0.5)
     save_trained(teaching.llm, tmp_path / "trained")
     loaded = load_video_llm(str(tmp_path / "trained"), frames=4, device="cpu")
@@ -77,12 +83,12 @@ def test_it_sees_a_frame_as_it_did_in_training(teaching: Teaching, tmp_path: Pat
     assert torch.allclose(loaded.features(list(frames), loaded.token_space(VIDEO)), expected, atol=1e-4)
 
 
-def test_what_cannot_be_taught_is_said(teaching: Teaching) -> None:
+def test_what_cannot_be_taught_is_said(teaching: VideoLLMTraining) -> None:
     with pytest.raises(UserError, match=r"teaching.talks=0: choose at least 1"):
-        Teaching(teaching.llm, seed=0, learning_rate=0.01, frames=12, talks=0, stories=8)
+        VideoLLMTraining(teaching.llm, seed=0, learning_rate=0.01, frames=12, talks=0, stories=8)
     with pytest.raises(UserError, match="teacher_steps=1: choose at least 2"):
-        teach(teaching, 1)
+        train_video_llm(teaching, 1)
     with pytest.raises(UserError, match="teacher_looking=1: choose a share between 0 and 1"):
-        teach(teaching, 9, 1)
+        train_video_llm(teaching, 9, 1)
     with pytest.raises(UserError, match="video_llm_config: transformers cannot build this"):
         build_untrained({"text_config": {"hidden_size": "wide"}}, shown=4, seed=0)

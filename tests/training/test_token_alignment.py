@@ -10,6 +10,7 @@ from torch import nn
 from lightning_inr.codec import Codec, decode, describe
 from lightning_inr.errors import UserError
 from lightning_inr.models import build
+from lightning_inr.models.latent_inr import LatentINR
 from lightning_inr.training.token_alignment import TokenAlignmentModule
 from lightning_inr.types import EmbeddingSpace, FrameBatch, FrameSampling, TokenSpace, VideoShape
 from tests.conftest import SMALL, moving_square
@@ -46,7 +47,7 @@ def test_the_file_says_what_the_teacher_would(space: TokenSpace) -> None:
     data = codec.encode(module.net)
     decoded = decode(data)
     assert decoded.token_space == space
-    assert F.cosine_similarity(decoded.tokens(), target(space)).mean() > 0.9
+    assert F.cosine_similarity(decoded.visual_tokens(), target(space)).mean() > 0.9
     assert codec.encode(decoded) == data
     described = describe(data)
     assert described["token_space"]["showing"] == SHOWING._asdict()
@@ -58,8 +59,9 @@ def test_tokens_need_latents_and_projector_alone() -> None:
     module.set_token_target(target(BY_FRAME), BY_FRAME)
     data = Codec().encode(module.net)
     part = decode(data, roles=("latents", "projector"))
-    assert torch.equal(part.tokens(), decode(data).tokens())
-    assert {parameter.device.type for parameter in part.encoding.parameters()} == {"meta"}  # type: ignore[operator]
+    assert torch.equal(part.visual_tokens(), decode(data).visual_tokens())
+    assert isinstance(part, LatentINR)
+    assert {parameter.device.type for parameter in part.encoding.parameters()} == {"meta"}
 
 
 def test_latents_learn_to_be_understood_through_a_projector_they_cannot_change() -> None:
@@ -80,7 +82,7 @@ def test_latents_learn_to_be_understood_through_a_projector_they_cannot_change()
 def test_what_cannot_talk_says_so() -> None:
     net = build("latent_inr", VIDEO, **SMALL["latent_inr"])
     with pytest.raises(UserError, match="no projector to a video language model; add one with task=align"):
-        net.tokens()
+        net.visual_tokens()
     with pytest.raises(UserError, match="token_weight=-1"):
         TokenAlignmentModule(net, token_weight=-1)
     foreign: Any = "much"

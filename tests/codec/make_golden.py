@@ -1,0 +1,90 @@
+"""Write golden files: `.linr` files that every later program must read, each with what it decodes to.
+
+    python -m tests.codec.make_golden [NAME ...]
+
+writes golden/version_V/NAME.linr and NAME.npz, V the version that the codec writes, for these names or for all: one a
+model, and `options`, which has every option of the codec and every role. A file that is there is never replaced; only
+its record is made if that is missing.
+
+The weights are those of the small configurations of tests.conftest with noise of seed 0 added; nothing is fitted.
+
+version_2 was written at commit aeff850, the last of that version: this script copied there and called with the names
+of its models, except `fitted.linr`, of a short fit, which was added in commit 8d5fad0; its record is by aeff850 too.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lightning_inr import types
+from lightning_inr.codec import Codec, decode
+from lightning_inr.codec.container import VERSION
+from lightning_inr.models import MODELS, build
+from lightning_inr.models.base import VideoRepresentation
+from tests.conftest import SMALL
+
+GOLDEN = Path(__file__).parent / "golden"
+VIDEO = types.VideoShape(4, 12, 16, 25.0)
+NARROW: dict[str, dict[str, Any]] = {"e_nerv": {"channels": 8}, "c_nerv": {"channels": 8}}  # files of 4 kB, not 8
+OPTIONS = "options"  # the file of all options of the codec
+CODECS = {
+    OPTIONS: Codec(
+        bits={"latents": 32, "hyper": 16, "grid": 12, "projector": 2}, default_bits=3, ranges="channel", coder="huffman"
+    )
+}
+DEFAULT_CODEC = Codec(default_bits=4)
+
+
+def golden_model(name: str) -> VideoRepresentation:
+    """The model whose file is `name`."""
+    torch.manual_seed(0)
+    model = _model_with_all_roles() if name == OPTIONS else build(name, VIDEO, **(SMALL[name] | NARROW.get(name, {})))
+    with torch.no_grad():  # frames of high contrast, which differ
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    return model.eval()
+
+
+def _model_with_all_roles() -> VideoRepresentation:
+    model = build("latent_inr", VIDEO._replace(frames=5, stride=2), **SMALL["latent_inr"])
+    model.align(types.EmbeddingSpace("tiny", "01", 6))
+    sampling = types.FrameSampling(2, 8, 8, 0.04)
+    model.attach_projector(types.TokenSpace("tiny", "02", tokens=4, groups=2, width=6, sampling=sampling))
+    return model
+
+
+@torch.inference_mode()
+def decoded_values(data: bytes) -> dict[str, NDArray[Any]]:
+    """What a file decodes to: `pixels` (3, H, W, 3) uint8 of three positions, and `embeddings` and `tokens` if any.
+
+    In float32 on any machine; `render` takes bfloat16 where that is fast.
+    """
+    model = decode(data)
+    positions = torch.tensor([0, 1.5, model.video.frames - 1])
+    values = {"pixels": (255 * model(positions)).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()}
+    roles = model.coded_groups()
+    if "semantic" in roles:
+        values["embeddings"] = model.frame_embeddings(positions).numpy()
+    if "projector" in roles:
+        values["tokens"] = model.visual_tokens().numpy()
+    return values
+
+
+def write_golden(name: str) -> None:
+    """The file `name` and its record, unless they are there."""
+    folder = GOLDEN / f"version_{VERSION}"
+    folder.mkdir(parents=True, exist_ok=True)
+    file, record = folder / f"{name}.linr", folder / f"{name}.npz"
+    if not file.exists():
+        file.write_bytes(CODECS.get(name, DEFAULT_CODEC).encode(golden_model(name)))
+    if not record.exists():
+        np.savez_compressed(record, **decoded_values(file.read_bytes()))  # type: ignore[arg-type]  # mypy takes an array for allow_pickle
+
+
+if __name__ == "__main__":
+    for each in sys.argv[1:] or [*MODELS, OPTIONS]:
+        write_golden(each)
