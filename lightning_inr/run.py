@@ -31,6 +31,12 @@ PATH_OPTIONS = {
     "query_file", "projector", "feature_cache", "runs", "query", "question", "teacher.weights", "video_llm.model",
     "video_llm.weights",
 }  # fmt: skip
+EXTRAS = {  # packages that decoding does not need: the extra that installs them
+    "lightning": "train", "torchmetrics": "train", "timm": "train", "scenedetect": "train", "matplotlib": "train",
+    "skvideo": "train", "imageio_ffmpeg": "train", "faiss": "retrieval", "open_clip": "retrieval",
+    "pyarrow": "retrieval", "ijson": "retrieval", "transformers": "chat", "safetensors": "chat", "tokenizers": "chat",
+    "bjontegaard": "report", "umap": "report", "wandb": "report",
+}  # fmt: skip
 FORMER_TASKS = {  # names of before: what they are called now
     "answers": "evaluate_chat", "retrieval": "evaluate_retrieval", "teacher": "train_shapes_clip",
     "shapes_video_llm": "train_shapes_video_llm", "reference": "reference_codecs", "latents": "plot_latents",
@@ -182,13 +188,22 @@ def _is_users(error: BaseException) -> bool:
     """Whether it is about a value the user gave, and not about our code."""
     if isinstance(error, InstantiationException):
         return isinstance(error.__cause__, ValueError | TypeError | OmegaConfBaseException)
+    if isinstance(error, ModuleNotFoundError):
+        return _package(error) in EXTRAS
     return isinstance(error, UserError | HydraException | OmegaConfBaseException)
+
+
+def _package(error: ModuleNotFoundError) -> str:
+    return (error.name or "").partition(".")[0]
 
 
 def _line(error: BaseException) -> str:
     if isinstance(error, MissingMandatoryValue):
         option = str(error).splitlines()[0].removeprefix("Missing mandatory value: ")
         return f"{option} has no value; add {option}=… to the command"
+    if isinstance(error, ModuleNotFoundError):
+        package = _package(error)
+        return f"{package} is not installed; pip install 'lightning_inr[{EXTRAS.get(package, 'train')}]'"
     if isinstance(error, InstantiationException) and error.__cause__ is not None:
         error = error.__cause__
     if isinstance(error, HydraException):

@@ -199,3 +199,13 @@ def test_a_traceback_is_there_for_who_asks(images: Path) -> None:
     ended = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"HYDRA_FULL_ERROR": "1"})
     assert ended.returncode == 1
     assert "Traceback" in ended.stderr
+
+
+def test_a_package_that_is_missing_is_named_with_its_extra(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def search(cfg: object) -> None:
+        raise ModuleNotFoundError("No module named 'faiss.contrib'", name="faiss.contrib")
+
+    monkeypatch.setattr("lightning_inr.tasks.info.run", search)
+    outcome = cli("task=info", "bitstream=video.linr")
+    assert outcome.code == 1
+    assert outcome.error.strip() == "error: faiss is not installed; pip install 'lightning_inr[retrieval]'"

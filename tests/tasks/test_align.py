@@ -82,7 +82,7 @@ def test_a_teachers_own_view_stands_in_for_latents(cli: Cli, collection: Path, l
     [
         ([], "nothing to learn from"),
         (["bitstream=video.linr", "collection=collection"], "give one of"),
-        (["bitstream=video.linr", "video_llm=none"], "video_llm: nobody to speak to"),
+        (["bitstream=video.linr", "video_llm=none"], "video_llm: there is no model to align to"),
         (["bitstream=video.linr", "projector=shared.safetensors"], "projector=shared.safetensors: task=align makes"),
         (["bitstream=nothing.linr"], "bitstream=nothing.linr: no such file"),
         (["bitstream=video.linr", "dataset=file", "dataset.path=images", "dataset.frames=5"], "holds 6 frames"),
