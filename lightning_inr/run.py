@@ -199,8 +199,7 @@ def _package(error: ModuleNotFoundError) -> str:
 
 def _line(error: BaseException) -> str:
     if isinstance(error, MissingMandatoryValue):
-        option = str(error).splitlines()[0].removeprefix("Missing mandatory value: ")
-        return f"{option} has no value; add {option}=… to the command"
+        return f"{error.full_key} has no value; add {error.full_key}=… to the command"
     if isinstance(error, ModuleNotFoundError):
         package = _package(error)
         return f"{package} is not installed; pip install 'lightning_inr[{EXTRAS.get(package, 'train')}]'"
