@@ -1,4 +1,4 @@
-"""The door: reads the wish, calls its task, and says in one line what is wrong with it.
+"""The Hydra entry point: reads the command line, calls its task, and prints an error in one line.
 
 python -m lightning_inr.run [-m] [task=fit|decode|evaluate|info|…] [option=value …]
 """
@@ -57,11 +57,11 @@ def main() -> None:
         if {"--help", "-h"} & set(sys.argv[1:]):
             print(help_text(sys.argv[1:]))
         else:
-            door()
+            run_job()
 
 
 @hydra.main(version_base="1.3", config_path=config_dir(), config_name="config")
-def door(cfg: DictConfig) -> None:
+def run_job(cfg: DictConfig) -> None:
     """One job: one task with one configuration."""
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         job_of_a_sweep(cfg)
@@ -119,7 +119,7 @@ def _quoted(argument: str, sweep: bool) -> str:
 
 
 def job_of_a_sweep(cfg: DictConfig) -> None:
-    """One that fails leaves a note in its folder, and the sweep goes on."""
+    """One job of a sweep; if it fails, its reason is written to its folder, and the sweep continues."""
     job = HydraConfig.get()
     root = cfg.run_dir or job.sweep.dir
     # A folder for each setting, found again when the sweep is; in a name that a command line takes as it stands.
@@ -145,7 +145,7 @@ def job_of_a_sweep(cfg: DictConfig) -> None:
 
 
 def start(cfg: DictConfig) -> None:
-    """Call the task; only now, so that a wrong wish is answered before torch is imported."""
+    """Call the task; imported here, so that a wrong option is refused before torch is imported."""
     check_options(cfg)
     task = importlib.import_module(f"lightning_inr.tasks.{cfg.task}")
     from lightning_inr.codec.limits import read_limits
@@ -155,7 +155,7 @@ def start(cfg: DictConfig) -> None:
 
 
 def new_folder() -> str:
-    """Where a job leaves its results if nobody says."""
+    """The run folder where `run_dir` is not given."""
     name = "{dataset}-{model}".format(**HydraConfig.get().runtime.choices)
     return os.path.join("runs", name, time.strftime("%Y-%m-%d_%H-%M-%S"))
 
@@ -210,7 +210,7 @@ def _line(error: BaseException) -> str:
     if isinstance(error, OptionError):
         return printable(str(error), most=10 * LONGEST_LINE)
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    # The last line of Hydra's is the remedy; what OmegaConf says after its second is about its own types.
+    # The last line of Hydra's is the remedy; OmegaConf's lines after its second describe its own types.
     return printable("; ".join(lines if isinstance(error, HydraException) else lines[:2]))
 
 

@@ -39,7 +39,7 @@ class AtSize(NamedTuple):
     width: int
     fps: float
     x265_fps: float | None  # of the decoder, for a stream of that size; None where x265 refuses it as too small
-    psnr: float | None  # dB, painted at that size
+    psnr: float | None  # dB, rendered at that size
     psnr_resized: float | None  # dB, the native decode resized: by area, bicubic
 
 
@@ -53,11 +53,11 @@ def at_size(job: Job, factor: float) -> AtSize:
     true = [source.read(number) for number in numbers]
     quality: list[float | None] = [None, None]
     if job.largest[0] >= size[0] and job.largest[1] >= size[1]:
-        painted = list(model.render(numbers, size))
+        rendered = list(model.render(numbers, size))
         resized = [resize(frame, size) for frame in model.render(numbers)]
-        quality = [_psnr(painted, true), _psnr(resized, true)]
+        quality = [_psnr(rendered, true), _psnr(resized, true)]
         if factor > 1:
-            shown = {"true": true[0], "painted": painted[0], "bicubic": resized[0]}
+            shown = {"true": true[0], "rendered": rendered[0], "bicubic": resized[0]}
             draw_crops(shown, job.folder / f"crop_{factor:g}x.png")
     fps = frames_per_second(lambda: model.render(range(len(true)), size), len(true))
     return AtSize(factor, *size, fps, _peer_speed(true, video.fps), *quality)

@@ -15,7 +15,7 @@ from lightning_inr.teachers.catalogue import CHECKPOINTS, load_video_llm
 from lightning_inr.teachers.video_llm import VideoLLM
 from lightning_inr.types import TokenSpace, VideoShape
 
-TOKEN_ROLES = (*SEMANTIC_ROLES, "projector")  # the roles that tokens are made of: no pixel can be painted from them
+TOKEN_ROLES = (*SEMANTIC_ROLES, "projector")  # the roles that tokens are made of: no frame can be rendered from them
 # Hub ids that may be fetched because a file names them, those of conf/video_llm.
 KNOWN = {
     "llava-hf/LLaVA-NeXT-Video-7B-hf", "llava-hf/llava-onevision-qwen2-0.5b-ov-hf", "Qwen/Qwen2.5-VL-7B-Instruct",

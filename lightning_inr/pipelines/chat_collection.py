@@ -1,4 +1,4 @@
-"""Ask every file of a collection, and write the answers to a JSONL that a second run goes on with."""
+"""Ask every file of a collection, and write the answers to a JSONL file that a second run resumes."""
 
 import json
 import os

@@ -127,17 +127,17 @@ def _mean(values: Iterable[float]) -> float:
 
 
 def choose_samples(results: Sequence[tuple[EvaluationItem, ItemResult]], count: int) -> list[Sample]:
-    """So many exchanges, of as many films and questions as there are, with the frames they are about."""
+    """`count` exchanges, over as many items and questions as possible, with the frames that the model is shown."""
     samples = []
     for number in range(count):
         turn, place = divmod(number, len(results))
         item, (exchanges, _, shown) = results[place]
         if turn < len(exchanges):
             source, (question, answers) = item.open(), exchanges[(place + turn) % len(exchanges)]
-            said = {each.method: each.text for each in answers if each.method in (TRUE, OURS)}
+            texts = {each.method: each.text for each in answers if each.method in (TRUE, OURS)}
             truth = {} if question.answer is None else {"truth": question.answer}
             frames = [source.read(place) for place in shown]
-            samples.append(Sample(question.video, question.text, frames, said | truth))
+            samples.append(Sample(question.video, question.text, frames, texts | truth))
     return samples
 
 
@@ -146,12 +146,12 @@ def _line(exchange: Exchange) -> dict[str, Any]:
     question, answers = exchange
     truth = {} if question.answer is None else {"truth": question.answer}
     kind = {} if question.kind is None else {"kind": question.kind}
-    said = {each.method: each.text for each in answers}
-    return {"id": question.video, "question": question.text, **truth, **kind, "answers": said}
+    texts = {each.method: each.text for each in answers}
+    return {"id": question.video, "question": question.text, **truth, **kind, "answers": texts}
 
 
 def _values(row: AnswerRow) -> dict[str, Any]:
-    """A row for JSON, which knows no nan."""
+    """A row for JSON, which has no nan."""
     return {
         name: None if isinstance(value, float) and math.isnan(value) else value for name, value in row._asdict().items()
     }

@@ -2,7 +2,7 @@
 
     COLLECTION/<id>.linr  collection.parquet  config.yaml  missing.txt  failed.txt  records/<id>.json
 
-A record is written after its file, so a video with a record is done: a run that was killed goes on with the others.
+A record is written after its file, so a video with a record is done: a run that was killed is resumed with the others.
 Several workers may share a folder (`collection_lock`).
 """
 
@@ -103,7 +103,7 @@ def take_shard(videos: Sequence[CaptionedVideo], shard: str) -> range:
 
 def summary(records: Sequence[Record]) -> str:
     """Means over a collection, one a line."""
-    seen = [record.cos_seen for record in records if record.cos_seen is not None]
+    cosines = [record.cos_seen for record in records if record.cos_seen is not None]
     lacking = sum(record.unconverged is not None for record in records)
     held_out = [record.cos_held_out for record in records if record.cos_held_out is not None]
     rows = {
@@ -113,7 +113,7 @@ def summary(records: Sequence[Record]) -> str:
         "fit": f"{fmean(record.fit_seconds for record in records):.2f} s a video",
         "beyond the fit": f"{fmean(record.seconds - record.fit_seconds for record in records):.2f} s a video",
         **({"not converged": f"{lacking} of {len(records)}"} if lacking else {}),
-        **({"cos to teacher": f"{fmean(seen):.4f}"} if seen else {}),
+        **({"cos to teacher": f"{fmean(cosines):.4f}"} if cosines else {}),
         **({"between frames": f"{fmean(held_out):.4f}"} if held_out else {}),
     }
     return "\n".join(f"  {name:<14}{value:>24}" for name, value in rows.items())
@@ -154,7 +154,7 @@ class Worker:
         return failed
 
     def _try(self, video: CaptionedVideo, record: Path, done: list[Record], failed: dict[str, str]) -> None:
-        """Fit it and say so in one of the two; only what would stop every other video is raised."""
+        """Fit it and add it to `done` or to `failed`; only what would stop every other video is raised."""
         try:
             done.append(self.fit(video, record))
         except (KeyboardInterrupt, Terminated) as stop:

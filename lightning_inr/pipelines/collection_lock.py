@@ -54,7 +54,7 @@ class CollectionLock:
 
     def write_manifest(self) -> list[Record]:
         """From all records there are, whoever wrote them."""
-        fcntl.lockf(self.claims, fcntl.LOCK_EX, 1, 0)  # byte 0: whoever comes later has read more
+        fcntl.lockf(self.claims, fcntl.LOCK_EX, 1, 0)  # byte 0: the last writer has read all records
         try:
             rows = [json.loads(path.read_text()) for path in sorted(self.records.glob("*.json"))]
             records = [Record.read(row) for row in rows]

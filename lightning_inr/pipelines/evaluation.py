@@ -46,8 +46,8 @@ class EvaluationRequest(NamedTuple):
     device: str
     pictures: str | None = None  # folder for decoded.mp4 and comparison.png
     timed: bool = True  # whether decoding is timed
-    teacher: NDArray[np.float32] | None = None  # (frames, S), what CLIP sees in every frame, held out or not
-    tokens: NDArray[np.float32] | None = None  # (K, d), what a video language model makes of the video
+    teacher: NDArray[np.float32] | None = None  # (frames, S): the teacher's embedding of every frame, held out or not
+    tokens: NDArray[np.float32] | None = None  # (K, d): the teacher's visual tokens
     vmaf: bool = False  # whether VMAF is measured
     limits: Limits = Limits()  # of the file; those of a command do not hold in another process
 
@@ -60,9 +60,9 @@ def measure_apart(request: EvaluationRequest) -> dict[str, Any]:
 
 @contextmanager
 def measuring_process() -> Iterator[Callable[[EvaluationRequest], dict[str, Any]]]:
-    """Yield `measure` as another process does it, which fits nothing; it starts with the first wish.
+    """Yield a function that runs `measure` in another process, which is started by the first request.
 
-    It ends with this process, however that ends, and takes no notice of Ctrl-C itself.
+    The process ends with this one, however this one ends, and ignores SIGINT.
     """
     spawning = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawning, initializer=_end_with_parent) as pool:
@@ -159,7 +159,7 @@ def measure_vmaf(model: VideoRepresentation, source: VideoSource) -> dict[str, A
 
 @torch.inference_mode()
 def measure_alignment(model: VideoRepresentation, teacher: NDArray[np.float32]) -> dict[str, Any]:
-    """The teacher's name, and cos(semantic, teacher (frames, S)): means over seen and, if any, held-out frames."""
+    """The teacher's name, and the cosines of frame embeddings and teacher (frames, S), of training and held-out frames."""
     index = torch.arange(model.video.frames, device=model.device)
     angles = F.cosine_similarity(model.frame_embeddings(index.float()).cpu(), torch.from_numpy(teacher))
     seen = torch.zeros(len(angles), dtype=torch.bool)

@@ -177,7 +177,7 @@ def forget(folder: Path) -> None:
 
 
 def mean_psnr(net: VideoRepresentation, source: VideoSource) -> float:
-    """PSNR in dB of the seen frames as the network paints them before it is coded, their mean."""
+    """Mean PSNR in dB of the training frames as the network renders them before it is coded."""
     frames = zip(net.video.training_frames, net.eval().render(net.video.training_frames), strict=True)
     return fmean(
         float(psnr(float(mean_squares(frame[None], source.read(index)[None])), PEAK)) for index, frame in frames
@@ -185,7 +185,7 @@ def mean_psnr(net: VideoRepresentation, source: VideoSource) -> float:
 
 
 def learned_steps(trainer: L.Trainer) -> Mapping[str, QuantizationStep]:
-    """The grids that training has learned to encode with; none if it has learned none."""
+    """The quantisation steps that training has learned, by tensor; empty if it has learned none."""
     learned: dict[str, QuantizationStep] = {}
     for callback in all_of(trainer):
         if isinstance(callback, WeightQuantization):

@@ -1,4 +1,4 @@
-"""Frames between the seen ones: what the file makes of them, beside what needs no network."""
+"""Held-out frames as the file renders them, beside floors that need no network."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,9 +15,9 @@ from lightning_inr.report.figures import draw_strip
 
 
 class Gap(NamedTuple):
-    """Two neighbouring seen frames and all between, (stride + 1, 3, H, W) uint8 each."""
+    """Two neighbouring training frames and all between, (stride + 1, 3, H, W) uint8 each."""
 
-    first: int  # number of the seen frame it begins with
+    first: int  # number of the training frame it begins with
     source: Tensor
     decoded: Tensor
 
@@ -25,7 +25,7 @@ class Gap(NamedTuple):
 def measure_held_out(
     model: VideoRepresentation, source: VideoSource, picture: Path | None = None
 ) -> dict[str, dict[str, float]]:
-    """PSNR (dB) of the seen and of the held-out frames, and of the held-out ones' floors; 8-bit RGB.
+    """PSNR (dB) of the training and of the held-out frames, and of the held-out ones' floors; 8-bit RGB.
 
     Floors: the blend of the two true neighbours, of the two decoded ones, the nearest true one (of two
     equally near, the earlier). Each as the mean over frames, and (`_mean_mse`) of the mean squared error.

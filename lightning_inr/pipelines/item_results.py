@@ -1,4 +1,4 @@
-"""What a film made a video language model say, kept film by film: a measuring that was killed goes on where it was."""
+"""The answers about an item, written item by item: an evaluation that was killed is resumed."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ from lightning_inr.pipelines.token_sources import TRUE, Answer, Exchange, answer
 
 
 class ItemResult(NamedTuple):
-    """All that a film made the model say."""
+    """The exchanges about one item, and how near its tokens are to the teacher's."""
 
     exchanges: Sequence[Exchange]
     nearness: Mapping[str, Nearness]  # method -> of its tokens to the teacher's
@@ -32,7 +32,7 @@ def evaluate_item(
     device: torch.device,
     folder: Path,
 ) -> ItemResult:
-    """Tell the film in every way and ask its questions; what the same run has heard before is read from `folder`."""
+    """Ask the item's questions for every source of tokens; results that are in `folder` already are read from there."""
     kept, key = folder / f"{item.path.stem}.json", _key(item, following, backend, max_new_tokens)
     before = _load(kept, key)
     if before is not None:
@@ -51,7 +51,7 @@ def evaluate_item(
 
 
 def _key(item: EvaluationItem, following: EvaluationItem | None, backend: ChatBackend, max_new_tokens: int) -> str:
-    """Of all that decides what is said."""
+    """A digest of all that the answers depend on."""
     files = [each.path.stat() for each in (item, following) if each is not None]
     weights = [] if backend.shared is None else backend.shared.network.state_dict().values()
     sources = (
@@ -70,7 +70,9 @@ def _load(kept: Path, key: str) -> ItemResult | None:
         state = json.loads(kept.read_text())
         if state["key"] != key:
             return None
-        exchanges = [Exchange(Question(*asked), [Answer(*each) for each in said]) for asked, said in state["exchanges"]]
+        exchanges = [
+            Exchange(Question(*asked), [Answer(*each) for each in given]) for asked, given in state["exchanges"]
+        ]
         return ItemResult(
             exchanges, {name: Nearness(*each) for name, each in state["nearness"].items()}, state["shown"]
         )

@@ -180,11 +180,11 @@ def _nearness(shared: SharedProjector, examples: Sequence[ProjectorExample]) -> 
         return _mean([compare_tokens(shared.network(example.latents), example.tokens) for example in examples])
 
 
-def _mean_token(seen: Sequence[ProjectorExample], unseen: Sequence[ProjectorExample]) -> dict[str, float]:
-    """How near the mean tokens of the seen videos, place by place, come to the unseen ones': no latents needed."""
-    slots = layout(seen[0].writes).tokens
-    mean = torch.cat([example.tokens.unflatten(0, (-1, slots)) for example in seen]).mean(0)
-    return _mean([compare_tokens(mean.repeat(len(each.tokens) // slots, 1), each.tokens) for each in unseen])
+def _mean_token(training: Sequence[ProjectorExample], held_out: Sequence[ProjectorExample]) -> dict[str, float]:
+    """How near the mean tokens of the training videos, place by place, are to the held-out ones'; uses no latents."""
+    slots = layout(training[0].writes).tokens
+    mean = torch.cat([example.tokens.unflatten(0, (-1, slots)) for example in training]).mean(0)
+    return _mean([compare_tokens(mean.repeat(len(each.tokens) // slots, 1), each.tokens) for each in held_out])
 
 
 def _mean(each: Sequence[Nearness]) -> dict[str, float]:

@@ -36,7 +36,7 @@ def measure_codec(frames: Frames, target: Path, encoding: Encoding) -> dict[str,
     ]
     if len(quality) != source.frames:
         raise UserError(f"{target}: {len(quality)} of {source.frames} frames come back; leave this codec out of peers")
-    seen = (frame[:, : source.height, : source.width] for frame in decode_stream(target))
+    decoded = (frame[:, : source.height, : source.width] for frame in decode_stream(target))
     size = target.stat().st_size
     return {
         "video": source.name,
@@ -47,7 +47,7 @@ def measure_codec(frames: Frames, target: Path, encoding: Encoding) -> dict[str,
         "bytes": size,
         "bpp": 8 * size / (source.frames * source.height * source.width),
         **summarize_quality(quality),
-        **figures(vmaf(seen, frames_in_order(frames), source.fps)),
+        **figures(vmaf(decoded, frames_in_order(frames), source.fps)),
         "encode_seconds": encode_seconds,
         "decode_fps": frames_per_second(lambda: decode_stream(target), source.frames),
         "device": f"cpu, {torch.get_num_threads()} threads",

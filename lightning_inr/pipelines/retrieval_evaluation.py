@@ -101,14 +101,14 @@ def galleries(
         model = decode(read_bytes(collection / record.path, "bitstream"), clip.device)
         return clip.embed_frames(model.render(range(record.frames))).numpy()
 
-    seen: dict[str, NDArray[np.float32]] = {}
+    embedded: dict[str, NDArray[np.float32]] = {}
     for name, view in (("CLIP, true frames", true_frames), ("CLIP, decoded frames", decoded_frames)):
         try:
-            seen[name] = _gather(name, records, gallery, view)
+            embedded[name] = _gather(name, records, gallery, view)
         except UserError as error:
             print(f"{name}: left out, {error}")
     noise = np.random.default_rng(0).standard_normal(gallery.vectors.shape, np.float32)
-    return {**seen, OURS: gallery.vectors, "random latents": unit(noise)}
+    return {**embedded, OURS: gallery.vectors, "random latents": unit(noise)}
 
 
 def _gather(
@@ -142,10 +142,10 @@ def neighbours(
 ) -> dict[str, list[Shown]]:
     """Some queries and the frames our latents find, decoded, right or wrong by class or by caption (Fig. 7, 12)."""
     labels = sorted({record.label for record in records if record.label})
-    said = {label: [record.label == label for record in records] for label in labels} or {
+    right = {label: [record.label == label for record in records] for label in labels} or {
         caption: [caption in record.captions for record in records] for record in records for caption in record.captions
     }
-    chosen = list(said)[:: max(1, len(said) // wanted)][:wanted]
+    chosen = list(right)[:: max(1, len(right) // wanted)][:wanted]
     found = {}
     for query, vector in zip(chosen, clip.embed_texts(chosen).numpy(), strict=True) if chosen else ():
         best: dict[int, int] = {}  # of each video its best frame
@@ -154,7 +154,7 @@ def neighbours(
             if len(best) == HITS:
                 break
         found[query] = [
-            Shown(records[place].id, picture_of(collection, records[place], frame), said[query][place])
+            Shown(records[place].id, picture_of(collection, records[place], frame), right[query][place])
             for place, frame in best.items()
         ]
     return found

@@ -93,7 +93,7 @@ def write_hits(collection: OpenCollection, query: Query, hits: Sequence[Hit], fo
 
 
 def picture_of(folder: Path, record: Record, frame: int) -> torch.Tensor:
-    """A frame of a collection's file, (3, H, W) uint8; grey, and a line that says why, if it cannot be decoded.
+    """A frame of a collection's file, (3, H, W) uint8; grey, and a line with the reason, if it cannot be decoded.
 
     A search reads latents alone, so it finds frames of files whose other sections are damaged.
     """

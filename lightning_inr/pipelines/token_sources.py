@@ -1,4 +1,4 @@
-"""A film told to a video language model in every way, and what it answers: the true frames, our latents, floors."""
+"""The visual tokens of an item from every source, the true frames, our latents and floors, and the answers to each."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -22,14 +22,14 @@ ANOTHER = "another video's latents"
 
 
 class TokenSources(NamedTuple):
-    """A film, and its tokens by every method."""
+    """The tokens of an item by source."""
 
     file_tokens: FileTokens
     tokens: Mapping[str, Tensor]  # (K, d) each
 
 
 class Answer(NamedTuple):
-    """What one way to tell of a video made the model say; `kl` and `top1` are nan where the teacher said nothing."""
+    """The answer to the tokens of one source; `kl` and `top1` are nan where the teacher's answer is empty."""
 
     method: str
     text: str
@@ -49,18 +49,18 @@ class Exchange(NamedTuple):
 def collect_token_sources(
     item: EvaluationItem, following: EvaluationItem | None, backend: ChatBackend, device: torch.device
 ) -> TokenSources:
-    """A film by every method: the true frames, our latents, and what shows how much of an answer needs no video."""
+    """Tokens of the true frames, of our latents, and of sources that show how much of an answer needs no video."""
     model = read_model(item.path, TOKEN_ROLES)
     file_tokens = backend.tokens_of_model(item.path, model)
     source = item.open().trim_to_stride(file_tokens.video.stride)
     check_same_video(str(item.path), source, file_tokens.video)
     frames = [source.read(number) for number in file_tokens.shown]
     true = backend.llm.features(frames, file_tokens.token_space)
-    painted = list(decode(read_bytes(item.path, "bitstream"), device).render(file_tokens.shown))
+    decoded = list(decode(read_bytes(item.path, "bitstream"), device).render(file_tokens.shown))
     tokens = {
         TRUE: true,
         OURS: file_tokens.tokens,
-        "decoded frames": backend.llm.features(painted, file_tokens.token_space),
+        "decoded frames": backend.llm.features(decoded, file_tokens.token_space),
         "mean token": true.mean(0).expand_as(true),
     }
     if file_tokens.video.frames > 1:  # one latent alone has no spread
@@ -87,7 +87,7 @@ def with_random_latents(model: VideoRepresentation) -> VideoRepresentation:
 def answers_by_source(
     llm: VideoLLM, sources: TokenSources, question: Question, max_new_tokens: int
 ) -> Iterator[Answer]:
-    """What `question` is answered by every method, beside the teacher's own greedy answer."""
+    """The greedy answer to `question` for every source, beside the teacher's own."""
     prompt = llm.prompt([Message("user", question.text)], sources.file_tokens.token_space)
     own = llm.answer(prompt, sources.tokens[TRUE], max_new_tokens)
     reference = llm.logits(prompt, sources.tokens[TRUE], own)

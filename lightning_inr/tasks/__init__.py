@@ -1,1 +1,1 @@
-"""One verb per file, each with `run(cfg)`: what the user wished for, as a recipe."""
+"""One task per file, each with `run(cfg)`: the configuration becomes typed options of one pipeline."""

@@ -39,8 +39,8 @@ def run(cfg: DictConfig) -> None:
 
 
 def _print_table(rows: list[AtSize]) -> None:
-    print("  factor       size  frames/s  x265 frames/s  PSNR painted  PSNR resized")
+    print("  factor       size  frames/s  x265 frames/s  PSNR rendered  PSNR resized")
     for row in rows:
-        painted, resized = (f"{value:10.2f} dB" if value else f"{'-':>13}" for value in row[-2:])
+        rendered, resized = (f"{value:10.2f} dB" if value else f"{'-':>13}" for value in row[-2:])
         size, peer = f"{row.height}x{row.width}", f"{row.x265_fps:.0f}" if row.x265_fps else "-"
-        print(f"  {row.factor:6g} {size:>10} {row.fps:9.0f} {peer:>14} {painted} {resized}")
+        print(f"  {row.factor:6g} {size:>10} {row.fps:9.0f} {peer:>14} {rendered} {resized}")

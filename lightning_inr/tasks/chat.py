@@ -55,11 +55,11 @@ def introduction(file_tokens: FileTokens, backend: ChatBackend) -> str:
 
 
 def print_answer(session: Session, question: str) -> None:
-    """Print the answer as it comes; Ctrl-C ends it and is passed on, and the session has what was said."""
+    """Print the answer as it comes; Ctrl-C ends it and is passed on, and the session keeps the pieces so far."""
     dropped = session.dropped
     with closing(session.ask(question)) as pieces:
         if session.dropped > dropped:
-            print(f"(the model's context is full: it no longer sees {session.dropped} earlier exchanges)")
+            print(f"(the model's context is full: {session.dropped} earlier exchanges are left out)")
         try:
             for piece in pieces:
                 print(piece, end="", flush=True)

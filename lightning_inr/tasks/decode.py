@@ -22,9 +22,9 @@ def run(cfg: DictConfig) -> None:
     slowdown = parse_slowdown(cfg.slowdown)
     index = frame_positions(frames, slowdown)
     frames_at = model.render(index, size)
-    painted = tqdm(frames_at, total=len(index), desc="decode", unit="frame", disable=len(index) < 100)
+    rendered = tqdm(frames_at, total=len(index), desc="decode", unit="frame", disable=len(index) < 100)
     first = frames.start + 1 if slowdown == 1 else 1  # PNGs keep the numbers their frames have in the video
-    write_frames(painted, target, parse_fps(cfg.fps, model.video.fps), first)
+    write_frames(rendered, target, parse_fps(cfg.fps, model.video.fps), first)
     print(f"{len(index)} frames -> {target}")
 
 

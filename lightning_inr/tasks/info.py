@@ -9,5 +9,5 @@ from lightning_inr.paths import read_bytes
 
 
 def run(cfg: DictConfig) -> None:
-    """Print what the file says of itself."""
+    """Print the header, the bytes of each role and the cost of a frame as JSON."""
     print(json.dumps(describe(read_bytes(cfg.bitstream, "bitstream")), indent=2))

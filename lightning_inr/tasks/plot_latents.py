@@ -19,7 +19,7 @@ def run(cfg: DictConfig) -> None:
     """Write latents.png and latents.json for `bitstreams`, a file or several, into `out`."""
     named = [cfg.bitstreams] if isinstance(cfg.bitstreams, str) else list(cfg.bitstreams)
     paths = [existing(path, "bitstreams") for path in named]
-    # A fit calls its file video.linr: its folder tells more.
+    # A fit names its file video.linr: the folder's name is the distinct one.
     videos = {(path.parent.name if path.stem == "video" else path.stem): read_latents(path) for path in paths}
     figures = {name: measure_walk(latents)._asdict() for name, latents in videos.items()}
     out = Path(cfg.out)
@@ -30,10 +30,10 @@ def run(cfg: DictConfig) -> None:
 
 @torch.no_grad()
 def read_latents(path: Path) -> Latents:
-    """The latents (seen frames, D) in a file; UserError where it has none, or too few to draw."""
+    """The latents (training frames, D) in a file; UserError where it has none, or too few to draw."""
     model = decode(read_bytes(path, "bitstreams"))
-    seen = model.video.training_frames
-    chosen = seen[:: -(-len(seen) // MOST)]
+    frames = model.video.training_frames
+    chosen = frames[:: -(-len(frames) // MOST)]
     latents: Latents = model.latent(torch.tensor(chosen)).numpy().astype(np.float32)
     if len(latents) < 4:
         raise UserError(f"bitstreams={path}: {len(latents)} latents; at least 4 make a picture")

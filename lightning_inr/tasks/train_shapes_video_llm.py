@@ -49,7 +49,7 @@ def _train(cfg: DictConfig, folder: Path) -> None:
 
 def _measure(llm: VideoLLM, listing: DatasetSplit, questions: list[Question]) -> list[AnswerRow]:
     """Answers from the true frames, beside always saying the most common answer of the kind."""
-    said = []
+    given = []
     for video in tqdm(listing.videos, "measure", unit="video", leave=False):
         source = open_captioned(video.id, listing)
         space = llm.token_space(source.shape)
@@ -57,12 +57,12 @@ def _measure(llm: VideoLLM, listing: DatasetSplit, questions: list[Question]) ->
         for question in questions:
             if question.video == video.id:
                 prompt = llm.prompt([Message("user", question.text)], space)
-                said.append((question, llm.read(llm.answer(prompt, tokens, MAX_NEW_TOKENS))))
-    right = by_kind(said, lambda given: accuracy([text for _, text in given], [str(each.answer) for each, _ in given]))
+                given.append((question, llm.read(llm.answer(prompt, tokens, MAX_NEW_TOKENS))))
+    right = by_kind(given, lambda some: accuracy([text for _, text in some], [str(each.answer) for each, _ in some]))
     lucky = by_kind(
-        said, lambda given: chance([str(each.answer) for each, _ in given], [str(each.kind) for each, _ in given])
+        given, lambda some: chance([str(each.answer) for each, _ in some], [str(each.kind) for each, _ in some])
     )
     return [
-        AnswerRow("true frames", len(said), accuracy=right),
-        AnswerRow("most common answer", len(said), accuracy=lucky),
+        AnswerRow("true frames", len(given), accuracy=right),
+        AnswerRow("most common answer", len(given), accuracy=lucky),
     ]
