@@ -159,7 +159,7 @@ def measure_vmaf(model: VideoRepresentation, source: VideoSource) -> dict[str, A
 
 @torch.inference_mode()
 def measure_alignment(model: VideoRepresentation, teacher: NDArray[np.float32]) -> dict[str, Any]:
-    """The teacher's name, and the cosines of frame embeddings and teacher (frames, S), of training and held-out frames."""
+    """The teacher's name, and the mean cosine to teacher (frames, S), of training and, if any, of held-out frames."""
     index = torch.arange(model.video.frames, device=model.device)
     angles = F.cosine_similarity(model.frame_embeddings(index.float()).cpu(), torch.from_numpy(teacher))
     seen = torch.zeros(len(angles), dtype=torch.bool)
