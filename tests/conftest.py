@@ -1,6 +1,7 @@
 """Small videos in the real formats, small models, and the command line in this process."""
 
 import json
+import logging
 import shutil
 import sys
 from collections.abc import Callable
@@ -173,6 +174,8 @@ def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_
     """Run `python -m lightning_inr.run …` in this process, from an empty folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    # A new process has no handlers; one of a former test would write to a stream that is closed.
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
 
     def call(*options: object) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["lightning_inr.run", *map(str, options)])
