@@ -76,5 +76,5 @@ def test_noise_teaches_to_bear_it() -> None:
 
 @pytest.mark.parametrize(("name", "value"), [("steps", -1), ("steps", 1.5), ("batch", 0), ("noise", "much")])
 def test_wrong_numbers_are_named(name: str, value: Any) -> None:
-    with pytest.raises(UserError, match=f"{name}={value}: choose"):
+    with pytest.raises(UserError, match=f"{name}={value} of the projector's fit: choose"):
         ProjectorFit(**{name: value})

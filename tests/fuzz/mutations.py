@@ -19,7 +19,7 @@ from lightning_inr.types import EmbeddingSpace, FrameSampling, TokenSpace, Video
 from tests.conftest import SMALL
 
 HERE = Path(__file__).parent
-OLD = HERE.parent / "codec" / "files" / "version_2.linr"
+OLD = HERE.parent / "codec" / "golden" / "version_2" / "fitted.linr"
 VIDEO = VideoShape(5, 22, 30, 25.0)
 CODECS = (
     Codec(default_bits=6),
