@@ -25,7 +25,7 @@ from lightning_inr.data.writer import write_frames
 from lightning_inr.devices import choose_device
 from lightning_inr.errors import UserError
 from lightning_inr.models.base import VideoRepresentation
-from lightning_inr.paths import config_dir, existing, read_bytes
+from lightning_inr.paths import config_dir, existing, read_bytes, write_bytes
 from lightning_inr.pipelines.chat_backend import BackendOptions, find_backend
 from lightning_inr.pipelines.provenance import Provenance
 from lightning_inr.pipelines.run_folder import fit_into
@@ -87,12 +87,10 @@ def fit(
     run = replace(run, provenance=Provenance(run.provenance.dataset, given, command))
     with _user_errors(), contextlib.nullcontext() if progress else contextlib.redirect_stdout(io.StringIO()):
         figures = fit_into(folder, run)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.resolve() != (folder / "video.linr").resolve():
+        write_bytes(target, (folder / "video.linr").read_bytes())
     if run_dir is None:
-        (folder / "video.linr").replace(target)
         shutil.rmtree(folder)
-    elif target.resolve() != (folder / "video.linr").resolve():
-        shutil.copyfile(folder / "video.linr", target)
     return Video(target, device, figures)
 
 

@@ -201,7 +201,7 @@ def read_split(cfg: DictConfig) -> DatasetSplit:
 
 
 def shapes_listing(cfg: DictConfig) -> DictConfig:
-    """The same for tasks that train on generated videos; UserError if `dataset` is another than shapes."""
+    """What lists the generated videos of dataset=shapes; UserError if `dataset` is another."""
     found: DictConfig = cfg.dataset.get("listing", {})
     if found.get("_target_") != "lightning_inr.data.shapes.list_shapes":
         raise UserError(f"dataset: task={cfg.task} trains on shapes alone; add dataset=shapes")

@@ -1,15 +1,17 @@
 """Initial values of parameters; construction leaves them unset, so that a model on "meta" takes no memory."""
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import nn
 
 
-class ResettableModule(nn.Module):
+class ResettableModule(nn.Module, ABC):
     """A module whose parameters get their initial values from `reset_parameters`, not from its constructor."""
 
+    @abstractmethod
     def reset_parameters(self) -> None:
         """Set the initial value of every parameter."""
-        raise NotImplementedError
 
 
 @torch.no_grad()

@@ -53,7 +53,7 @@ class CollectionLock:
         return self.record(video).exists() and (self.folder / f"{video.id}.linr").exists()
 
     def write_manifest(self) -> list[Record]:
-        """From all records there are, whoever wrote them."""
+        """Write the manifest from the records of all workers; the records."""
         fcntl.lockf(self.claims, fcntl.LOCK_EX, 1, 0)  # byte 0: the last writer has read all records
         try:
             rows = [json.loads(path.read_text()) for path in sorted(self.records.glob("*.json"))]

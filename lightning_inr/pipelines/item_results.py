@@ -54,7 +54,7 @@ def _key(item: EvaluationItem, following: EvaluationItem | None, backend: ChatBa
     """A digest of all that the answers depend on."""
     files = [each.path.stat() for each in (item, following) if each is not None]
     weights = [] if backend.shared is None else backend.shared.network.state_dict().values()
-    sources = (
+    parts = (
         backend.llm.fingerprint,
         backend.llm.vision_fingerprint,
         [float(tensor.double().sum()) for tensor in weights],
@@ -62,7 +62,7 @@ def _key(item: EvaluationItem, following: EvaluationItem | None, backend: ChatBa
         max_new_tokens,
         item.questions,
     )
-    return hashlib.blake2b(repr(sources).encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
 
 
 def _load(kept: Path, key: str) -> ItemResult | None:

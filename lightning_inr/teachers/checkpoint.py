@@ -51,9 +51,9 @@ def fingerprint(config: Mapping[str, Any], weights: Mapping[str, Path]) -> str:
     return digest({key: language.get(key) for key in ARCHITECTURE}, samples)
 
 
-def digest(told: Mapping[str, Any], tensors: Iterable[tuple[str, Tensor]]) -> str:
-    """Hexadecimal digest of JSON values `told` and of named tensors as bfloat16."""
-    found = hashlib.blake2b(json.dumps(told, sort_keys=True, default=str).encode(), digest_size=8)
+def digest(values: Mapping[str, Any], tensors: Iterable[tuple[str, Tensor]]) -> str:
+    """Hexadecimal digest of JSON `values` and of named tensors as bfloat16."""
+    found = hashlib.blake2b(json.dumps(values, sort_keys=True, default=str).encode(), digest_size=8)
     for name, tensor in tensors:
         found.update(name.encode())
         found.update(tensor.to(torch.bfloat16).contiguous().view(torch.uint8).numpy().data)

@@ -67,12 +67,12 @@ def test_tokens_need_latents_and_projector_alone() -> None:
 def test_latents_learn_to_be_understood_through_a_projector_they_cannot_change() -> None:
     reader = nn.Linear(READS.width, 10)  # a token a frame
     space = BY_FRAME._replace(tokens=3)
-    heard = reader(F.normalize(torch.randn(3, READS.width), dim=1)).detach()
+    target_tokens = reader(F.normalize(torch.randn(3, READS.width), dim=1)).detach()
     net = build("latent_inr", VIDEO, READS, **SMALL["latent_inr"])
     module = TokenAlignmentModule(net, token_weight=1.0)
-    module.set_token_target(heard, space, reader)
+    module.set_token_target(target_tokens, space, reader)
     learn(module)
-    assert F.cosine_similarity(module.predict_tokens(), heard).mean() > 0.9
+    assert F.cosine_similarity(module.predict_tokens(), target_tokens).mean() > 0.9
     with torch.autocast("cpu", torch.bfloat16):
         assert module.predict_tokens().dtype == torch.float32
     assert "projector" not in net.coded_groups()
