@@ -68,6 +68,8 @@ def fit(
     the same call. The run folder, with pictures and result.json, stays only if `run_dir` names it. UserError for every
     wrong value.
 
+    The file is measured in a new process: a script calls this below `if __name__ == "__main__":`.
+
     >>> import lightning_inr as li
     >>> video = li.fit("clip.mp4", "clip.linr", effort="fast", progress=False, options={"max_steps": 20})
     >>> len(video), round(video.figures["bpp"], 1) > 0

@@ -73,7 +73,10 @@ def measuring_process() -> Iterator[Callable[[EvaluationRequest], dict[str, Any]
                     figures = pool.submit(measure, request._replace(limits=current_limits()))
                 return figures.result()
             except BrokenProcessPool as error:
-                message = f"bitstream={request.bitstream}: the measuring process died; is there enough memory?"
+                message = (
+                    f"bitstream={request.bitstream}: the measuring process died; is there enough memory? A script "
+                    'calls fit below if __name__ == "__main__":'
+                )
                 raise UserError(message) from error
 
         try:
