@@ -308,7 +308,8 @@ def test_options_it_does_not_have(options: dict[str, Any], remedy: str) -> None:
 
 
 def test_an_old_release(folders: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(transformers.LlavaOnevisionForConditionalGeneration, "forward")
-    monkeypatch.setattr(transformers, "__version__", "5.17.0")
+    library = "lightning_inr.teachers.transformers_llm.transformers"  # the module object that the code looks in
+    monkeypatch.delattr(f"{library}.LlavaOnevisionForConditionalGeneration.forward")
+    monkeypatch.setattr(f"{library}.__version__", "5.17.0")
     with pytest.raises(UserError, match=r"transformers 5\.17\.0 .*5\.18"):
         load_video_llm(str(folders("llava_onevision")))
