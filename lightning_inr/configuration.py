@@ -15,10 +15,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from lightning_inr.chat.fit import ProjectorFit
 from lightning_inr.chat.projector import SharedProjector, check_same_model, load_shared
-from lightning_inr.data.captioned import DatasetSplit
-from lightning_inr.data.features import default_cache
-from lightning_inr.data.questions import Question
-from lightning_inr.data.source import OpenSource
+from lightning_inr.data.captioned.questions import Question
+from lightning_inr.data.captioned.split import DatasetSplit
+from lightning_inr.data.sources.source import OpenSource
 from lightning_inr.errors import UserError
 from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.pipelines.chat_backend import BackendOptions
@@ -32,10 +31,11 @@ from lightning_inr.pipelines.search import clip_of_collection
 from lightning_inr.retrieval.gallery import check_same_space
 from lightning_inr.retrieval.protocols import Options
 from lightning_inr.teachers.clip import Clip
-from lightning_inr.teachers.video_llm import VideoLLM
-from lightning_inr.training.alignment import AlignmentModule
-from lightning_inr.training.fit import FitModule
-from lightning_inr.training.token_alignment import TokenAlignmentModule
+from lightning_inr.teachers.feature_cache import default_cache
+from lightning_inr.teachers.video_llm.interface import VideoLLM
+from lightning_inr.training.modules.alignment import AlignmentModule
+from lightning_inr.training.modules.fit_module import FitModule
+from lightning_inr.training.modules.token_alignment import TokenAlignmentModule
 
 NOT_CLIP_OPTIONS = ("_target_", "sequence", "listing")  # of a dataset's group; the rest are of each video
 
@@ -203,7 +203,7 @@ def read_split(cfg: DictConfig) -> DatasetSplit:
 def shapes_listing(cfg: DictConfig) -> DictConfig:
     """What lists the generated videos of dataset=shapes; UserError if `dataset` is another."""
     found: DictConfig = cfg.dataset.get("listing", {})
-    if found.get("_target_") != "lightning_inr.data.shapes.list_shapes":
+    if found.get("_target_") != "lightning_inr.data.shapes.listing.list_shapes":
         raise UserError(f"dataset: task={cfg.task} trains on shapes alone; add dataset=shapes")
     return found
 

@@ -23,7 +23,7 @@ import av
 import torch
 from torch import Tensor
 
-from lightning_inr.data.source import resize
+from lightning_inr.data.sources.source import resize
 from lightning_inr.data.writer import write_frames
 from lightning_inr.errors import UserError
 from lightning_inr.paths import write_bytes

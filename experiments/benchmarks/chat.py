@@ -22,9 +22,9 @@ from lightning_inr.codec import Codec
 from lightning_inr.models import build
 from lightning_inr.retrieval.gallery import SEMANTIC_ROLES, read_model
 from lightning_inr.teachers.catalogue import load_video_llm
-from lightning_inr.teachers.small_video_llm import write_small
-from lightning_inr.teachers.transformers_llm import TransformersLLM
-from lightning_inr.teachers.video_llm import Message
+from lightning_inr.teachers.tiny.video_llm import write_small
+from lightning_inr.teachers.video_llm.interface import Message
+from lightning_inr.teachers.video_llm.transformers_llm import TransformersLLM
 from lightning_inr.types import VideoShape
 
 QUESTION = "What happens?"

@@ -18,7 +18,7 @@ import numpy as np
 import psutil
 from PIL import Image
 
-from lightning_inr.data.bunny import open_bunny
+from lightning_inr.data.datasets.bunny import open_bunny
 
 RUN = [sys.executable, "-m", "lightning_inr.run"]
 

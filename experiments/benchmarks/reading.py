@@ -10,9 +10,9 @@ from pathlib import Path
 
 import decord
 
-from lightning_inr.data.bunny import open_bunny
-from lightning_inr.data.file import open_source
+from lightning_inr.data.datasets.bunny import open_bunny
 from lightning_inr.data.module import FrameDataModule
+from lightning_inr.data.sources.file import open_source
 from lightning_inr.data.writer import write_frames
 
 ROUNDS = 5

@@ -24,8 +24,8 @@ from lightning_inr.configuration import run_options
 from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.paths import config_dir
 from lightning_inr.pipelines import fitting, run_folder
-from lightning_inr.training.callbacks import all_of
-from lightning_inr.training.compression import CompressionModule
+from lightning_inr.training.callbacks.base import all_of
+from lightning_inr.training.modules.compression import CompressionModule
 
 spent: dict[str, float] = defaultdict(float)
 

@@ -15,7 +15,7 @@ from lightning_inr.errors import UserError
 from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.nn.projector import Projector, layout, projector_for
 from lightning_inr.paths import write_bytes
-from lightning_inr.teachers.video_llm import VideoLLM
+from lightning_inr.teachers.video_llm.interface import VideoLLM
 from lightning_inr.types import EmbeddingSpace, FrameSampling, TokenSpace
 
 KIND = "lightning_inr projector 1"

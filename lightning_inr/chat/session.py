@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from lightning_inr.errors import UserError
-from lightning_inr.teachers.video_llm import Message, Prompt, VideoLLM
+from lightning_inr.teachers.video_llm.interface import Message, Prompt, VideoLLM
 from lightning_inr.types import TokenSpace
 
 

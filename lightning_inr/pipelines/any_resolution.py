@@ -9,7 +9,7 @@ from typing import NamedTuple
 import av
 from torch import Tensor
 
-from lightning_inr.data.source import VideoSource, resize
+from lightning_inr.data.sources.source import VideoSource, resize
 from lightning_inr.data.writer import Encoding, encode_video
 from lightning_inr.errors import UserError
 from lightning_inr.metrics import PEAK, mean_squares, psnr

@@ -12,7 +12,7 @@ from lightning_inr.errors import UserError
 from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.retrieval.gallery import SEMANTIC_ROLES, read_model
 from lightning_inr.teachers.catalogue import CHECKPOINTS, load_video_llm
-from lightning_inr.teachers.video_llm import VideoLLM
+from lightning_inr.teachers.video_llm.interface import VideoLLM
 from lightning_inr.types import TokenSpace, VideoShape
 
 TOKEN_ROLES = (*SEMANTIC_ROLES, "projector")  # the roles that tokens are made of: no frame can be rendered from them

@@ -10,7 +10,7 @@ import torch
 from tqdm import tqdm
 
 from lightning_inr.chat.session import Session, check_question
-from lightning_inr.data.questions import Question
+from lightning_inr.data.captioned.questions import Question
 from lightning_inr.errors import UserError
 from lightning_inr.paths import write_text
 from lightning_inr.pipelines.chat_backend import BackendOptions, check_sampling, find_backend

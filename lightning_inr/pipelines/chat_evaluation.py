@@ -12,7 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from lightning_inr.chat.scores import Nearness, accuracy, chance
-from lightning_inr.data.questions import Question
+from lightning_inr.data.captioned.questions import Question
 from lightning_inr.devices import choose_device
 from lightning_inr.errors import UserError
 from lightning_inr.paths import write_text

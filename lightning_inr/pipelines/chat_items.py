@@ -7,8 +7,8 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from lightning_inr.codec import describe
-from lightning_inr.data.questions import Question
-from lightning_inr.data.source import VideoSource
+from lightning_inr.data.captioned.questions import Question
+from lightning_inr.data.sources.source import VideoSource
 from lightning_inr.errors import UserError
 from lightning_inr.pipelines.chat_backend import ChatBackend
 from lightning_inr.retrieval.collection import open_original, read_manifest

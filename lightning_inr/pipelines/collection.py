@@ -22,9 +22,9 @@ import lightning as L
 from lightning.pytorch.loggers import Logger
 from tqdm import tqdm
 
-from lightning_inr.data.captioned import CaptionedVideo, DatasetSplit, Segment
-from lightning_inr.data.file import open_video
-from lightning_inr.data.source import VideoSource
+from lightning_inr.data.captioned.split import CaptionedVideo, DatasetSplit, Segment
+from lightning_inr.data.sources.file import open_video
+from lightning_inr.data.sources.source import VideoSource
 from lightning_inr.errors import Terminated, UserError
 from lightning_inr.paths import FAILED, write_bytes, write_text
 from lightning_inr.pipelines.collection_lock import CollectionLock

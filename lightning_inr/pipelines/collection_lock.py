@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from lightning_inr.data.captioned import CaptionedVideo
+from lightning_inr.data.captioned.split import CaptionedVideo
 from lightning_inr.retrieval.collection import Record, write_manifest
 
 

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from lightning_inr.chat.scores import compare_tokens
 from lightning_inr.codec import Limits, current_limits, decode, describe, use_limits
-from lightning_inr.data.source import OpenSource, VideoSource
+from lightning_inr.data.sources.source import OpenSource, VideoSource
 from lightning_inr.data.writer import write_frames
 from lightning_inr.devices import choose_device
 from lightning_inr.errors import UserError

@@ -20,10 +20,9 @@ from torch import Tensor
 from lightning_inr.chat.fit import ProjectorFit, fit_file
 from lightning_inr.chat.projector import SharedProjector, check_same_form
 from lightning_inr.codec import Codec, QuantizationStep, check_cost, frame_cost
-from lightning_inr.data.features import default_cache, teacher_features, video_tokens
 from lightning_inr.data.module import FrameDataModule
 from lightning_inr.data.shots import find_shots
-from lightning_inr.data.source import VideoSource
+from lightning_inr.data.sources.source import VideoSource
 from lightning_inr.devices import choose_device, fast_bfloat16
 from lightning_inr.errors import Terminated, UserError
 from lightning_inr.metrics import PEAK, mean_squares, psnr
@@ -31,15 +30,18 @@ from lightning_inr.models import build, build_on_meta
 from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.models.size import read_count, solve_width
 from lightning_inr.teachers.clip import Clip
-from lightning_inr.teachers.video_llm import VideoLLM
-from lightning_inr.training.callbacks import CHECKPOINT, Budget, History, Moment, all_of, one_of, resume_checkpoint
-from lightning_inr.training.checkpoints import WholeCheckpoints
-from lightning_inr.training.collapse import CollapseGuard
+from lightning_inr.teachers.feature_cache import default_cache, teacher_features, video_tokens
+from lightning_inr.teachers.video_llm.interface import VideoLLM
+from lightning_inr.training.callbacks.base import all_of, one_of
+from lightning_inr.training.callbacks.budget import Budget
+from lightning_inr.training.callbacks.collapse import CollapseGuard
+from lightning_inr.training.callbacks.history import History, Moment
+from lightning_inr.training.callbacks.weight_quantization import WeightQuantization
+from lightning_inr.training.checkpoints import CHECKPOINT, WholeCheckpoints, resume_checkpoint
 from lightning_inr.training.convergence import why_unconverged
-from lightning_inr.training.fit import FitModule
-from lightning_inr.training.rounding import WeightQuantization
+from lightning_inr.training.modules.fit_module import FitModule
+from lightning_inr.training.modules.token_alignment import TokenAlignmentModule
 from lightning_inr.training.threads import choose_threads, use_threads
-from lightning_inr.training.token_alignment import TokenAlignmentModule
 from lightning_inr.types import EmbeddingSpace, VideoShape
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from lightning_inr.data.source import VideoSource
+from lightning_inr.data.sources.source import VideoSource
 from lightning_inr.metrics import PEAK, mean_squares, psnr
 from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.report.figures import draw_strip

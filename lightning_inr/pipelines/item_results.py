@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 
 from lightning_inr.chat.scores import Nearness, compare_tokens
-from lightning_inr.data.questions import Question
+from lightning_inr.data.captioned.questions import Question
 from lightning_inr.paths import write_text
 from lightning_inr.pipelines.chat_backend import ChatBackend
 from lightning_inr.pipelines.chat_items import EvaluationItem

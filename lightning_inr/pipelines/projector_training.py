@@ -22,9 +22,8 @@ from lightning_inr.chat.projector import (
 )
 from lightning_inr.chat.scores import Nearness, compare_tokens
 from lightning_inr.codec import Codec, decode
-from lightning_inr.data.captioned import DatasetSplit, open_captioned
-from lightning_inr.data.features import teacher_features, video_tokens
-from lightning_inr.data.source import OpenSource
+from lightning_inr.data.captioned.split import DatasetSplit, open_captioned
+from lightning_inr.data.sources.source import OpenSource
 from lightning_inr.devices import choose_device
 from lightning_inr.errors import UserError
 from lightning_inr.nn.projector import layout, projector_for
@@ -33,7 +32,8 @@ from lightning_inr.pipelines.evaluation import check_same_video
 from lightning_inr.retrieval.collection import open_original, read_manifest
 from lightning_inr.retrieval.gallery import check_same_space, read_model
 from lightning_inr.teachers.clip import Clip
-from lightning_inr.teachers.video_llm import VideoLLM
+from lightning_inr.teachers.feature_cache import teacher_features, video_tokens
+from lightning_inr.teachers.video_llm.interface import VideoLLM
 from lightning_inr.types import EmbeddingSpace, TokenSpace
 
 Video = TypeVar("Video")

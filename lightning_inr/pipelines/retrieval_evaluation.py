@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from lightning_inr.codec import decode
-from lightning_inr.data.features import teacher_features
 from lightning_inr.errors import UserError
 from lightning_inr.paths import read_bytes, write_text, writing
 from lightning_inr.pipelines.search import picture_of, print_left_out
@@ -26,6 +25,7 @@ from lightning_inr.retrieval.gallery import Gallery, check_same_space, read_gall
 from lightning_inr.retrieval.protocols import PROTOCOLS, Described, Options, ProtocolResult
 from lightning_inr.retrieval.scores import recall
 from lightning_inr.teachers.clip import Clip
+from lightning_inr.teachers.feature_cache import teacher_features
 
 OURS = "our latents"
 CURVE = (1, 2, 5, 10, 20, 50)  # the k of recall at k

@@ -9,14 +9,14 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.loggers import Logger
 
-from lightning_inr.data.source import OpenSource
+from lightning_inr.data.sources.source import OpenSource
 from lightning_inr.errors import UserError
 from lightning_inr.paths import alone_in, write_bytes, write_text
 from lightning_inr.pipelines.evaluation import EvaluationRequest, measure_apart
 from lightning_inr.pipelines.fitting import FitOptions, Teachers, fit_video, forget, prepare_fit
 from lightning_inr.pipelines.provenance import Provenance, check_same_fit, to_yaml
 from lightning_inr.report.figures import draw_training
-from lightning_inr.training.callbacks import Moment
+from lightning_inr.training.callbacks.history import Moment
 from lightning_inr.training.loggers import log_result
 
 

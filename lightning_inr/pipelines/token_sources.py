@@ -8,14 +8,14 @@ from torch import Tensor
 
 from lightning_inr.chat.scores import exact_match, token_kl, top1_agreement
 from lightning_inr.codec import decode
-from lightning_inr.data.questions import Question
+from lightning_inr.data.captioned.questions import Question
 from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.paths import read_bytes
 from lightning_inr.pipelines.chat_backend import TOKEN_ROLES, ChatBackend, FileTokens
 from lightning_inr.pipelines.chat_items import EvaluationItem
 from lightning_inr.pipelines.evaluation import check_same_video
 from lightning_inr.retrieval.gallery import read_model
-from lightning_inr.teachers.video_llm import Message, VideoLLM
+from lightning_inr.teachers.video_llm.interface import Message, VideoLLM
 
 TRUE, OURS = "true frames", "our latents"
 ANOTHER = "another video's latents"

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lightning_inr.data.captioned import Segment
-from lightning_inr.data.file import open_video
-from lightning_inr.data.source import VideoSource
+from lightning_inr.data.captioned.split import Segment
+from lightning_inr.data.sources.file import open_video
+from lightning_inr.data.sources.source import VideoSource
 from lightning_inr.errors import UserError
 from lightning_inr.paths import existing, writing
 from lightning_inr.types import VideoShape

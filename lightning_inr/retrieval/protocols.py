@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_inr.data.captioned import Segment
+from lightning_inr.data.captioned.split import Segment
 from lightning_inr.retrieval.gallery import Gallery
 from lightning_inr.retrieval.scores import (
     Scores,

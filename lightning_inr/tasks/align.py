@@ -20,7 +20,7 @@ from lightning_inr.pipelines.projector_training import (
     share_projector,
 )
 from lightning_inr.teachers.clip import Clip
-from lightning_inr.teachers.video_llm import VideoLLM
+from lightning_inr.teachers.video_llm.interface import VideoLLM
 
 
 def run(cfg: DictConfig) -> dict[str, Any]:

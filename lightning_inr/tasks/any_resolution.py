@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from lightning_inr.codec import decode
 from lightning_inr.configuration import run_options, source_opener
-from lightning_inr.data.source import VideoSource
+from lightning_inr.data.sources.source import VideoSource
 from lightning_inr.devices import choose_device
 from lightning_inr.paths import read_bytes, write_text
 from lightning_inr.pipelines.any_resolution import AtSize, Job, at_size

@@ -10,14 +10,14 @@ from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from lightning_inr.configuration import shapes_listing
-from lightning_inr.data.captioned import DatasetSplit, open_captioned
+from lightning_inr.data.captioned.split import DatasetSplit, open_captioned
 from lightning_inr.devices import choose_device
 from lightning_inr.pipelines.retrieval_evaluation import ask_all, row_of
 from lightning_inr.report.recall import RecallRow, recall_table
 from lightning_inr.retrieval.gallery import Gallery
 from lightning_inr.retrieval.protocols import PROTOCOLS, Options
 from lightning_inr.teachers.clip import Clip, load_clip
-from lightning_inr.training.teacher import ClipTraining, build_clip, save_teacher, train_clip
+from lightning_inr.training.teachers.shapes_clip import ClipTraining, build_clip, save_teacher, train_clip
 
 
 def run(cfg: DictConfig) -> list[RecallRow]:

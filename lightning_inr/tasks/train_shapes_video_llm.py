@@ -11,14 +11,19 @@ from tqdm import tqdm
 
 from lightning_inr.chat.scores import accuracy, chance
 from lightning_inr.configuration import shapes_listing
-from lightning_inr.data.captioned import DatasetSplit, open_captioned
-from lightning_inr.data.questions import Question
-from lightning_inr.data.shapes_questions import shapes_questions
+from lightning_inr.data.captioned.questions import Question
+from lightning_inr.data.captioned.split import DatasetSplit, open_captioned
+from lightning_inr.data.shapes.questions import shapes_questions
 from lightning_inr.pipelines.chat_evaluation import by_kind
 from lightning_inr.report.answers import AnswerRow, answers_table
 from lightning_inr.teachers.catalogue import load_video_llm
-from lightning_inr.teachers.video_llm import Message, VideoLLM
-from lightning_inr.training.shapes_video_llm import VideoLLMTraining, build_untrained, save_trained, train_video_llm
+from lightning_inr.teachers.video_llm.interface import Message, VideoLLM
+from lightning_inr.training.teachers.shapes_video_llm import (
+    VideoLLMTraining,
+    build_untrained,
+    save_trained,
+    train_video_llm,
+)
 
 MAX_NEW_TOKENS = 8  # tokens an answer
 

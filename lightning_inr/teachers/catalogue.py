@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from lightning_inr.errors import UserError
-from lightning_inr.teachers.video_llm import VideoLLM
+from lightning_inr.teachers.video_llm.interface import VideoLLM
 
 CHECKPOINTS = (".pth", ".safetensors")  # file name extensions of Video-LLaMA checkpoints
 WHOLE = "video_llama"  # the family that is no class of transformers: a LLaMA and a vision tower
@@ -31,7 +31,9 @@ def load_video_llm(
             f"video_llm.model={model}: a checkpoint of Video-LLaMA; add video_llm=video_llama "
             f"video_llm.weights={model}, and video_llm.llama=… if its LLaMA is not the default"
         )
-    from lightning_inr.teachers.transformers_llm import load_transformers_llm  # here, as the import takes seconds
+    from lightning_inr.teachers.video_llm.transformers_llm import (
+        load_transformers_llm,  # here, as the import takes seconds
+    )
 
     return load_transformers_llm(model, load_vision, frames, side, dtype, device, device_map, bits)
 
@@ -45,9 +47,9 @@ def load_tiny(
     device: str = "auto",
 ) -> VideoLLM:
     """Load the small model of `family` (of RECIPES, or video_llama) from `folder`, written first if it is missing."""
-    from lightning_inr.teachers.small_video_llama import write_small_video_llama  # here, as these take seconds
-    from lightning_inr.teachers.small_video_llm import RECIPES, write_small
-    from lightning_inr.teachers.video_llama import load_video_llama
+    from lightning_inr.teachers.tiny.video_llama import write_small_video_llama  # here, as these take seconds
+    from lightning_inr.teachers.tiny.video_llm import RECIPES, write_small
+    from lightning_inr.teachers.video_llama.model import load_video_llama
 
     if family not in (*RECIPES, WHOLE):
         raise UserError(f"video_llm.family={family}: choose one of {', '.join((*RECIPES, WHOLE))}")

@@ -1,13 +1,17 @@
 """Checkpoints that are complete or absent, even if the process is killed or the disk is full."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lightning_inr.errors import UserError
 from lightning_inr.paths import writing
+
+CHECKPOINT = "last"  # the file name without extension
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -31,3 +35,11 @@ class WholeCheckpoints(TorchCheckpointIO):
             raise UserError(
                 f"{path}: no checkpoint of a fit ({reason}); remove it, and the fit starts again"
             ) from error
+
+
+def resume_checkpoint(folder: str, seconds: float = 5.0) -> ModelCheckpoint:
+    """A callback that replaces `folder`/last.ckpt every `seconds` of fitting."""
+    return ModelCheckpoint(
+        folder, CHECKPOINT, train_time_interval=timedelta(seconds=seconds), enable_version_counter=False,
+        save_on_train_epoch_end=False,
+    )  # fmt: skip

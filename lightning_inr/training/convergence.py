@@ -9,8 +9,8 @@ from torch import Tensor
 
 from lightning_inr.data.module import FrameDataModule
 from lightning_inr.metrics import PEAK, mean_squares, psnr
-from lightning_inr.training.alignment import AlignmentModule
-from lightning_inr.training.fit import FitModule
+from lightning_inr.training.modules.alignment import AlignmentModule
+from lightning_inr.training.modules.fit_module import FitModule
 
 LOOKS = 8  # evenly spaced training frames at most, on which the PSNR is measured
 LEAST_GAIN = 1.5  # dB above the PSNR of one colour: 0.7 times its mean squared error

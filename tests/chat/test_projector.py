@@ -14,7 +14,7 @@ from lightning_inr.codec import Codec, decode
 from lightning_inr.errors import UserError
 from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.nn.projector import projector_for
-from lightning_inr.teachers.video_llm import VideoLLM
+from lightning_inr.teachers.video_llm.interface import VideoLLM
 from lightning_inr.types import EmbeddingSpace, FrameSampling, TokenSpace, VideoShape
 from tests.conftest import small_model
 

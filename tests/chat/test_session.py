@@ -9,7 +9,7 @@ import torch
 
 from lightning_inr.chat.session import Session
 from lightning_inr.errors import UserError
-from lightning_inr.teachers.video_llm import Message, VideoLLM
+from lightning_inr.teachers.video_llm.interface import Message, VideoLLM
 from lightning_inr.types import FrameSampling, TokenSpace
 
 SPACE = TokenSpace("echo", "0", 2, 0, 4, FrameSampling(2, 8, 8, 1.0))

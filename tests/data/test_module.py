@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightning_inr.data.file import open_source
 from lightning_inr.data.module import FrameDataModule
+from lightning_inr.data.sources.file import open_source
 from lightning_inr.errors import UserError
 from tests.conftest import moving_square
 

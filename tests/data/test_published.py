@@ -8,11 +8,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lightning_inr.data.bunny import open_bunny
-from lightning_inr.data.davis import open_davis, read_list
-from lightning_inr.data.mcl_jcv import open_mcl_jcv
-from lightning_inr.data.taichi import open_taichi
-from lightning_inr.data.uvg import open_uvg
+from lightning_inr.data.datasets.bunny import open_bunny
+from lightning_inr.data.datasets.davis import open_davis, read_list
+from lightning_inr.data.datasets.mcl_jcv import open_mcl_jcv
+from lightning_inr.data.datasets.taichi import open_taichi
+from lightning_inr.data.datasets.uvg import open_uvg
 from lightning_inr.errors import UserError
 from tests.conftest import moving_square, write_images, write_mp4
 

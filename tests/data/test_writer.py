@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lightning_inr.data.file import open_source
+from lightning_inr.data.sources.file import open_source
 from lightning_inr.data.writer import Encoding, check_target, encode_video, write_frames
 from lightning_inr.errors import UserError
 from tests.conftest import moving_square

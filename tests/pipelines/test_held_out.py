@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_inr.data.source import VideoSource
+from lightning_inr.data.sources.source import VideoSource
 from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.pipelines.held_out import measure_held_out
 from lightning_inr.types import VideoShape

@@ -8,8 +8,8 @@ import torch
 
 from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.teachers.catalogue import load_video_llm
-from lightning_inr.teachers.small_video_llm import write_small
-from lightning_inr.teachers.video_llm import VideoLLM
+from lightning_inr.teachers.tiny.video_llm import write_small
+from lightning_inr.teachers.video_llm.interface import VideoLLM
 from lightning_inr.types import VideoShape
 from tests.conftest import small_model
 

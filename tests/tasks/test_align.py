@@ -13,7 +13,7 @@ from lightning_inr.codec import Codec, decode, describe
 from lightning_inr.codec.container import unpack
 from lightning_inr.pipelines.chat_backend import TOKEN_ROLES
 from lightning_inr.retrieval.gallery import read_model
-from lightning_inr.teachers.video_llm import VideoLLM
+from lightning_inr.teachers.video_llm.interface import VideoLLM
 from lightning_inr.types import VideoShape
 from tests.conftest import Outcome, small_model
 

@@ -10,9 +10,9 @@ import pytest
 
 from lightning_inr.codec import Codec
 from lightning_inr.models.base import VideoRepresentation
-from lightning_inr.teachers import transformers_llm
-from lightning_inr.teachers.small_video_llm import write_small
-from lightning_inr.teachers.video_llm import VideoLLM
+from lightning_inr.teachers.tiny.video_llm import write_small
+from lightning_inr.teachers.video_llm import transformers_llm
+from lightning_inr.teachers.video_llm.interface import VideoLLM
 from tests.conftest import Outcome, small_model
 from tests.tasks.conftest import talking_model
 

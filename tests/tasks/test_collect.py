@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from lightning_inr.data.captioned import CaptionedVideo
+from lightning_inr.data.captioned.split import CaptionedVideo
 from lightning_inr.errors import UserError
 from lightning_inr.pipelines import collection as task
 from lightning_inr.pipelines.collection import take_shard

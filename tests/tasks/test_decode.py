@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from lightning_inr.codec import Codec
-from lightning_inr.data.file import open_source
+from lightning_inr.data.sources.file import open_source
 from lightning_inr.errors import UserError
 from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.tasks.decode import frame_positions, parse_fps, parse_frames, parse_size, parse_slowdown

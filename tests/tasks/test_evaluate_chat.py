@@ -11,8 +11,8 @@ import torch
 
 from lightning_inr.chat.scores import Nearness
 from lightning_inr.codec import Codec, decode
-from lightning_inr.data.file import open_video
-from lightning_inr.data.questions import Question
+from lightning_inr.data.captioned.questions import Question
+from lightning_inr.data.sources.file import open_video
 from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.pipelines import item_results
 from lightning_inr.pipelines.chat_evaluation import choose_samples, summarize_answers
@@ -24,7 +24,7 @@ from lightning_inr.pipelines.token_sources import (
     collect_token_sources,
     with_random_latents,
 )
-from lightning_inr.teachers.video_llm import VideoLLM
+from lightning_inr.teachers.video_llm.interface import VideoLLM
 from lightning_inr.types import VideoShape
 from tests.conftest import Outcome, moving_square, small_model, write_images
 from tests.pictures import share_shown

@@ -5,17 +5,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightning_inr.data.file import open_source
 from lightning_inr.data.module import FrameDataModule
+from lightning_inr.data.sources.file import open_source
 from lightning_inr.models.latent_inr import LatentINR
-from lightning_inr.training.alignment import AlignmentModule
-from lightning_inr.training.callbacks import Budget
-from lightning_inr.training.compression import CompressionModule
+from lightning_inr.training.callbacks.budget import Budget
 from lightning_inr.training.convergence import why_unconverged
-from lightning_inr.training.fit import FitModule
+from lightning_inr.training.modules.alignment import AlignmentModule
+from lightning_inr.training.modules.compression import CompressionModule
+from lightning_inr.training.modules.fit_module import FitModule
 from lightning_inr.types import EmbeddingSpace, VideoShape
 from tests.conftest import moving_square, small_model, write_images
-from tests.training.test_fit import fit
+from tests.training.modules.test_fit_module import fit
 
 
 def lack(module: FitModule, images: Path, views: torch.Tensor | None = None) -> str | None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lightning_inr.errors import UserError
-from lightning_inr.training.steps import take_steps
+from lightning_inr.training.teachers.loop import take_steps
 from lightning_inr.training.threads import LITTLE_WORK, choose_threads, use_threads
 
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
-from lightning_inr.data.source import ClipOptions, VideoSource, adapt
+from lightning_inr.data.sources.source import ClipOptions, VideoSource, adapt
 from lightning_inr.errors import UserError
 from lightning_inr.paths import existing
 

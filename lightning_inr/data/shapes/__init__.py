@@ -1,0 +1,1 @@
+"""`shapes`: a synthetic captioned data set."""

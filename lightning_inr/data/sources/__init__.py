@@ -1,0 +1,1 @@
+"""Readers of videos: compressed files, raw files, folders of images."""

@@ -1,0 +1,1 @@
+"""Small video language models with random weights, for tests."""

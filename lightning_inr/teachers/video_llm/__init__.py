@@ -1,0 +1,1 @@
+"""Video language models, and those of transformers."""

@@ -1,0 +1,32 @@
+"""The base of this project's callbacks, and access to those of a trainer."""
+
+from typing import TypeVar
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback
+
+from lightning_inr.training.modules.fit_module import FitModule
+
+C = TypeVar("C", bound=Callback)
+
+
+class FitCallback(Callback):
+    """A callback for a trainer that fits a `FitModule`, which is `module` from the start of the fit on."""
+
+    module: FitModule
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Called by the trainer before the fit; TypeError for another LightningModule."""
+        if not isinstance(pl_module, FitModule):
+            raise TypeError(f"{type(self).__name__} is for fits of a FitModule, not of {type(pl_module).__name__}")
+        self.module = pl_module
+
+
+def all_of(trainer: L.Trainer) -> list[Callback]:
+    """All callbacks of the trainer."""
+    return trainer.callbacks  # type: ignore[attr-defined]  # set by a connector of Lightning, which mypy cannot follow
+
+
+def one_of(trainer: L.Trainer, kind: type[C]) -> C:
+    """The trainer's first callback of this kind."""
+    return next(callback for callback in all_of(trainer) if isinstance(callback, kind))

@@ -1,0 +1,257 @@
+"""Training for rate and distortion together: D + λ R (C-NeRV, Gomes et al., CVPR 2023, section 3).
+
+D: distortion; R: bits per pixel of the file; λ: `rate_weight`. Each coded tensor has a quantisation grid whose step
+size and offset are trained. D is computed with rounded weights and straight-through gradients. R is computed with
+uniform noise in place of rounding, under a density fitted to the tensor.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam
+
+from lightning_inr.codec import Codec, QuantizationStep, rounding_error
+from lightning_inr.codec.contexts import CONTEXTS, all_places, contexts, known
+from lightning_inr.codec.density import DENSITIES, laplace_slopes
+from lightning_inr.codec.transform import from_coefficients, to_coefficients
+from lightning_inr.errors import UserError
+from lightning_inr.models.base import VideoRepresentation
+from lightning_inr.training.callbacks.base import one_of
+from lightning_inr.training.callbacks.budget import Budget
+from lightning_inr.training.callbacks.weight_quantization import WeightQuantization
+from lightning_inr.types import GridLayout
+
+# Quantities that change slowly are computed once in so many training steps and reused in between.
+STEPS_BETWEEN_ROUNDINGS = 8
+STEPS_BETWEEN_RATES = 16  # a multiple of STEPS_BETWEEN_ROUNDINGS
+# For tables over time: they are large, and a step changes few of their slices.
+STEPS_BETWEEN_TABLE_ROUNDINGS = 16  # a multiple of STEPS_BETWEEN_ROUNDINGS
+STEPS_BETWEEN_TABLE_RATES = 32  # a multiple of STEPS_BETWEEN_RATES
+STEPS_BETWEEN_ESTIMATES = 512  # of the file's size without `bpp`; an estimate encodes the whole model
+STEPS_BETWEEN_CORRECTIONS = 48  # of `rate_weight`, with `bpp`
+SETTLED = 0.15  # share of the budget before which the file's size does not predict its final size
+FOLLOWING = 0.5  # a correction multiplies `rate_weight` by (bpp of the file / `bpp`) to this power
+
+
+class EntropyConstrained(WeightQuantization):
+    """Adds `rate_weight` times the bits per pixel to the loss once the share `start` of the budget is spent.
+
+    `density`: the density fitted to each tensor, a key of `codec.density.DENSITIES`. `step_learning_rate`: Adam's
+    learning rate for the logarithm of each step size, and for each offset in units of the first step size.
+    `bpp`: target size of the file in bits per pixel, or None; with a target, `rate_weight` is only the initial value
+    and is adapted during training.
+    """
+
+    def __init__(
+        self,
+        codec: Codec,
+        rate_weight: float,
+        start: float = 0.25,
+        density: str = "factorised",
+        step_learning_rate: float = 0.08,
+        bpp: float | None = None,
+    ) -> None:
+        super().__init__(codec, start)
+        if not rate_weight > 0:
+            raise UserError(f"rate_weight={rate_weight}: choose a number above 0")
+        if bpp is not None and not bpp > 0:
+            raise UserError(f"bpp={bpp}: choose a number of bits per pixel above 0")
+        if density not in DENSITIES:
+            raise UserError(f"density={density}: choose one of {', '.join(DENSITIES)}")
+        self.rate_weight, self.bits_of, self.step_learning_rate = rate_weight, DENSITIES[density], step_learning_rate
+        self.bpp = bpp
+        self.origin: list[QuantizationStep] = []  # initial grids: the codec's step sizes, offset by each tensor's mean
+        self.grid = nn.Parameter(torch.empty(0, 2))  # log(size / first size), (offset - first offset) / first size
+        self.optimizer: Adam | None = None
+        self._rate: list[Tensor] = []  # gradient of the bits by each weight
+        self._grid_rate: list[Tensor] = []  # gradient of the bits by each tensor's row of `grid`
+        self._slope = torch.empty(0)  # gradient of the distortion by log(size), summed over training steps
+
+    def steps(self) -> Mapping[str, QuantizationStep]:
+        """Each tensor's trained grid, by the tensor's name; empty before `start`."""
+        grids = zip(self.entries, self.origin, self.grid.tolist(), strict=False)
+        return {
+            entry.name: QuantizationStep(first.size * math.exp(growth), first.offset + shift * first.size)
+            for entry, first, (growth, shift) in grids
+        }
+
+    def round_weights(self, step: int) -> None:
+        """Update `errors` every STEPS_BETWEEN_ROUNDINGS steps."""
+        if self.errors and step % STEPS_BETWEEN_ROUNDINGS:
+            return
+        if not self.origin:
+            self._begin_grids()
+        steps = list(self.steps().values())
+        rows = [row for row, entry in enumerate(self.entries) if entry.layout is None]
+        weights, sizes = [self.weights[row] for row in rows], [steps[row].size for row in rows]
+        offsets = [steps[row].offset for row in rows]
+        values = torch._foreach_sub(weights, offsets)
+        torch._foreach_div_(values, sizes)
+        torch._foreach_round_(values)
+        torch._foreach_mul_(values, sizes)
+        torch._foreach_add_(values, offsets)
+        rounded = dict(zip(rows, torch._foreach_sub(values, weights), strict=True))
+        tables = not self.errors or step % STEPS_BETWEEN_TABLE_ROUNDINGS == 0
+        errors = []
+        for row, entry in enumerate(self.entries):
+            if entry.layout is None:
+                errors.append(rounded[row])
+            elif tables:
+                errors.append(rounding_error(self.weights[row], entry.layout, steps[row].size, 0))
+            else:
+                errors.append(self.errors[row])
+        self.errors = errors
+
+    def on_after_backward(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        super().on_after_backward(trainer, pl_module)
+        if not self.begun:
+            return
+        video = self.module.net.video
+        price = self.rate_weight / (video.frames * video.height * video.width)  # weight of one bit in the loss
+        gradients = [weight.grad for weight in self.weights if weight.grad is not None]
+        assert len(gradients) == len(self.weights)  # every model uses all its coded tensors in each step
+        if trainer.global_step % STEPS_BETWEEN_ROUNDINGS == 0:
+            # Straight-through gradient: the rounding error is proportional to the step size.
+            slopes = torch._foreach_mul(gradients, self.errors)
+            self._slope += torch.stack([slope.sum() for slope in slopes]).cpu()
+        if trainer.global_step % STEPS_BETWEEN_RATES == 0:
+            group = trainer.optimizers[0].param_groups[0]
+            self._update(trainer.global_step, price, group["lr"] / group["base_lr"])
+        between = STEPS_BETWEEN_ESTIMATES if self.bpp is None else STEPS_BETWEEN_CORRECTIONS
+        if "bpp" not in self.module.extra_metrics or trainer.global_step % between == 0:
+            self.module.extra_metrics["bpp"] = self.estimate(self.module.net)
+            if self.bpp is not None and one_of(trainer, Budget).spent > SETTLED:
+                self._follow(self.module.extra_metrics["bpp"] / self.bpp)
+        if self._rate:
+            torch._foreach_add_(gradients, self._rate, alpha=price)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not self.begun:
+            return
+        if self.bpp is not None:
+            self._meet(self.module.net)
+        reached = self.module.extra_metrics["bpp"] = self.estimate(self.module.net)
+        if self.bpp is not None and not 0.9 < reached / self.bpp < 1.1:
+            print(f"bpp={self.bpp:g}: the file has {reached:.4f} bits per pixel; allow more steps to come closer")
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        if self.bpp is None or self.begun:
+            return
+        # The largest step size rounds all weights to one value; the smallest gives every symbol its maximum of bits.
+        least, most = (
+            self._bpp_at(self.module.net, dict.fromkeys(self._names, QuantizationStep(size, 0.0)))
+            for size in (1e6, 1e-9)
+        )
+        if not least < self.bpp < most:
+            raise UserError(f"bpp={self.bpp:g}: this model and video allow {least:.4f} to {most:.2f} bits per pixel")
+
+    @property
+    def _names(self) -> list[str]:
+        return [entry.name for entry in self.entries]
+
+    def _follow(self, excess: float) -> None:
+        """Adapt `rate_weight` to `excess`, the file's size over its target; by a factor of 0.5 to 2 at a time."""
+        self.rate_weight *= min(2.0, max(0.5, excess**FOLLOWING))
+
+    def _meet(self, net: VideoRepresentation) -> None:
+        """Scale all step sizes by one factor until the file's size is within 1 % of `bpp`: at most 12 bisections."""
+        assert self.bpp is not None
+        low, high, scale = 1 / 16, 16.0, 1.0
+        for _ in range(12):
+            scale = math.sqrt(low * high)
+            steps = {name: QuantizationStep(step.size * scale, step.offset) for name, step in self.steps().items()}
+            reached = self._bpp_at(net, steps)
+            if abs(reached - self.bpp) <= 0.01 * self.bpp:
+                break
+            low, high = (scale, high) if reached > self.bpp else (low, scale)
+        # Offsets are in units of the initial size, which changes here: divided by the factor, they keep their values.
+        grid = self.grid.detach() / torch.tensor([1.0, scale], device=self.grid.device)
+        self._hold([QuantizationStep(first.size * scale, first.offset) for first in self.origin], grid)
+
+    @torch.no_grad()
+    def estimate(self, net: VideoRepresentation) -> float:
+        """Bits per pixel of the file if it were encoded with the present weights and grids."""
+        return self._bpp_at(net, self.steps())
+
+    def _bpp_at(self, net: VideoRepresentation, steps: Mapping[str, QuantizationStep]) -> float:
+        return 8 * len(self.codec.encode(net, steps)) / (net.video.frames * net.video.height * net.video.width)
+
+    def state_dict(self) -> dict[str, Any]:
+        optimizer = self.optimizer.state_dict() if self.optimizer else None
+        origin = [tuple(step) for step in self.origin]
+        return super().state_dict() | {
+            "origin": origin,
+            "grid": self.grid.detach(),
+            "optimizer": optimizer,
+            "rate_weight": self.rate_weight,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self.rate_weight = state_dict["rate_weight"]
+        if state_dict["origin"]:
+            self._hold([QuantizationStep(*step) for step in state_dict["origin"]], state_dict["grid"])
+            assert self.optimizer is not None
+            self.optimizer.load_state_dict(state_dict["optimizer"])
+
+    def _begin_grids(self) -> None:
+        origin = []
+        for parameter, entry in zip(self.weights, self.entries, strict=True):
+            values = parameter if entry.layout is None else to_coefficients(parameter, entry.layout)
+            span = float(values.max() - values.min())
+            # Coefficients are centred at zero: with offset 0, most of them are rounded to 0, the cheapest symbol.
+            offset = float(parameter.mean()) if entry.layout is None else 0.0
+            origin.append(QuantizationStep(max(span, 1e-6) / ((entry.levels or 2) - 1), offset))
+        self._hold(origin, torch.zeros(len(origin), 2))
+
+    def _hold(self, origin: list[QuantizationStep], grid: Tensor) -> None:
+        self.origin, self.grid = origin, nn.Parameter(grid)
+        self.optimizer = Adam([self.grid], lr=self.step_learning_rate)
+        self._slope = torch.zeros(len(origin))
+
+    @torch.enable_grad()
+    def _update(self, step: int, price: float, schedule: float) -> None:
+        """Compute the gradients of the rate, and take one Adam step of the grids by rate and distortion."""
+        assert self.optimizer is not None
+        tables = not self._rate or step % STEPS_BETWEEN_TABLE_RATES == 0
+        found = []
+        for row, entry in enumerate(self.entries):
+            if entry.layout is None:
+                found.append(self._slopes(row))
+            elif tables:
+                found.append(self._table_slopes(row, entry.layout))
+            else:
+                found.append((self._rate[row], self._grid_rate[row]))
+        self._rate, self._grid_rate = [rate for rate, _ in found], [grid for _, grid in found]
+        self.grid.grad = price * torch.stack(self._grid_rate)
+        self.grid.grad[:, 0] += self._slope * (STEPS_BETWEEN_ROUNDINGS / STEPS_BETWEEN_RATES)
+        self._slope.zero_()
+        for group in self.optimizer.param_groups:
+            group["lr"] = schedule * self.step_learning_rate
+        self.optimizer.step()
+
+    def _slopes(self, row: int) -> tuple[Tensor, Tensor]:
+        """Gradients of a tensor's bits by its weights, and by its row of `grid`."""
+        value, first = self.weights[row].detach().requires_grad_(), self.origin[row]
+        grid = self.grid[row].detach().requires_grad_()
+        size, offset = first.size * grid[0].exp(), first.offset + grid[1] * first.size
+        bits = self.bits_of((value - offset) / size + torch.rand_like(value) - 0.5).sum()
+        of_value, of_grid = torch.autograd.grad(bits, [value, grid])
+        return of_value, of_grid
+
+    @torch.no_grad()
+    def _table_slopes(self, row: int, layout: GridLayout) -> tuple[Tensor, Tensor]:
+        """As `_slopes`, for a table coded as coefficients, each under the Laplace density of its context."""
+        weight = self.weights[row]
+        size = self.origin[row].size * math.exp(float(self.grid[row, 0]))
+        values = to_coefficients(weight, layout) / size
+        chosen = contexts(known(values.round().abs(), layout), all_places(layout, values.device))
+        groups = chosen.permute(1, 2, 0).reshape(values.shape).int()
+        slopes = laplace_slopes(values, groups, CONTEXTS)
+        of_grid = torch.stack([-(slopes * values).sum(), slopes.new_zeros(())]).to(self.grid.device)
+        return from_coefficients(slopes, layout).view_as(weight) / size, of_grid
