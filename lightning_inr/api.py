@@ -1,4 +1,4 @@
-"""The Python API: fit a video, read a `.linr` file as a video reader does, search a collection, ask a file."""
+"""The Python API: fit a video, read a `.linr` file like a video, search a collection, answer questions about a file."""
 
 import contextlib
 import io
@@ -29,7 +29,8 @@ from lightning_inr.paths import config_dir, existing, read_bytes, write_bytes
 from lightning_inr.pipelines.chat_backend import BackendOptions, find_backend
 from lightning_inr.pipelines.provenance import Provenance
 from lightning_inr.pipelines.run_folder import fit_into
-from lightning_inr.pipelines.search import Query, clip_of_collection, find
+from lightning_inr.pipelines.search import Query, clip_of_collection, find_hits
+from lightning_inr.progress import use_progress
 from lightning_inr.retrieval.gallery import unit
 from lightning_inr.retrieval.query import Hit, open_collection
 from lightning_inr.teachers.catalogue import load_video_llm
@@ -42,7 +43,7 @@ class DecodedFrames(NamedTuple):
     """Frames as torchcodec's decoder returns them."""
 
     data: Tensor  # (N, 3, H, W) uint8
-    pts_seconds: Tensor  # (N,) float64, when each is shown
+    pts_seconds: Tensor  # (N,) float64, presentation time of each frame
     duration_seconds: Tensor  # (N,) float64
 
 
@@ -62,13 +63,11 @@ def fit(
 ) -> "Video":
     """Fit the video `source` and write the file `out`; its figures are in `figures` of the result.
 
-    `source` is whatever `dataset=file` of the command line reads; `bpp` is the rate in bits a pixel, None for that of
-    the default rate weight; `effort` is fast, medium or slow; `height` in pixels, None for the source's own. `options`
-    are further options of the command line, as {"rank": 4, "max_steps": 500}. A call that was interrupted is resumed by
-    the same call. The run folder, with pictures and result.json, stays only if `run_dir` names it. UserError for every
-    wrong value.
-
-    The file is measured in a new process: a script calls this below `if __name__ == "__main__":`.
+    `source` is any video that `dataset=file` of the command line reads; `bpp` is the rate in bits a pixel, None for
+    that of the default rate weight; `effort` is fast, medium or slow; `height` in pixels, None for the source's own.
+    `options` are further options of the command line, as {"rank": 4, "max_steps": 500}. A call that was interrupted is
+    resumed by the same call. The run folder, with pictures and result.json, stays only if `run_dir` names it. UserError
+    for every wrong value.
 
     >>> import lightning_inr as li
     >>> video = li.fit("clip.mp4", "clip.linr", effort="fast", progress=False, options={"max_steps": 20})
@@ -77,7 +76,12 @@ def fit(
     """
     target = Path(out).expanduser()
     folder = Path(run_dir) if run_dir is not None else target.with_name(f".{target.name}.fit")
-    overrides = {"effort": effort, "bpp": bpp, "device": device, "seed": seed, "progress_bar": progress}
+    overrides = {
+        "effort": effort,
+        "bpp": bpp,
+        "device": device,
+        "seed": seed,
+    }
     if model is not None:
         overrides["model"] = model
     cfg = _configuration({**overrides, **(options or {})})
@@ -87,7 +91,8 @@ def fit(
     given = [f"{name}={value}" for name, value in (options or {}).items()]
     command = f"lightning_inr.fit({os.fspath(source)!r})"
     run = replace(run, provenance=Provenance(run.provenance.dataset, given, command))
-    with _user_errors(), contextlib.nullcontext() if progress else contextlib.redirect_stdout(io.StringIO()):
+    shown = contextlib.nullcontext() if progress else contextlib.redirect_stdout(io.StringIO())
+    with _user_errors(), use_progress("auto" if progress else "none"), shown:
         figures = fit_into(folder, run)
     if target.resolve() != (folder / "video.linr").resolve():
         write_bytes(target, (folder / "video.linr").read_bytes())
@@ -97,7 +102,7 @@ def fit(
 
 
 def _configuration(values: Mapping[str, Any]) -> DictConfig:
-    """That of the command line for `dataset=file` with these options."""
+    """The configuration of a command line with `dataset=file` and these options."""
     given = [f"{name}={'null' if value is None else _word(value)}" for name, value in values.items()]
     with hydra.initialize_config_dir(config_dir(), version_base="1.3"):
         try:
@@ -110,7 +115,7 @@ def _configuration(values: Mapping[str, Any]) -> DictConfig:
 
 @contextlib.contextmanager
 def _user_errors() -> Iterator[None]:
-    """UserError in place of Hydra's own error for a value that a constructor refuses."""
+    """Convert Hydra's error for a value that a constructor refuses to UserError."""
     try:
         yield
     except InstantiationException as error:
@@ -124,7 +129,7 @@ def _word(value: object) -> str:
 
 
 def open(path: Pathlike, device: str = "auto") -> "Video":
-    """The `.linr` file at `path` as a reader of frames; UserError if it is damaged or asks for more than the limits.
+    """The `.linr` file at `path` as a reader of frames; UserError if it is damaged or exceeds the limits.
 
     >>> import lightning_inr as li
     >>> video = li.open("clip.linr")
@@ -154,8 +159,8 @@ def search(
     >>> [hit.record.id for hit in li.search("collection", file="collection/video2.linr", frame=3, k=1)]
     ['video2']
     """
-    query = Query(text, _name(image), _name(file), frame)
-    return find(open_collection(Path(collection)), query, k, per, lambda folder: clip_of_collection(folder, device))
+    query, opened = Query(text, _name(image), _name(file), frame), open_collection(Path(collection))
+    return find_hits(opened, query, k, per, lambda folder: clip_of_collection(folder, device))
 
 
 def _name(path: Pathlike | None) -> str | None:
@@ -163,10 +168,10 @@ def _name(path: Pathlike | None) -> str | None:
 
 
 class Video:
-    """A `.linr` file: frames are decoded when they are asked for, by number or by float position.
+    """A `.linr` file: frames are decoded on access, by number or by float position.
 
     `len`, indexing, `get_batch` and `get_avg_fps` are those of decord's VideoReader; `get_frame_at`, `get_frames_at`
-    and `get_frames_in_range` those of torchcodec's VideoDecoder: loaders of videos take this in place of either.
+    and `get_frames_in_range` those of torchcodec's VideoDecoder: data loaders can use this class in place of either.
 
     >>> import lightning_inr as li
     >>> video = li.open("clip.linr")
@@ -186,7 +191,7 @@ class Video:
 
     @cached_property
     def info(self) -> dict[str, Any]:
-        """What `task=info` prints: model, sizes, bytes and bits of each role."""
+        """The values that `task=info` prints: model, sizes, bytes and bits of each role."""
         return describe(read_bytes(self.path, "path"))
 
     @property
@@ -236,7 +241,7 @@ class Video:
         return torch.stack(frames) if frames else torch.empty(0, 3, height, width, dtype=torch.uint8)
 
     def get_frame_at(self, index: int) -> DecodedFrames:
-        """Frame `index` and when it is shown, without the first axis."""
+        """Frame `index` and its presentation time, without the first axis."""
         return DecodedFrames(*(each[0] for each in self.get_frames_at([index])))
 
     def get_frames_at(self, indices: Sequence[int]) -> DecodedFrames:
@@ -298,7 +303,7 @@ class Video:
         """The answer of a video language model that reads the file's latents; no frame is decoded.
 
         `projector` is a shared projector's file, None for the file's own; `video_llm` a folder or hub id, None for the
-        model that the file or the projector names. Each question is asked without those before it.
+        model that the file or the projector names. Each question is answered without the previous ones as context.
         """
         load = None
         if video_llm is not None:

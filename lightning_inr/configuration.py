@@ -1,4 +1,4 @@
-"""Configuration to typed options: where OmegaConf ends."""
+"""Conversion of the configuration to the typed options of the pipelines."""
 
 import shlex
 import sys
@@ -29,7 +29,7 @@ from lightning_inr.pipelines.retrieval_evaluation import RetrievalOptions
 from lightning_inr.pipelines.run_folder import RunOptions
 from lightning_inr.pipelines.search import clip_of_collection
 from lightning_inr.retrieval.gallery import check_same_space
-from lightning_inr.retrieval.protocols import Options
+from lightning_inr.retrieval.protocols import ProtocolOptions
 from lightning_inr.teachers.clip import Clip
 from lightning_inr.teachers.feature_cache import default_cache
 from lightning_inr.teachers.video_llm.interface import VideoLLM
@@ -37,17 +37,17 @@ from lightning_inr.training.modules.alignment import AlignmentModule
 from lightning_inr.training.modules.fit_module import FitModule
 from lightning_inr.training.modules.token_alignment import TokenAlignmentModule
 
-NOT_CLIP_OPTIONS = ("_target_", "sequence", "listing")  # of a dataset's group; the rest are of each video
+NOT_CLIP_OPTIONS = ("_target_", "sequence", "listing")  # of the dataset group; the others are clip options
 
 
 def plain(node: DictConfig) -> dict[str, Any]:
-    """The node as a dict of plain values, all interpolations resolved."""
+    """The node as a dict of plain values, with interpolations resolved."""
     values: Any = OmegaConf.to_container(node, resolve=True)
     return values
 
 
 def source_opener(dataset: DictConfig) -> OpenSource:
-    """What opens the video of the `dataset` group; picklable."""
+    """A picklable function that opens the video of the `dataset` group."""
     options: Any = OmegaConf.to_container(dataset, resolve=True, throw_on_missing=True)
     return partial(_open, options)
 
@@ -57,7 +57,7 @@ def _open(dataset: dict[str, Any]) -> Any:
 
 
 def fit_options(cfg: DictConfig) -> FitOptions:
-    """How a video is fitted."""
+    """The options of a fit."""
     model = plain(cfg.model)
     module = plain(cfg.module)
     projector = module.pop("projector_fit", None)
@@ -92,7 +92,7 @@ def _make_callbacks(options: DictConfig) -> list[Callback]:
 
 
 def run_options(cfg: DictConfig) -> RunOptions:
-    """A fit into a run folder."""
+    """The options of a fit in a run folder."""
     return RunOptions(
         fit=fit_options(cfg),
         open_source=source_opener(cfg.dataset),
@@ -107,7 +107,7 @@ def run_options(cfg: DictConfig) -> RunOptions:
 
 
 def collection_options(cfg: DictConfig) -> CollectionOptions:
-    """A fit of every video of a captioned dataset."""
+    """The options of a collection: a fit of every video of a captioned dataset."""
     if cfg.teacher is not None and Path(cfg.teacher.weights).exists():
         cfg.teacher.weights = str(Path(cfg.teacher.weights).resolve())  # for searches from other folders
     dataset = plain(cfg.dataset)
@@ -124,13 +124,13 @@ def collection_options(cfg: DictConfig) -> CollectionOptions:
 
 
 def retrieval_options(cfg: DictConfig) -> RetrievalOptions:
-    """What is measured of a collection's latents."""
+    """The options of a retrieval evaluation."""
     name = Path(cfg.collection).name if cfg.collection else listing(cfg)._target_.rpartition("list_")[2]
     return RetrievalOptions(
         find_clip=clip_finder(cfg),
         cache=feature_cache(cfg),
         protocols=list(cfg.retrieval.protocols),
-        protocol_options=Options(**{name: cfg.retrieval[name] for name in Options._fields}),
+        protocol_options=ProtocolOptions(**{name: cfg.retrieval[name] for name in ProtocolOptions._fields}),
         frame_stride=cfg.retrieval.frame_stride,
         neighbours=cfg.retrieval.neighbours,
         about={**labels(cfg), "video": name, **provenance(cfg).record("file"), "seed": cfg.seed},
@@ -139,7 +139,7 @@ def retrieval_options(cfg: DictConfig) -> RetrievalOptions:
 
 
 def chat_evaluation_options(cfg: DictConfig) -> ChatEvaluationOptions:
-    """How answers from latents are measured."""
+    """The options of a chat evaluation."""
     answers = cfg.answers
     ask = answers.ask
     if cfg.questions is None and (not ask or isinstance(ask, str) or not all(str(text).strip() for text in ask)):
@@ -154,7 +154,7 @@ def chat_evaluation_options(cfg: DictConfig) -> ChatEvaluationOptions:
 
 
 def chat_backend_options(cfg: DictConfig) -> BackendOptions:
-    """Which video language model reads a file's tokens."""
+    """The options of the chat backend."""
     load_llm = None if cfg.video_llm is None else partial(_load_llm, cfg.video_llm)
     return BackendOptions(cfg.projector, load_llm, cfg.dtype, cfg.device)
 
@@ -165,13 +165,13 @@ def _load_llm(options: DictConfig, load_vision: bool) -> VideoLLM:
 
 
 def questions_of(cfg: DictConfig) -> list[Question] | None:
-    """Those of the `questions` group; None without one."""
+    """The questions of the `questions` group; None without one."""
     questions: list[Question] | None = None if cfg.questions is None else instantiate(cfg.questions)
     return questions
 
 
 def clip_finder(cfg: DictConfig) -> Callable[[Path], Clip]:
-    """What gives the `teacher` of the configuration, or else the one that a collection's own configuration names."""
+    """A function that loads the `teacher` of the configuration, else the one that a collection's config.yaml names."""
 
     def find(folder: Path) -> Clip:
         if cfg.teacher is None:
@@ -183,25 +183,25 @@ def clip_finder(cfg: DictConfig) -> Callable[[Path], Clip]:
 
 
 def feature_cache(cfg: DictConfig) -> Path:
-    """The folder where teachers' features are kept."""
+    """The folder of cached teacher features."""
     return Path(cfg.feature_cache or default_cache())
 
 
 def wandb_opener(logger: DictConfig | None) -> Callable[[Path], Any] | None:
-    """What opens a W&B run in a folder; None if the `logger` group is another."""
+    """A function that opens a W&B run in a folder; None if `logger` is not wandb."""
     if logger is None or "project" not in logger:
         return None
     return lambda folder: instantiate(logger, save_dir=str(folder)).experiment
 
 
 def read_split(cfg: DictConfig) -> DatasetSplit:
-    """The videos of the `dataset` group; UserError if it is a single video."""
+    """The split of the `dataset` group; UserError if it is a single video."""
     split: DatasetSplit = instantiate(listing(cfg))
     return split
 
 
 def shapes_listing(cfg: DictConfig) -> DictConfig:
-    """What lists the generated videos of dataset=shapes; UserError if `dataset` is another."""
+    """The listing node of dataset=shapes; UserError for another dataset."""
     found: DictConfig = cfg.dataset.get("listing", {})
     if found.get("_target_") != "lightning_inr.data.shapes.listing.list_shapes":
         raise UserError(f"dataset: task={cfg.task} trains on shapes alone; add dataset=shapes")
@@ -209,7 +209,7 @@ def shapes_listing(cfg: DictConfig) -> DictConfig:
 
 
 def listing(cfg: DictConfig) -> DictConfig:
-    """What lists the videos of the `dataset` group; UserError if it is a single video."""
+    """The listing node of the `dataset` group; UserError if it is a single video."""
     if "listing" not in cfg.dataset:
         raise UserError("dataset: one video is no collection; choose msrvtt, coin, howto100m, activitynet or shapes")
     found: DictConfig = cfg.dataset.listing
@@ -217,19 +217,21 @@ def listing(cfg: DictConfig) -> DictConfig:
 
 
 def labels(cfg: DictConfig) -> dict[str, Any]:
-    """What a result is listed under: the model's preset and the rank."""
+    """The labels of a result: the model's preset and the rank."""
     return {"model": cfg.preset, "rank": cfg.get("rank")}
 
 
 def provenance(cfg: DictConfig) -> Provenance:
     """The dataset, the options that were given, and the command."""
     command = shlex.join(["python", "-m", "lightning_inr.run", *sys.argv[1:]])
-    given = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []  # none in another program
+    given = (
+        list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+    )  # none if called from another program
     return Provenance(plain(cfg.dataset), given, command)
 
 
 def logger_maker(logger: DictConfig | None) -> Callable[[Path], list[Logger]]:
-    """What makes the loggers of a folder; none without a `logger` group."""
+    """A function that creates the loggers of a folder; no loggers without a `logger` group."""
 
     def make(folder: Path) -> list[Logger]:
         return [] if logger is None else [instantiate(logger, save_dir=str(folder))]
@@ -238,15 +240,17 @@ def logger_maker(logger: DictConfig | None) -> Callable[[Path], list[Logger]]:
 
 
 def load_teachers(cfg: DictConfig) -> Teachers:
-    """Those of the configuration; UserError if the module uses none of them, or needs one that is not given."""
+    """The teachers of the configuration; UserError if the module does not use one, or requires a missing one."""
     module = get_class(cfg.module._target_)
     aligned, with_tokens = issubclass(module, AlignmentModule), issubclass(module, TokenAlignmentModule)
     if (cfg.teacher is not None and not aligned) or (cfg.teacher is None and aligned and not with_tokens):
         remedy = "add teacher=clip" if aligned else "add module=alignment, or leave the teacher out"
-        raise UserError(f"module and teacher: one aligns, the other is aligned to; {remedy}")
+        raise UserError(f"module and teacher: an alignment module and a teacher require each other; {remedy}")
     if with_tokens == (cfg.video_llm is None):
         remedy = "add video_llm=llava_onevision" if with_tokens else "add module=token_alignment, or leave it out"
-        raise UserError(f"module and video_llm: one aligns, the other is aligned to; {remedy}")
+        raise UserError(
+            f"module and video_llm: token_alignment and a video language model require each other; {remedy}"
+        )
     if cfg.projector is not None and not with_tokens:
         raise UserError(f"projector={cfg.projector}: no tokens are learned; add module=token_alignment")
     projector = None if cfg.projector is None else load_shared(cfg.projector)
@@ -258,8 +262,10 @@ def load_teachers(cfg: DictConfig) -> Teachers:
 
 
 def _check_projector(projector: SharedProjector, clip: Clip | None, video_llm: VideoLLM) -> None:
-    """UserError if a shared projector reads another embedding space than the fit's, or is for another model."""
+    """UserError if a shared projector is for another embedding space than the fit's, or for another model."""
     if clip is None:
-        raise UserError(f"projector: it reads latents that {projector.reads.teacher} has aligned; add its teacher=…")
-    check_same_space(clip.embedding_space, projector.reads, "the teacher", "the projector")
-    check_same_model(projector.writes, video_llm)
+        raise UserError(
+            f"projector: it needs latents aligned to {projector.embedding_space.teacher}; add its teacher=…"
+        )
+    check_same_space(clip.embedding_space, projector.embedding_space, "the teacher", "the projector")
+    check_same_model(projector.token_space, video_llm)

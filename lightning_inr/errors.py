@@ -14,7 +14,7 @@ class UserError(ValueError):
 
 
 class OptionError(UserError):
-    """An option does not exist, or nothing reads it; the message may be as long as the list of those there are."""
+    """An option does not exist or is not used; the message may be as long as the list of existing options."""
 
 
 class BitstreamError(UserError):

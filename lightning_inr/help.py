@@ -1,4 +1,4 @@
-"""What `--help` prints: what the program does, five commands, and every option with its comment; no torch."""
+"""The text of `--help`: a description, five commands, and every option with its comment; imports no torch."""
 
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,7 +10,7 @@ from lightning_inr.option_checks import compose, has_option, own_options
 from lightning_inr.options import SECTION, Option, choices, config_options, declared, groups, is_group, title
 
 WIDTH = 120
-COLUMN = 44  # where comments begin
+COLUMN = 44  # at which comments start
 FIRST = ("task", "dataset", "model", "effort")
 ABOUT = """\
 Fit a neural network to a video and write it, quantised and entropy-coded, as one .linr file; decode such files, measure
@@ -27,7 +27,7 @@ below. --hydra-help shows what Hydra's own flags do (-m, --cfg job, …)."""
 
 
 def help_text(arguments: Sequence[str]) -> str:
-    """The help for a command line: of the files that it names, or if it names none, of everything."""
+    """The help for a command line: for the files that it names, or for everything if it names none."""
     overrides = [each for each in arguments if not each.startswith("-")]
     cfg = compose(overrides)
     chosen = {group: choice for group, choice in cfg.hydra.runtime.choices.items() if choice is not None}
@@ -56,13 +56,13 @@ def _group_section(group: str, chosen: Mapping[str, str], cfg: DictConfig) -> st
     head = _wrapped(f"{group}={choice}: {title(group, choice)}" if choice else f"{group}=…", "")
     lines = [] if choice is None else list(_lines(own_options(group, chosen), cfg))
     if choice is not None and group in ("experiment", "t_nerv_ablation"):
-        lines = [f"  sets {name}={shown(option.value)}" for name, option in declared(group, choice).items()]
-    ways = _wrapped(f"{'or' if choice else 'one of'} {', '.join(others)}", "  ") if others else []
-    return "\n".join([*head, *lines, *ways])
+        lines = [f"  sets {name}={to_text(option.value)}" for name, option in declared(group, choice).items()]
+    alternatives = _wrapped(f"{'or' if choice else 'one of'} {', '.join(others)}", "  ") if others else []
+    return "\n".join([*head, *lines, *alternatives])
 
 
 def _lines(options: Mapping[str, Option], cfg: DictConfig) -> Iterator[str]:
-    """A line an option, or more where name, value and comment are long."""
+    """A line per option, or several if name, value and comment are long."""
     raw: Any = OmegaConf.to_container(cfg)
     for name, option in options.items():
         if not has_option(cfg, name):
@@ -74,7 +74,7 @@ def _lines(options: Mapping[str, Option], cfg: DictConfig) -> Iterator[str]:
             yield from _wrapped(f"{name}: {option.comment}", "  ")
             continue
         comment = option.comment if value != "???" else f"must be given; {option.comment}".removesuffix("; ")
-        yield from _beside(f"  {name}={shown(value)}", comment)
+        yield from _beside(f"  {name}={to_text(value)}", comment)
 
 
 def _beside(given: str, comment: str) -> Iterator[str]:
@@ -90,12 +90,12 @@ def _wrapped(text: str, indent: str) -> list[str]:
     return textwrap.wrap(text, WIDTH, initial_indent=indent, subsequent_indent=indent + "  ", break_on_hyphens=False)
 
 
-def shown(value: Any) -> str:
-    """A value as the command line takes it."""
+def to_text(value: Any) -> str:
+    """A value in the syntax of the command line."""
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {shown(each)}" for key, each in value.items()) + "}"
+        return "{" + ", ".join(f"{key}: {to_text(each)}" for key, each in value.items()) + "}"
     if isinstance(value, list):
-        return "[" + ", ".join(shown(each) for each in value) + "]"
+        return "[" + ", ".join(to_text(each) for each in value) + "]"
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
     if value == "???":

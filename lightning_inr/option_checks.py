@@ -1,4 +1,4 @@
-"""Refuses an option that does not exist, or that nothing reads, and names the options there are; no torch."""
+"""Refuses an option that does not exist or is not used, and lists the existing ones; imports no torch."""
 
 import difflib
 import re
@@ -15,9 +15,9 @@ from lightning_inr.errors import OptionError
 from lightning_inr.options import Option, choices, config_options, declared, groups, is_base, is_group
 from lightning_inr.paths import config_dir
 
-DIFFS = ("experiment", "t_nerv_ablation")  # groups that only change options of other files
+DIFF_GROUPS = ("experiment", "t_nerv_ablation")  # groups that only change options of other files
 UNKNOWN = r"Could not override '([\w.@/]+)'\.?(?:\nTo append| No match)|config\. '([\w.]+)' does not"  # to Hydra
-FREE = ("callbacks", "trainer", "clip", "peers", "video_llm_config")  # mappings that are passed on as they are
+FREE_MAPPINGS = ("callbacks", "trainer", "clip", "peers", "video_llm_config")  # mappings that are passed on unchanged
 
 
 def compose(overrides: Sequence[str]) -> DictConfig:
@@ -28,15 +28,15 @@ def compose(overrides: Sequence[str]) -> DictConfig:
 
 
 def check_options(cfg: DictConfig) -> None:
-    """OptionError for an option of the command line, the experiment or the ablation that nothing reads."""
+    """OptionError for an option of the command line, the experiment or the ablation that is not used."""
     job = HydraConfig.get()
     chosen = {group: choice for group, choice in job.runtime.choices.items() if choice is not None}
     diffs = {
         group: [name for name in declared(group, chosen[group]) if has_option(cfg, name)]
-        for group in DIFFS
+        for group in DIFF_GROUPS
         if group in chosen
     }
-    readers = _Readers(cfg, chosen)
+    used = _UsedNames(cfg, chosen)
     for override in job.overrides.task:
         name, _, value = override.partition("=")
         if name.startswith("~") or is_group(name.lstrip("+")):
@@ -44,19 +44,19 @@ def check_options(cfg: DictConfig) -> None:
         plain = name.lstrip("+")
         _check_is_not_passed_on(plain, value, chosen)
         by_diff = any(plain in names for names in diffs.values())
-        if not readers.read(plain, added=name != plain, any_task=by_diff):
-            given = override.removeprefix("++")  # which run.py may have added
+        if not used.read(plain, added=name != plain, any_task=by_diff):
+            given = override.removeprefix("++")  # may be added by run.py
             remedy = f"put ~{plain} in its place" if by_diff else f"leave {given.partition('=')[0]} out"
             raise OptionError(f"{given}: {_missing(plain, chosen)}; {remedy}")
     for group, names in diffs.items():
-        unread = [name for name in names if not readers.read(name, any_task=True)]
+        unread = [name for name in names if not used.read(name, any_task=True)]
         if unread:
             remedy = "leave it out" if group == "t_nerv_ablation" else f"add {' '.join(f'~{name}' for name in unread)}"
             raise OptionError(f"{group}={chosen[group]} sets {unread[0]}: {_missing(unread[0], chosen)}; {remedy}")
 
 
 def explain(error: HydraException, arguments: Sequence[str]) -> HydraException | OptionError:
-    """Hydra's complaint about a name, with the names there are; any other as it is."""
+    """Hydra's error about an unknown name, with the existing names; any other error unchanged."""
     text = str(error)
     if found := re.search(r"Could not find '([\w/]+)/([^/']+)'", text):
         return OptionError(f"{found[1].replace('/', '.')}={found[2]}: {_suggest(found[2], choices(found[1]))}")
@@ -80,24 +80,24 @@ def _parses(argument: str) -> bool:
     return True
 
 
-class _Readers:
-    """Which names of a configuration something reads: a task, an interpolation, or what is built from a mapping."""
+class _UsedNames:
+    """The names of a configuration that are used: by a task, an interpolation, or an object built from a mapping."""
 
     def __init__(self, cfg: DictConfig, chosen: Mapping[str, str]) -> None:
         self.cfg = cfg
-        files = {group: declared(group, choice, chosen) for group, choice in _plain(chosen).items()}
+        files = {group: declared(group, choice, chosen) for group, choice in _top_level_groups(chosen).items()}
         self.declared = dict(config_options())
         for options in files.values():
             self.declared |= options
         self.always = {_top(name) for name in config_options()} | {*groups(), "hydra"}
         self.task = {_top(name) for name in files.get("task", ())}
         self.tasks = {_top(name) for choice in choices("task") for name in declared("task", choice)}
-        # Empty for a file from elsewhere (--config-dir): what builds the model then says what it has not.
+        # Empty for a file outside conf/ (--config-dir): building the model then raises the error.
         self.model = {name.split(".")[1] for name in files.get("model", ()) if name.startswith("model.")}
         self.interpolated = set(_interpolated(OmegaConf.to_container(cfg, resolve=False)))
 
     def read(self, name: str, added: bool = False, any_task: bool = False) -> bool:
-        """Whether something reads `name`; `added`: by `+`; `any_task`: an option of another task will do."""
+        """Whether `name` is used; `added`: it was added with `+`; `any_task`: options of other tasks count too."""
         top, _, rest = name.partition(".")
         if top == "model":
             return not rest or not self.model or rest.split(".")[0] in self.model
@@ -109,26 +109,26 @@ class _Readers:
         parents = [name.rsplit(".", depth)[0] for depth in range(1, name.count(".") + 1)]
         built = any(OmegaConf.select(self.cfg, f"{parent}._target_") is not None for parent in parents)
         filled = any(parent in self.declared and isinstance(self.declared[parent].value, dict) for parent in parents)
-        return built or filled or name in self.declared or _top(name) in FREE
+        return built or filled or name in self.declared or _top(name) in FREE_MAPPINGS
 
 
 def _check_is_not_passed_on(name: str, value: str, chosen: Mapping[str, str]) -> None:
-    """OptionError for model.rank=…: runs are recorded and compared by `rank`, which the model takes from the top."""
+    """OptionError for model.rank=…: the model takes it from the top-level `rank`, by which runs are compared."""
     if "model" in chosen and _is_passed_on(name, declared("model", chosen["model"])):
         short = name.removeprefix("model.")
         raise OptionError(f"{name}={value}: an option of the top level; write {short}={value}")
 
 
 def _is_passed_on(name: str, options: Mapping[str, Option]) -> bool:
-    """Whether the model takes this option of its own from the top level, where it has the same name."""
+    """Whether this option of the model refers to the top-level option of the same name."""
     return name.startswith("model.") and options.get(name, (None,))[0] == f"${{{name.removeprefix('model.')}}}"
 
 
 def has_option(cfg: DictConfig, name: str) -> bool:
-    """Whether the option is there: no file is without it, and no `~name` has taken it out."""
+    """Whether the configuration has the option: a file declares it, and no `~name` removed it."""
     above, _, key = name.rpartition(".")
     node = OmegaConf.select(cfg, above) if above else cfg
-    return isinstance(node, DictConfig) and key in list(node)  # not `in node`: false for one that must be given
+    return isinstance(node, DictConfig) and key in list(node)  # not `in node`, which is false for a required option
 
 
 def _interpolated(node: object) -> list[str]:
@@ -140,16 +140,16 @@ def _interpolated(node: object) -> list[str]:
 
 
 def _missing(name: str, chosen: Mapping[str, str]) -> str:
-    """What to say of a name that nothing reads: what it is called, or which file lacks it and what that has instead."""
+    """The message for an unused name: its full name, or the chosen file that lacks it and the options of that file."""
     own = {group: own_options(group, chosen) for group in ("model", *groups())}
-    meant = [option for group, options in own.items() if (option := _resolve(name, group, options))]
-    if meant:
-        return "nothing reads it with these choices" if name in meant else f"no such option; write {meant[0]}"
+    matching = [option for group, options in own.items() if (option := _resolve(name, group, options))]
+    if matching:
+        return "not used with these choices" if name in matching else f"no such option; write {matching[0]}"
     for group, options in own.items():
-        having = [choice for choice in choices(group) if _resolve(name, group, declared(group, choice))]
-        if group not in DIFFS and (having or _top(name) == group):
+        with_option = [choice for choice in choices(group) if _resolve(name, group, declared(group, choice))]
+        if group not in DIFF_GROUPS and (with_option or _top(name) == group):
             listed = f"its options are {', '.join(options)}" if options else "it has no options"
-            bases = [each for each in having if is_base(group, each)] or having
+            bases = [each for each in with_option if is_base(group, each)] or with_option
             elsewhere = f"; {name} is an option of {group}={', '.join(bases)}" if bases else ""
             return f"{group}={chosen.get(group)} has no option {name}: {listed}{elsewhere}"
     everything = [*config_options(), *(each for options in own.values() for each in options)]
@@ -157,14 +157,14 @@ def _missing(name: str, chosen: Mapping[str, str]) -> str:
 
 
 def _resolve(name: str, group: str, options: Collection[str]) -> str | None:
-    """The option or mapping that `name` means: itself, or what it is called below its group."""
+    """The option or mapping that `name` refers to: with that name, or with the group as prefix; None if neither."""
     wanted = (name, f"{group}.{name}")
     return next((each for each in wanted if any(f"{option}.".startswith(f"{each}.") for option in options)), None)
 
 
 def own_options(group: str, chosen: Mapping[str, str]) -> dict[str, Option]:
     """The options of a chosen file that are neither those of the run nor those of another group."""
-    if group not in chosen or group in DIFFS:
+    if group not in chosen or group in DIFF_GROUPS:
         return {}
     others = {*groups(), *(_top(name) for name in config_options())} - {group}
     options = declared(group, chosen[group], chosen)
@@ -173,7 +173,7 @@ def own_options(group: str, chosen: Mapping[str, str]) -> dict[str, Option]:
 
 
 def _choices_without(name: str, arguments: Sequence[str]) -> dict[str, str]:
-    """The choices of a command line; of those that a sweep goes through, one that lacks `name`."""
+    """The choices of a command line; in a sweep over choices, one without the option `name`."""
     given = {}
     for argument in arguments:
         group, _, values = argument.partition("=")
@@ -192,12 +192,12 @@ def _suggest(name: str, names: Iterable[str]) -> str:
     ends = {each.rpartition(".")[2]: each for each in reversed(names)}
     close = difflib.get_close_matches(name, names, 3) or [ends[e] for e in difflib.get_close_matches(name, ends, 3)]
     if close:
-        return f"did you mean {' or '.join(close)}? --help lists all there are"
+        return f"did you mean {' or '.join(close)}? --help lists all options"
     return f"choose one of {', '.join(names)}"
 
 
-def _plain(chosen: Mapping[str, str]) -> dict[str, str]:
-    """Without the groups inside others, and Hydra's."""
+def _top_level_groups(chosen: Mapping[str, str]) -> dict[str, str]:
+    """The choices without nested groups and Hydra's own."""
     return {group: choice for group, choice in chosen.items() if "/" not in group and "@" not in group}
 
 

@@ -1,4 +1,4 @@
-"""The options there are: the yaml files of `conf/`, read with their comments. Needs neither Hydra nor torch."""
+"""Reads the options and their comments from the yaml files of `conf/`, without Hydra or torch."""
 
 import re
 from collections.abc import Mapping
@@ -16,14 +16,14 @@ SECTION = object()  # the value of a mapping that has a comment of its own
 
 
 class Option(NamedTuple):
-    """One option of a file: its default, and what the file says about it."""
+    """One option of a file: its default and its comment."""
 
     value: Any  # or SECTION
     comment: str
 
 
 def groups() -> list[str]:
-    """The groups of files that config.yaml chooses from, in its order: task, dataset, …"""
+    """The configuration groups, in the order of config.yaml: task, dataset, …"""
     entries = _read("", "config").defaults
     return [key for entry in entries if isinstance(entry, dict) for key in entry if not key.startswith("override ")]
 
@@ -39,26 +39,26 @@ def is_group(name: str) -> bool:
 
 
 def is_base(group: str, choice: str) -> bool:
-    """Whether a file builds on no other of its group."""
+    """Whether a file has no base file in its group."""
     return not any(isinstance(each, str) and each != "_self_" for each in _read(group, choice).defaults)
 
 
 def title(group: str, choice: str) -> str:
-    """The first comment of a file, which says what it is for."""
+    """The first comment of a file, its title."""
     return _read(group, choice).title
 
 
 def config_options() -> dict[str, Option]:
-    """The options of config.yaml itself by their names, Hydra's own left out."""
+    """The options of config.yaml by name, without Hydra's own."""
     return {name: option for name, option in _read("", "config").options.items() if not name.startswith("hydra.")}
 
 
 def declared(
     group: str, choice: str, chosen: Mapping[str, str] | None = None, package: str | None = None
 ) -> dict[str, Option]:
-    """The options of a file and of those it builds on, by their names on the command line.
+    """The options of a file and of its base files, by their names on the command line.
 
-    `chosen` replaces a file that it builds on by another of the same group, as {"model/encoding": "grid"}.
+    `chosen` replaces a base file by another of the same group, as {"model/encoding": "grid"}.
     """
     file = _read(group, choice)
     if package is None:
@@ -79,7 +79,7 @@ class _File(NamedTuple):
 @cache
 def _read(group: str, choice: str) -> _File:
     path = Path(config_dir()) / group / f"{choice}.yaml"
-    text = path.read_text() if path.exists() else ""  # one from elsewhere, by --config-dir
+    text = path.read_text() if path.exists() else ""  # missing for a file outside conf/ (--config-dir)
     lines = text.splitlines()
     root = yaml.compose(text, Loader=LOADER)
     values = yaml.load(text, LOADER) or {}
@@ -151,7 +151,7 @@ def _built_on(group: str, file: _File, chosen: Mapping[str, str], package: str) 
 
 
 def _merged(before: dict[str, Option], after: dict[str, Option]) -> dict[str, Option]:
-    """Both, the latter on top; what it says nothing about keeps the comment of the former."""
+    """Both, where `after` overrides `before`; an option of `after` without a comment keeps that of `before`."""
     kept = {
         name: option
         for name, option in before.items()

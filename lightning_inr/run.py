@@ -37,9 +37,15 @@ EXTRAS = {  # packages that decoding does not need: the extra that installs them
     "pyarrow": "retrieval", "ijson": "retrieval", "transformers": "chat", "safetensors": "chat", "tokenizers": "chat",
     "bjontegaard": "report", "umap": "report", "wandb": "report",
 }  # fmt: skip
-FORMER_TASKS = {  # names of before: what they are called now
+FORMER_TASKS = {  # former name -> present name
     "answers": "evaluate_chat", "retrieval": "evaluate_retrieval", "teacher": "train_shapes_clip",
     "shapes_video_llm": "train_shapes_video_llm", "reference": "reference_codecs", "latents": "plot_latents",
+}  # fmt: skip
+FORMER_EXPERIMENTS = {
+    **{f"{each}_retrieval": ["experiment=retrieval", f"dataset={each}"]
+       for each in ("msrvtt", "activitynet", "coin", "howto100m")},
+    "chat_onevision": ["experiment=chat", "video_llm=llava_onevision"],
+    "chat_videollama3": ["experiment=chat", "video_llm=videollama3"],
 }  # fmt: skip
 TRACEBACK = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
@@ -50,8 +56,8 @@ def main() -> None:
     # that spins instead takes the core from the one it waits for.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     signal.signal(signal.SIGTERM, _terminate)
-    sys.argv[1:] = with_options_of_swept_files(quote_paths(with_present_names(sys.argv[1:])))
-    # Hydra would print its own errors over several lines; this hands them to us.
+    sys.argv[1:] = with_options_of_swept_files(quote_paths(with_current_names(sys.argv[1:])))
+    # Otherwise Hydra prints its errors itself, over several lines.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     with one_line_errors():
         if {"--help", "-h"} & set(sys.argv[1:]):
@@ -62,26 +68,28 @@ def main() -> None:
 
 @hydra.main(version_base="1.3", config_path=config_dir(), config_name="config")
 def run_job(cfg: DictConfig) -> None:
-    """One job: one task with one configuration."""
+    """Run one job: one task with one configuration."""
     if HydraConfig.get().mode == RunMode.MULTIRUN:
-        job_of_a_sweep(cfg)
+        run_sweep_job(cfg)
         return
     with one_line_errors():
         cfg.run_dir = cfg.run_dir or new_folder()
         start(cfg)
 
 
-def with_present_names(arguments: Sequence[str]) -> list[str]:
-    """The arguments with tasks by the names they have now, and with the encoding as Hydra chooses a file."""
-    return [_with_present_name(*each.partition("=")) for each in arguments]
+def with_current_names(arguments: Sequence[str]) -> list[str]:
+    """The arguments with present names of tasks and experiments, and with the encoding as the choice of a file."""
+    return [present for each in arguments for present in _with_current_name(*each.partition("="))]
 
 
-def _with_present_name(name: str, equals: str, value: str) -> str:
+def _with_current_name(name: str, equals: str, value: str) -> list[str]:
     if name == "task" and value in FORMER_TASKS:
-        return f"task={FORMER_TASKS[value]}"
+        return [f"task={FORMER_TASKS[value]}"]
+    if name == "experiment" and value in FORMER_EXPERIMENTS:
+        return FORMER_EXPERIMENTS[value]
     if name in ("model.encoding", "encoding@model.encoding") and re.fullmatch(r"[\w,]+", value):
-        return f"model/encoding={value}"
-    return name + equals + value
+        return [f"model/encoding={value}"]
+    return [name + equals + value]
 
 
 def with_options_of_swept_files(arguments: Sequence[str]) -> list[str]:
@@ -97,9 +105,9 @@ def with_options_of_swept_files(arguments: Sequence[str]) -> list[str]:
 
 
 def quote_paths(arguments: Sequence[str]) -> list[str]:
-    """The arguments with paths as Hydra's grammar takes them; a list of a sweep stays one, unless a file has its name.
+    """The arguments with paths quoted for Hydra's grammar; a list in a sweep is not quoted unless a file has its name.
 
-    Without this, a name with a space, a comma, a bracket or a letter beyond ASCII is no value but a syntax error.
+    Without this, a name with a space, a comma, a bracket or a letter beyond ASCII is a syntax error.
     """
     sweep = any(each in ("-m", "--multirun") for each in arguments)
     return [_quoted(each, sweep) for each in arguments]
@@ -118,24 +126,24 @@ def _quoted(argument: str, sweep: bool) -> str:
     return f"{name}='{escaped}{trailing}'"
 
 
-def job_of_a_sweep(cfg: DictConfig) -> None:
+def run_sweep_job(cfg: DictConfig) -> None:
     """One job of a sweep; if it fails, its reason is written to its folder, and the sweep continues."""
     job = HydraConfig.get()
     root = cfg.run_dir or job.sweep.dir
-    # A folder for each setting, found again when the sweep is; in a name that a command line takes as it stands.
+    # One folder per setting, the same when the sweep is resumed; its name needs no quotes on a command line.
     settings = (job.job.override_dirname or str(job.job.num)).replace("++", "").replace("=", "-")
     name = re.sub(r"[^\w.+-]+", "_", settings)
     cfg.run_dir = os.path.join(root, name)
     if cfg.get("logger") is not None and "group" in cfg.logger and cfg.logger.group is None:
         cfg.logger.group, cfg.logger.name = os.path.basename(root), name
-    if cfg.gpus > 1:  # before torch looks; a worker that is given a second job keeps its GPU
+    if cfg.gpus > 1:  # before CUDA is initialised; a worker keeps its GPU for further jobs
         os.environ.setdefault("CUDA_VISIBLE_DEVICES", str(job.job.num % cfg.gpus))
     print(f"job {job.job.num}: {name}", flush=True)
     failed = os.path.join(cfg.run_dir, FAILED)
     try:
         start(cfg)
     except Exception as error:
-        if TRACEBACK or not _is_users(error):
+        if TRACEBACK or not _is_user_error(error):
             traceback.print_exc()
         print(f"error: {_line(error)}", file=sys.stderr)
         write_text(failed, _line(error) + "\n")
@@ -145,26 +153,27 @@ def job_of_a_sweep(cfg: DictConfig) -> None:
 
 
 def start(cfg: DictConfig) -> None:
-    """Call the task; imported here, so that a wrong option is refused before torch is imported."""
+    """Run the task, which is imported here so that wrong options are errors before torch is imported."""
     check_options(cfg)
     task = importlib.import_module(f"lightning_inr.tasks.{cfg.task}")
     from lightning_inr.codec.limits import read_limits
+    from lightning_inr.progress import use_progress
 
-    with read_limits(cfg.limits):
+    with use_progress(cfg.progress), read_limits(cfg.limits):
         task.run(cfg)
 
 
 def new_folder() -> str:
-    """The run folder where `run_dir` is not given."""
+    """The default run folder, used if `run_dir` is not given."""
     name = "{dataset}-{model}".format(**HydraConfig.get().runtime.choices)
     return os.path.join("runs", name, time.strftime("%Y-%m-%d_%H-%M-%S"))
 
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """What the user can mend ends in one line and exit code 1; HYDRA_FULL_ERROR=1 shows the traceback.
+    """Print errors of user input in one line, with exit code 1; HYDRA_FULL_ERROR=1 prints the traceback.
 
-    SIGINT ends in one line and 130, SIGTERM in one line and 143.
+    SIGINT ends in one line and exit code 130, SIGTERM in one line and 143.
     """
     try:
         yield
@@ -174,7 +183,7 @@ def one_line_errors() -> Iterator[None]:
         print(f"error: {'terminated' if terminated else 'interrupted'}; {how}", file=sys.stderr)
         sys.exit(128 + (signal.SIGTERM if terminated else signal.SIGINT))
     except Exception as error:
-        if TRACEBACK or not _is_users(error):
+        if TRACEBACK or not _is_user_error(error):
             raise
         print(f"error: {_line(error)}", file=sys.stderr)
         sys.exit(1)
@@ -184,8 +193,8 @@ def _terminate(*_: object) -> None:
     raise Terminated
 
 
-def _is_users(error: BaseException) -> bool:
-    """Whether it is about a value the user gave, and not about our code."""
+def _is_user_error(error: BaseException) -> bool:
+    """Whether the error is caused by user input, not by the program."""
     if isinstance(error, InstantiationException):
         return isinstance(error.__cause__, ValueError | TypeError | OmegaConfBaseException)
     if isinstance(error, ModuleNotFoundError):
@@ -210,7 +219,7 @@ def _line(error: BaseException) -> str:
     if isinstance(error, OptionError):
         return printable(str(error), most=10 * LONGEST_LINE)
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    # The last line of Hydra's is the remedy; OmegaConf's lines after its second describe its own types.
+    # Hydra's last line has the remedy; OmegaConf's lines after the second describe its own types.
     return printable("; ".join(lines if isinstance(error, HydraException) else lines[:2]))
 
 

@@ -89,7 +89,7 @@ def model(request: pytest.FixtureRequest) -> VideoRepresentation:
 
 
 def small_model(name: str = "latent_inr", video: VideoShape | None = None) -> VideoRepresentation:
-    """A model that fits in a test."""
+    """A small model for tests."""
     built = build(name, video or VideoShape(5, 22, 30, 25.0), **SMALL[name])
     with torch.no_grad():  # a fresh hypernetwork modulates nothing: give the frames something to differ in
         for parameter in built.parameters():
@@ -108,7 +108,7 @@ def moving_square(frames: int = 6, height: int = 48, width: int = 64) -> Tensor:
 
 
 def write_images(folder: Path, video: Tensor, mode: str = "RGB") -> Path:
-    """`00001.png` … as FFmpeg and the NeRV family name them, only zero-padded."""
+    """`00001.png` …, named and zero-padded as by FFmpeg and the NeRV family."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, frame in enumerate(video, start=1):
         Image.fromarray(frame.permute(1, 2, 0).numpy()).convert(mode).save(folder / f"{number:05d}.png")
@@ -116,7 +116,7 @@ def write_images(folder: Path, video: Tensor, mode: str = "RGB") -> Path:
 
 
 def write_yuv(path: Path, video: Tensor) -> Path:
-    """Headerless planar 4:2:0, as UVG and MCL-JCV come."""
+    """A headerless planar 4:2:0 file, as in UVG and MCL-JCV."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pictures = [av.VideoFrame.from_ndarray(np.ascontiguousarray(frame.permute(1, 2, 0)), "rgb24") for frame in video]
     path.write_bytes(b"".join(picture.reformat(format="yuv420p").to_ndarray().tobytes() for picture in pictures))
@@ -124,7 +124,7 @@ def write_yuv(path: Path, video: Tensor) -> Path:
 
 
 def write_mp4(path: Path, video: Tensor, fps: int = 25) -> Path:
-    """An H.264 file as cameras and FFmpeg make it."""
+    """An H.264 file as written by cameras and FFmpeg."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=fps)
         stream.height, stream.width = video.shape[2:]
@@ -137,7 +137,7 @@ def write_mp4(path: Path, video: Tensor, fps: int = 25) -> Path:
 
 
 def write_result(folder: Path, **figures: Any) -> Path:
-    """A result.json as a fit leaves it."""
+    """A result.json as a fit writes it."""
     result = {
         "model": "latent_inr", "video": "bunny", "rank": 8, "overrides": [], "frames": 6, "height": 48, "width": 64,
         "params": 1000, "bytes": 900, "bpp": 0.4, "psnr": 31.0, "psnr_mean_mse": 30.5, "ssim": 0.9, "ms_ssim": None,
@@ -155,14 +155,14 @@ def images(tmp_path: Path) -> Path:
 
 
 class Outcome:
-    """What a command line did: exit code, stdout, stderr."""
+    """The result of a command line: exit code, stdout, stderr."""
 
     def __init__(self, code: int, out: str, err: str) -> None:
         self.code, self.out, self.err = code, out, err
 
     @property
     def error(self) -> str:
-        """The one line that says what was wrong."""
+        """The single line of the error message."""
         lines = [line for line in self.err.replace("\r", "\n").splitlines() if line.startswith("error: ")]
         assert len(lines) == 1, self.err
         assert "Traceback" not in self.err
@@ -223,7 +223,7 @@ ALIGNED = [
 
 @pytest.fixture(scope="session")
 def collected(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `shapes`, its teacher `clip`, and `collection`: four videos of six frames; to be copied."""
+    """A folder with `shapes`, its teacher `clip`, and `collection`: four videos of six frames; read only."""
     folder = tmp_path_factory.mktemp("collected")
     write_teacher(folder / "clip")
     with pytest.MonkeyPatch.context() as patch:

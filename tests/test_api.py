@@ -79,7 +79,7 @@ def test_any_position_at_any_size(file: Path) -> None:
     assert video.at([0, 2.25]).shape == (2, 48, 64, 3)
 
 
-def test_what_is_beyond_the_video_is_an_error(file: Path) -> None:
+def test_positions_beyond_the_video_are_errors(file: Path) -> None:
     video = li.open(file)
     for wrong in (FRAMES, -FRAMES - 1):
         with pytest.raises(IndexError, match="this video has frames 0 to 11"):
@@ -97,7 +97,7 @@ def test_writing_a_part_slowed_down(file: Path) -> None:
         li.open(file).write("slow.mp4", slowdown=0)
 
 
-def test_latents_are_there_and_embeddings_need_a_teacher(file: Path) -> None:
+def test_latents_exist_and_embeddings_need_a_teacher(file: Path) -> None:
     video = li.open(file)
     assert video.latents.shape[0] == FRAMES
     assert video.info["bytes"] == file.stat().st_size
@@ -118,7 +118,7 @@ class Clips(Dataset[torch.Tensor]):
         return li.open(self.paths[index]).get_frames_in_range(0, FRAMES, 3).data
 
 
-def test_a_loader_of_videos_reads_files_in_other_processes(file: Path) -> None:
+def test_a_data_loader_reads_files_in_worker_processes(file: Path) -> None:
     batches = list(DataLoader(Clips([file, file]), batch_size=2, num_workers=1))
     assert [tuple(batch.shape) for batch in batches] == [(2, 4, 3, 48, 64)]
 
@@ -132,7 +132,9 @@ def test_a_fit_leaves_one_file_and_its_figures(clip: Path) -> None:
     assert video.figures["command"] == f"lightning_inr.fit({str(clip)!r})"
 
 
-def test_a_fit_is_quiet_if_asked_and_keeps_a_named_run_folder(clip: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_fit_without_progress_prints_nothing_and_keeps_a_named_run_folder(
+    clip: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     li.fit(clip, "clip.linr", progress=False, run_dir="run", options={**TINY, "max_steps": 5})
     assert {"result.json", "video.linr", "training.png"} <= {path.name for path in Path("run").iterdir()}
     assert Path("clip.linr").read_bytes() == Path("run/video.linr").read_bytes()
@@ -154,7 +156,7 @@ def test_wrong_options_are_named(clip: Path, options: dict[str, Any], message: s
     assert not Path("clip.linr").exists()
 
 
-def test_search_by_a_file_and_by_words(collection: Path) -> None:
+def test_search_by_file_and_by_text(collection: Path) -> None:
     hits = li.search(collection, file=collection / "video2.linr", frame=4, k=2)
     assert (hits[0].record.id, len(hits)) == ("video2", 2)
     assert hits[0].score == pytest.approx(1, abs=1e-3)

@@ -1,4 +1,4 @@
-"""Every file of every group composes, and what it describes can be built."""
+"""Every file of every group composes, and its configuration can be built."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from lightning_inr.models import MODELS, build_on_meta
 from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.models.size import count_coded, solve_width
 from lightning_inr.paths import config_dir
-from lightning_inr.pipelines.chat_backend import KNOWN
+from lightning_inr.pipelines.chat_backend import KNOWN_MODELS
 from lightning_inr.types import VideoShape
 
 CONF = Path(config_dir())
@@ -60,7 +60,7 @@ def test_every_file_composes_and_builds(group: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", GROUPS["experiment"])
-def test_what_an_experiment_sweeps_over_is_read_as_choices(name: str) -> None:
+def test_sweep_values_of_experiments_are_choices(name: str) -> None:
     cfg = compose(f"experiment={name}")
     params = cfg.hydra.sweeper.params or {}
     assert bool(params) == (cfg.hydra.mode == RunMode.MULTIRUN)
@@ -72,7 +72,7 @@ def test_what_an_experiment_sweeps_over_is_read_as_choices(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", GROUPS["t_nerv_ablation"])
-def test_a_variant_of_t_nerv_changes_what_it_says_and_keeps_the_size(name: str) -> None:
+def test_a_t_nerv_ablation_changes_its_option_and_keeps_the_size(name: str) -> None:
     each = [
         OmegaConf.to_container(
             compose("experiment=bunny_tnerv_ablation", f"t_nerv_ablation={variant}").model, resolve=True
@@ -104,7 +104,7 @@ def test_the_papers_presets_have_the_papers_sizes() -> None:
     assert compose("model=latent_inr").module.learning_rate == 5e-4
 
 
-def test_a_knob_reaches_the_model_and_beats_preset_and_experiment() -> None:
+def test_a_command_line_option_overrides_preset_and_experiment() -> None:
     cfg = compose("experiment=paper", "rank=50", "modulated_layers=[0,3]")
     assert (cfg.model.rank, list(cfg.model.modulated_layers)) == (50, [0, 3])
     assert cfg.codec.coder == "huffman"
@@ -151,7 +151,7 @@ def test_published_configurations_have_their_sizes(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(MODELS.keys() - {"latent_inr"}))
-def test_any_model_is_half_a_million_parameters_in_family(name: str) -> None:
+def test_every_model_of_family_has_half_a_million_parameters(name: str) -> None:
     preset = f"{name}_320x180" if f"{name}_320x180" in GROUPS["model"] else name
     options: Any = OmegaConf.to_container(compose("experiment=family", f"model={preset}").model, resolve=True)
     video = VideoShape(132, 180, 320, 25.0)
@@ -161,7 +161,7 @@ def test_any_model_is_half_a_million_parameters_in_family(name: str) -> None:
     assert count == pytest.approx(500_000, rel=0.01)
 
 
-def test_the_encoding_can_be_swapped() -> None:
+def test_the_encoding_can_be_replaced() -> None:
     assert compose("model=latent_inr_conv", "model/encoding=fourier").model.encoding == {
         "kind": "fourier",
         "octaves": 10,
@@ -172,6 +172,6 @@ def test_limits_are_those_of_the_codec() -> None:
     assert compose().limits == Limits()._asdict()
 
 
-def test_models_that_may_be_fetched_are_those_that_have_a_file() -> None:
+def test_models_allowed_for_download_have_a_configuration() -> None:
     options = [OmegaConf.select(compose(f"video_llm={name}"), "video_llm.model") for name in GROUPS["video_llm"]]
-    assert {name for name in options if name and not name.startswith("runs/")} == KNOWN
+    assert {name for name in options if name and not name.startswith("runs/")} == KNOWN_MODELS

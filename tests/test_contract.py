@@ -1,4 +1,4 @@
-"""What every model in MODELS must keep, whatever the paper it comes from."""
+"""The contract that every model in MODELS must fulfil."""
 
 import pytest
 import torch
@@ -41,7 +41,7 @@ def test_a_window_is_a_crop(model: VideoRepresentation, window: Window) -> None:
 
 
 @pytest.mark.parametrize("size", [(11, 15), (44, 60), (33, 20), (22, 30)])
-def test_every_size_is_painted_and_cut_alike(model: VideoRepresentation, size: tuple[int, int]) -> None:
+def test_windows_are_crops_at_every_size(model: VideoRepresentation, size: tuple[int, int]) -> None:
     whole = model(INDEX, size=size)
     assert whole.shape == (3, 3, *size)
     part = model(INDEX, size=size, window=Window(2, 3, 5, 7))
@@ -52,12 +52,12 @@ def test_every_size_is_painted_and_cut_alike(model: VideoRepresentation, size: t
     assert off.max() < 8
 
 
-def test_half_the_size_is_the_mean_of_what_it_paints(model: VideoRepresentation) -> None:
+def test_half_the_size_is_the_mean_of_the_rendered_pixels(model: VideoRepresentation) -> None:
     means = model(INDEX).unflatten(2, (11, 2)).unflatten(4, (15, 2)).mean((3, 5))
     assert (model(INDEX, size=(11, 15)) - means).abs().mean() < 0.02
 
 
-def test_prepared_work_changes_nothing(model: VideoRepresentation) -> None:
+def test_prepared_data_do_not_change_the_result(model: VideoRepresentation) -> None:
     torch.testing.assert_close(model(INDEX, prepared=model.prepare()), model(INDEX))
 
 
@@ -80,7 +80,7 @@ def test_forward_uses_coded_tensors_only(model: VideoRepresentation) -> None:
 def test_gradients_reach_every_parameter(model: VideoRepresentation) -> None:
     index = torch.arange(model.video.frames)
     target = torch.rand(model.video.frames, 3, model.video.height, model.video.width)
-    for _ in range(2):  # as fitted at first, and with what `absorb` stored
+    for _ in range(2):  # by the encoder, and by the embeddings stored by `store_embeddings`
         (model.reconstruct(index, target) - target).square().mean().backward()
         model.store_embeddings([FrameBatch(index, target)])
     for name, parameter in model.named_parameters():
@@ -88,7 +88,7 @@ def test_gradients_reach_every_parameter(model: VideoRepresentation) -> None:
         assert parameter.grad.abs().max() > 0, name
 
 
-def test_what_was_absorbed_is_what_was_fitted(model: VideoRepresentation) -> None:
+def test_stored_embeddings_give_the_fitted_frames(model: VideoRepresentation) -> None:
     index = torch.arange(model.video.frames)
     frames = torch.rand(model.video.frames, 3, model.video.height, model.video.width)
     with torch.no_grad():
@@ -131,7 +131,7 @@ def test_unknown_names_are_refused() -> None:
         build("latent_inr", VideoShape(2, 8, 8, 25.0), depth=3)
 
 
-def test_a_fit_begins_near_the_colour_of_the_video(model: VideoRepresentation) -> None:
+def test_initial_frames_are_near_the_colour_of_the_video(model: VideoRepresentation) -> None:
     means = []
     for level in (0.1, 0.9):
         model.init_output_colour(torch.full((3,), level))

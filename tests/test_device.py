@@ -1,4 +1,4 @@
-"""What a forward pass must not do where the device works on its own: wait for a value, or read from two devices."""
+"""Training and decoding do not synchronise with the device and do not mix devices."""
 
 from collections.abc import Iterator
 
@@ -17,7 +17,7 @@ VIDEO = VideoShape(5, 22, 30, 25.0)
 
 @pytest.fixture
 def fake() -> Iterator[FakeTensorMode]:
-    """Tensors without values: to ask for one, or for a shape that depends on one, raises, as does mixing devices."""
+    """Tensors without values: reading a value or a shape that depends on one raises, and so does mixing devices."""
     with FakeTensorMode(allow_non_fake_inputs=False) as mode:
         yield mode
 
@@ -38,18 +38,18 @@ def on_gpu(*tensors: object) -> bool:
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_training_waits_for_no_value(name: str, fake: FakeTensorMode) -> None:
+def test_training_does_not_synchronise_with_the_device(name: str, fake: FakeTensorMode) -> None:
     model = fake_model(name)
     index, frames = torch.tensor([0.0, 1.5, 4.0]).to("cuda"), torch.empty(3, 3, 22, 30, device="cuda")
     for _ in range(2):  # the first step may have more to do
         outputs = model.training_outputs(index, frames)
         assert on_gpu(*outputs.values())
-        if torch.cuda.is_available():  # the backward pass, PyTorch's own, asks for the device even where none is real
-            torch.stack([(view - frames).square().mean() for view in outputs.values()]).sum().backward()
+        if torch.cuda.is_available():  # PyTorch's backward pass reads the device even without a real one
+            torch.stack([(output - frames).square().mean() for output in outputs.values()]).sum().backward()
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_decoding_waits_for_no_value(name: str, fake: FakeTensorMode) -> None:
+def test_decoding_does_not_synchronise_with_the_device(name: str, fake: FakeTensorMode) -> None:
     model = fake_model(name).eval()
     model.decoder_only()
     index = torch.tensor([0.0, 1.5, 4.0]).to("cuda")
@@ -62,7 +62,7 @@ def test_decoding_waits_for_no_value(name: str, fake: FakeTensorMode) -> None:
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_stored_embeddings_are_trained_without_waiting(name: str, fake: FakeTensorMode) -> None:
+def test_training_stored_embeddings_does_not_synchronise_with_the_device(name: str, fake: FakeTensorMode) -> None:
     model = fake_model(name)
     model.store_embeddings([])
     index, frames = torch.tensor([0.0, 4.0]).to("cuda"), torch.empty(2, 3, 22, 30, device="cuda")

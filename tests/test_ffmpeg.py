@@ -7,7 +7,7 @@ from lightning_inr import ffmpeg
 from lightning_inr.errors import UserError
 
 
-def test_what_it_has() -> None:
+def test_available_encoders_and_filters() -> None:
     assert ffmpeg.has("filter", "scale")
     assert not ffmpeg.has("encoder", "libnothing")
 
@@ -18,7 +18,7 @@ def test_a_failure_is_one_line() -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_program_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_program_is_an_error_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     def none() -> str:
         raise RuntimeError("No ffmpeg exe could be found")
 

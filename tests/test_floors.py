@@ -1,4 +1,4 @@
-"""The architecture: a room imports only rooms on lower floors, never a neighbour."""
+"""The architecture: a package imports only from packages of lower layers."""
 
 import ast
 from pathlib import Path
@@ -9,7 +9,7 @@ import lightning_inr
 
 FLOORS = {
     "errors": 0,
-    "types": 1, "paths": 1, "metrics": 1, "devices": 1, "ffmpeg": 1,
+    "types": 1, "paths": 1, "metrics": 1, "devices": 1, "ffmpeg": 1, "progress": 1,
     "nn": 2, "losses": 2, "teachers": 2,
     "data": 3, "models": 3,
     "codec": 4, "vmaf": 4,
@@ -24,7 +24,7 @@ PACKAGE = Path(lightning_inr.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
-def room(path: Path) -> str:
+def package_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
@@ -41,15 +41,15 @@ def imported_modules(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_go_down(path: Path) -> None:
-    here = room(path)
-    if here == "__init__":
+def test_imports_are_from_lower_layers(path: Path) -> None:
+    package = package_of(path)
+    if package == "__init__":
         return
     for module in imported_modules(path):
         parts = module.split(".")
         if parts[0] != "lightning_inr" or len(parts) < 2 or parts[1] not in FLOORS:
             continue
-        assert parts[1] == here or FLOORS[parts[1]] < FLOORS[here], f"{path} climbs to {module}"
+        assert parts[1] == package or FLOORS[parts[1]] < FLOORS[package], f"{path} climbs to {module}"
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "tasks").glob("*.py")), ids=lambda path: path.stem)
@@ -58,34 +58,34 @@ def test_no_task_imports_another(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "pipelines").glob("*.py")), ids=lambda path: path.stem)
-def test_pipelines_know_no_configuration(path: Path) -> None:
+def test_pipelines_do_not_import_configuration_packages(path: Path) -> None:
     assert not {name.partition(".")[0] for name in imported_modules(path)} & {"hydra", "omegaconf"}
 
 
-def test_no_two_public_names_are_the_same() -> None:
-    places: dict[str, list[str]] = {}
+def test_public_names_are_unique() -> None:
+    files_by_name: dict[str, list[str]] = {}
     for path in FILES:
         for node in ast.parse(path.read_text()).body:
             if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
-                places.setdefault(node.name, []).append(str(path.relative_to(PACKAGE)))
-    del places["run"]  # the one function of every task
-    assert {name: files for name, files in places.items() if len(files) > 1} == {}
+                files_by_name.setdefault(node.name, []).append(str(path.relative_to(PACKAGE)))
+    del files_by_name["run"]  # the one function of every task
+    assert {name: files for name, files in files_by_name.items() if len(files) > 1} == {}
 
 
-def test_every_room_has_a_floor() -> None:
-    assert {room(path) for path in FILES} - {"__init__"} == set(FLOORS)
+def test_every_package_has_a_layer() -> None:
+    assert {package_of(path) for path in FILES} - {"__init__"} == set(FLOORS)
 
 
-def test_the_door_opens_without_torch() -> None:
+def test_the_command_line_does_not_import_torch() -> None:
     heavy = {"torch", "lightning", "torchmetrics"}
-    seen: set[str] = set()
-    waiting = {"lightning_inr.run"}
-    while waiting:
-        module = waiting.pop()
-        seen.add(module)
+    visited: set[str] = set()
+    queue = {"lightning_inr.run"}
+    while queue:
+        module = queue.pop()
+        visited.add(module)
         path = PACKAGE.parent / (module.replace(".", "/") + ".py")
         if not path.exists():
             continue
         found = {name for name in imported_modules(path) if name.split(".")[0] in heavy | {"lightning_inr"}}
         assert not {name.split(".")[0] for name in found} & heavy, f"{module} imports {found}"
-        waiting |= found - seen
+        queue |= found - visited

@@ -14,14 +14,14 @@ def test_a_loss_is_zero_for_equal_frames_and_grows_with_the_error(name: str) -> 
     assert values[0] < values[1] < values[2]
 
 
-def test_mixes_are_the_papers() -> None:
+def test_weighted_sums_are_those_of_the_papers() -> None:
     a, b = torch.rand(2, 1, 3, 176, 176)
     part = {name: float(loss(a, b)) for name, loss in LOSSES.items()}
     assert part["l1_ssim"] == pytest.approx(0.7 * part["l1"] + 0.3 * part["ssim"])
     assert part["boost"] == pytest.approx(60 * (0.7 * part["l1"] + 0.3 * part["ms_ssim"]) + part["frequency_l1"])
 
 
-def test_frequencies_are_those_of_the_error() -> None:
+def test_frequency_loss_is_that_of_the_error() -> None:
     a, b = torch.rand(2, 1, 3, 8, 8)
     spectrum = torch.fft.fft2(a - b)
     expected = (spectrum.real.abs().mean() + spectrum.imag.abs().mean()) / 2
@@ -29,7 +29,7 @@ def test_frequencies_are_those_of_the_error() -> None:
 
 
 @pytest.mark.parametrize("scale", [0.01, 100.0])
-def test_tokens_of_any_scale_are_measured_alike(scale: float) -> None:
+def test_relative_token_mse_does_not_depend_on_scale(scale: float) -> None:
     target = scale * (torch.randn(6, 8) + 3)
     mean = target.mean(0).expand(6, 8)
     assert float(relative_mse(mean, target)) == pytest.approx(1, rel=1e-4)
@@ -41,7 +41,7 @@ def test_tokens_of_any_scale_are_measured_alike(scale: float) -> None:
 @pytest.mark.parametrize(
     ("loss", "side"), [("ssim", 10), ("l1_ssim", 10), ("ms_ssim", 160), ("ms_ssim", 175), ("boost", 96)]
 )
-def test_frames_that_are_too_small_are_named(loss: str, side: int) -> None:
+def test_too_small_frames_are_errors(loss: str, side: int) -> None:
     frames = torch.rand(1, 3, side, 200)
     with pytest.raises(UserError, match=f"frames of 200x{side}: this loss needs sides from .*; choose module.loss="):
         LOSSES[loss](frames, frames)

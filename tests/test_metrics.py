@@ -1,4 +1,4 @@
-"""Metrics against values computed apart from the package: by formulas in NumPy, and by hand."""
+"""Metrics against values computed without the package: by formulas in NumPy, and by hand."""
 
 from collections.abc import Callable
 
@@ -108,7 +108,7 @@ def test_ms_ssim_is_that_of_the_formula(change: Change, size: tuple[int, int]) -
     assert compare(decoded, source).ms_ssim == pytest.approx(expected, abs=TOLERANCE)
 
 
-def test_a_frame_is_like_itself() -> None:
+def test_identical_frames_have_ssim_one() -> None:
     frame = textured(180, 190)
     assert compare(frame, frame) == pytest.approx((0, 1, 1), abs=1e-6)
 

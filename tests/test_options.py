@@ -1,4 +1,4 @@
-"""The options as read from the yaml files: names, defaults, comments; and that none can be set that does nothing."""
+"""The options as read from the yaml files: names, defaults, comments; and errors for unused options."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +25,7 @@ def compose(*overrides: str) -> DictConfig:
 
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
-def test_what_is_read_from_the_files_is_what_hydra_composes(group: str, choice: str) -> None:
+def test_options_read_from_files_equal_those_composed_by_hydra(group: str, choice: str) -> None:
     composed = OmegaConf.to_container(compose(f"{group}={choice}"))
     changed_later = ("module.", "data.", "trainer.", "callbacks.", "logger")  # by the model or the logger
     for name, option in declared(group, choice).items():
@@ -37,7 +37,7 @@ def test_what_is_read_from_the_files_is_what_hydra_composes(group: str, choice: 
             assert value == option.value, name
 
 
-def test_a_comment_is_that_of_the_option_and_of_the_lines_below_it() -> None:
+def test_a_comment_includes_the_lines_below_its_option() -> None:
     options = declared("model", "latent_inr_conv")
     assert "smooth" in options["model.latent_start"].comment  # from latent_inr, which it builds on
     assert options["modulated_layers"].value == [1, 2]
@@ -46,7 +46,7 @@ def test_a_comment_is_that_of_the_option_and_of_the_lines_below_it() -> None:
     assert declared("codec", "default")["codec.bits"].value == {"latents": 8, "hyper": 6, "grid": 6, "base": 6}
 
 
-def test_a_file_that_another_builds_on_is_the_one_that_is_chosen() -> None:
+def test_base_files_follow_the_choice() -> None:
     assert declared("model", "latent_inr")["model.encoding.kind"].value == "hash"
     assert declared("model", "latent_inr_conv")["model.encoding.kind"].value == "grid"
     chosen = declared("model", "latent_inr_conv", {"model/encoding": "fourier"})
@@ -86,7 +86,7 @@ NERV = "its options are short_learning_rate, model.channels"
         (["-m", "model=latent_inr_conv,hnerv", "rank=10"], "rank=10: model=hnerv has no option rank"),
         (["model=nerv", "strides=[5,2,2]"], "strides=[5,2,2]: no such option; write model.strides"),
         (["model.rank=4"], "model.rank=4: an option of the top level; write rank=4"),
-        (["model=hnerv", "short_learning_rate=1e-3"], "short_learning_rate=1e-3: nothing reads it"),
+        (["model=hnerv", "short_learning_rate=1e-3"], "short_learning_rate=1e-3: not used with these choices"),
         (["+model.foo=1"], "model=latent_inr_grids has no option model.foo"),
         (["+foo.bar=1"], "+foo.bar=1: no such option"),
         (["task=evaluate_chat", "+answers.most=1"], "+answers.most=1: no such option"),
@@ -110,16 +110,14 @@ NERV = "its options are short_learning_rate, model.channels"
         (["rank=[1"], "rank=[1: write name=value"),
     ],
 )  # fmt: skip
-def test_an_option_that_does_nothing_is_an_error_that_names_those_there_are(
-    cli: Cli, options: list[str], message: str
-) -> None:
+def test_an_unused_option_is_an_error_that_lists_existing_ones(cli: Cli, options: list[str], message: str) -> None:
     outcome = cli(*options)
     assert outcome.code == 1
     assert message in outcome.error
     assert not list(Path.cwd().rglob("video.linr"))
 
 
-def test_the_list_of_tasks_is_whole(cli: Cli) -> None:
+def test_the_list_of_tasks_is_complete(cli: Cli) -> None:
     assert cli("task=transcode").error.endswith(", ".join(choices("task")))
 
 
@@ -150,7 +148,7 @@ def test_a_sweep_over_models_takes_the_options_of_those_models(cli: Cli) -> None
         (["model=hnerv", "+rank=10"], ["model=hnerv"]),
     ],
 )
-def test_the_remedy_works_when_followed(cli: Cli, options: list[str], remedy: list[str]) -> None:
+def test_the_remedy_in_the_message_works(cli: Cli, options: list[str], remedy: list[str]) -> None:
     missing = ["dataset=file", "dataset.path=/no/such.mp4"]
     assert "has no option" in cli(*options, *missing).error
     assert "dataset.path=/no/such.mp4: no such file" in cli(*remedy, *missing).error
@@ -161,12 +159,12 @@ def test_the_remedy_works_when_followed(cli: Cli, options: list[str], remedy: li
     [
         ["model=latent_inr_conv", "model.encoding=fourier"], ["model=latent_inr", "encoding@model.encoding=grid"],
         ["experiment=bunny_rd", "rank=4"], ["experiment=family", "model=hnerv_320x180", "short_learning_rate=1e-3"],
-        ["experiment=activitynet_retrieval", "dataset=file", "task=fit"], ["+trainer.precision=32"],
+        ["experiment=retrieval", "dataset=file", "task=fit"], ["+trainer.precision=32"],
         ["+codec.bits.projector=16"], ["model=latent_inr_conv", "model.stages.0.stride=2"], ["t_nerv_ablation=full"],
         ["model=t_nerv", "t_nerv_ablation=e5"], ["+callbacks.mine=null"],
     ],
 )  # fmt: skip
-def test_an_option_that_is_read_is_none(cli: Cli, options: list[str]) -> None:
+def test_an_option_that_is_used_is_no_error(cli: Cli, options: list[str]) -> None:
     given = {option.partition("=")[0] for option in options}
     missing = [] if "dataset" in given else ["dataset=file"]
     assert "dataset.path=/no/such.mp4: no such file" in cli(*options, *missing, "dataset.path=/no/such.mp4").error

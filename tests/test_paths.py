@@ -9,7 +9,7 @@ from lightning_inr.errors import UserError
 from lightning_inr.paths import HOST, alone_in, write_text, writing
 
 
-def test_what_fails_leaves_the_old_file(tmp_path: Path) -> None:
+def test_a_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
     target = tmp_path / "a.txt"
     write_text(target, "old")
 
@@ -24,7 +24,7 @@ def test_what_fails_leaves_the_old_file(tmp_path: Path) -> None:
     assert target.read_text() == "old"
 
 
-def test_drafts_of_processes_that_were_killed_go(tmp_path: Path) -> None:
+def test_drafts_of_killed_processes_are_removed(tmp_path: Path) -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     abandoned = tmp_path / f".a.{ended.pid}@{HOST}.txt"
@@ -36,7 +36,7 @@ def test_drafts_of_processes_that_were_killed_go(tmp_path: Path) -> None:
     assert all(path.exists() for path in others)
 
 
-def test_one_process_has_a_folder_for_itself(tmp_path: Path) -> None:
+def test_a_folder_is_locked_by_one_process(tmp_path: Path) -> None:
     code = (
         "import sys, pathlib\nfrom lightning_inr.errors import UserError\nfrom lightning_inr.paths import alone_in\n"
         "try:\n    with alone_in(pathlib.Path(sys.argv[1]), 'run_dir'): print('alone')\n"
@@ -52,12 +52,12 @@ def test_one_process_has_a_folder_for_itself(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_cannot_be_made() -> None:
+def test_a_folder_that_cannot_be_created() -> None:
     with pytest.raises(UserError, match="cannot write /proc/run"), alone_in(Path("/proc/run"), "run_dir"):
         pass
 
 
-def test_a_library_s_own_error_for_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_recognised_behind_errors_of_libraries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def write() -> None:
         with writing(tmp_path / "last.ckpt"):
             raise RuntimeError("unexpected pos 64 vs 0")  # as torch.save does

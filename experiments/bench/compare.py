@@ -15,7 +15,7 @@ FAMILY = "best of the family"
 
 
 class Comparison(NamedTuple):
-    """A line of bjontegaard.csv; the names are its columns."""
+    """A row of bjontegaard.csv; the fields are its columns."""
 
     clip: str
     metric: str
@@ -25,12 +25,12 @@ class Comparison(NamedTuple):
     rate_percent: float | None  # more bits than the anchor at the same quality; negative: fewer
     quality: float | None  # gain at the same rate, in the metric's unit
     overlap_percent: float | None  # of the anchor's range of quality that both curves have
-    at_best_percent: float | None  # more bits than the anchor at the anchor's best quality; a bound if `note` says so
+    at_best_percent: float | None  # more bits than the anchor at the anchor's best quality; a bound if `note` states it
     note: str  # why a figure is missing
 
 
 def compare(rows: Sequence[Row], plan: Plan) -> list[Comparison]:
-    """Each fitted model against each anchor, a clip, metric and budget at a time; what is not there is left out."""
+    """Compare each fitted model with each anchor, per clip, metric and budget; missing curves are left out."""
     found = []
     for clip in dict.fromkeys(row.clip for row in rows):
         for metric in METRICS:
@@ -44,7 +44,7 @@ def compare(rows: Sequence[Row], plan: Plan) -> list[Comparison]:
 
 
 def all_curves(rows: Sequence[Row], metric: str, plan: Plan, budget: int | None = None) -> Mapping[str, Curve]:
-    """Name -> curve of one clip's rows; fits as hulls, references as they are, the family's best as one more."""
+    """Name -> curve of one clip's rows: fits as hulls, references unchanged, and the best of the family."""
     rows = [row for row in rows if getattr(row, metric) is not None]
     curves = {}
     for model in dict.fromkeys(row.model for row in rows):
@@ -97,7 +97,7 @@ def _note(anchor: Curve, test: Curve, rate: float | None) -> str:
 
 
 def at_best(anchor: Sequence[Point], test: Sequence[Point]) -> float | None:
-    """Percent of bits that the test needs more than the anchor to be as good as the anchor ever is.
+    """Percent of bits that the test needs in addition to reach the anchor's best quality.
 
     Linear over log rate between the test's points; its least file stands for what is below all of them, which can only
     cost less. None if the test is never as good.

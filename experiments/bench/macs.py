@@ -1,4 +1,4 @@
-"""Multiply-adds a pixel of a .linr file's model."""
+"""Multiply-adds per pixel of the model of a .linr file."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from lightning_inr.paths import write_text
 
 
 def macs_per_pixel(folder: Path) -> float:
-    """Multiply-adds a pixel to paint the middle frame of `folder`/video.linr alone, kept in macs.json beside it.
+    """Multiply-adds per pixel to render the middle frame of `folder`/video.linr alone, cached in macs.json there.
 
     Convolutions, matrix products and attention count; look-ups, interpolation and activations do not.
     """

@@ -1,4 +1,4 @@
-"""Which fits there are, and the command of each, from bench.yaml."""
+"""The fits of bench.yaml, and the command of each."""
 
 import json
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ class Entry(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """All of bench.yaml."""
+    """The content of bench.yaml."""
 
     common: list[str]
     ours: str
@@ -39,7 +39,7 @@ class Plan(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """One fit: what it is, where it goes, and the options that make it."""
+    """One fit: its model, folder and options."""
 
     clip: str
     model: str
@@ -51,13 +51,13 @@ class Fit(NamedTuple):
 
     @property
     def result(self) -> dict[str, Any] | None:
-        """What the fit has found, None as long as it has not ended."""
+        """The result of the fit; None if it has not finished."""
         file = self.folder / "result.json"
         return json.loads(file.read_text()) if file.exists() else None
 
     @property
     def is_stale(self) -> bool:
-        """Whether its result was made with other options."""
+        """Whether the result was computed with other options."""
         result = self.result
         return result is not None and result["overrides"] != self.options
 
@@ -70,7 +70,7 @@ def read_plan(path: Path = HERE / "bench.yaml") -> Plan:
 
 
 def fits(plan: Plan, seconds: float, clips: Sequence[str], models: Sequence[str], out: Path) -> list[Fit]:
-    """All fits of `models` on `clips`, clip after clip."""
+    """All fits of `models` on `clips`, clip by clip."""
     return [
         _fit(plan, plan.models[model], clip, size, rate_weight, None, seconds, out / f"{seconds:g}s")
         for clip in clips
@@ -104,13 +104,13 @@ def clip_options(clip: str) -> list[str]:
 
 
 def in_repository(path: Path) -> Path:
-    """`path` as seen from the repository, where all commands run; absolute if it lies elsewhere."""
+    """`path` relative to the repository, in which all commands run; absolute if it is outside."""
     path = path.resolve()
     return path.relative_to(REPOSITORY) if path.is_relative_to(REPOSITORY) else path
 
 
 def own_learning_rate(entry: Entry) -> float:
-    """The learning rate that the model's own file has for fits of minutes."""
+    """The learning rate in the model's configuration for fits of minutes."""
     return float(declared("model", entry.conf)["short_learning_rate"].value)
 
 

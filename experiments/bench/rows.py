@@ -11,7 +11,7 @@ from runner import reference_folder
 
 
 class Row(NamedTuple):
-    """A line of results.csv; the names are its columns."""
+    """A row of results.csv; the fields are its columns."""
 
     clip: str
     model: str
@@ -31,7 +31,7 @@ class Row(NamedTuple):
 
 
 def fit_rows(fits: Iterable[Fit]) -> list[Row]:
-    """Rows of the fits that have ended."""
+    """Rows of the finished fits."""
     rows = []
     for fit in fits:
         if (result := fit.result) is not None:
@@ -48,7 +48,7 @@ def fit_rows(fits: Iterable[Fit]) -> list[Row]:
 
 
 def reference_rows(clips: Sequence[str], out: Path) -> list[Row]:
-    """Rows of the reference encodings that there are."""
+    """Rows of the existing reference encodings."""
     absent = {"steps": None, "fit_seconds": None, "macs_per_pixel": None, "params": None, "current": True}
     rows = []
     for clip in clips:

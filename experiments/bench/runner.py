@@ -1,4 +1,4 @@
-"""Fits and reference encodings as processes of one thread each; what has ended is not repeated."""
+"""Runs fits and reference encodings as processes of one thread each; finished ones are not repeated."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ LONGEST = 1800.0  # seconds beyond the fit itself: start, encoding, measuring
 
 
 def run_fits(fits: Sequence[Fit], seconds: float, jobs: int) -> int:
-    """Run those without a result, `jobs` side by side, and print a line for each; how many failed."""
+    """Run those without a result, `jobs` in parallel, and print a line for each; returns the number of failures."""
     for fit in fits:
         if fit.is_stale:
             print(f"older settings: {fit.folder}; remove it to fit it again")
@@ -35,7 +35,7 @@ def run_fits(fits: Sequence[Fit], seconds: float, jobs: int) -> int:
 
 
 def run_fit(fit: Fit, seconds: float) -> tuple[str | None, float]:
-    """Run one fit; why it failed, None if it did not, and the seconds it took. failed.txt holds the reason."""
+    """Run one fit; returns the reason of a failure, or None, and the seconds. failed.txt holds the reason."""
     start = time.perf_counter()
     reason = run_command(fit.options, seconds + LONGEST)
     if reason is None and fit.result is None:
@@ -48,7 +48,7 @@ def run_fit(fit: Fit, seconds: float) -> tuple[str | None, float]:
 
 
 def run_command(options: Sequence[str], longest: float) -> str | None:
-    """`python -m lightning_inr.run` with `options`; the last line of its complaint, None if all went well."""
+    """Run `python -m lightning_inr.run` with `options`; the last line of stderr, None if it succeeded."""
     try:
         done = subprocess.run(
             [*COMMAND, *options], cwd=REPOSITORY, env=ENVIRONMENT, capture_output=True, text=True, timeout=longest
@@ -63,7 +63,7 @@ def run_command(options: Sequence[str], longest: float) -> str | None:
 
 
 def run_references(clips: Sequence[str], out: Path) -> int:
-    """Encode each clip with the conventional codecs, one clip at a time; on how many clips this failed."""
+    """Encode each clip with the conventional codecs, one by one; returns the number of clips that failed."""
     failed = 0
     for clip in clips:
         folder = reference_folder(clip, out)
@@ -77,11 +77,11 @@ def run_references(clips: Sequence[str], out: Path) -> int:
 
 
 def reference_folder(clip: str, out: Path) -> Path:
-    """Where the conventional codecs' files of a clip lie."""
+    """The folder of the conventional codecs' files of a clip."""
     return out / "references" / clip
 
 
 def reference_points() -> list[str]:
-    """The folders that task=reference_codecs leaves."""
+    """The folders that task=reference_codecs writes."""
     peers = yaml.safe_load((Path(config_dir()) / "task" / "reference.yaml").read_text())["peers"]
     return [f"{name}-crf{crf}" for name, peer in peers.items() for crf in peer["crf"]]

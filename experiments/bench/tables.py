@@ -1,4 +1,4 @@
-"""results.csv, bjontegaard.csv, choice.csv and one rate-distortion picture a clip, from what has ended so far."""
+"""Writes results.csv, bjontegaard.csv, choice.csv and a rate-distortion picture per clip, of all finished fits."""
 
 import csv
 import io
@@ -24,7 +24,7 @@ NOMINAL_RATE_WEIGHT = 1e-3  # prices the bits of a model that is trained without
 
 
 def write_tables(rows: Sequence[Row], plan: Plan, target: Path) -> None:
-    """The tables and pictures of `rows` into the folder `target`."""
+    """Write the tables and pictures of `rows` to the folder `target`."""
     write_csv(target / "results.csv", Row._fields, rows)
     write_csv(target / "bjontegaard.csv", Comparison._fields, compare(rows, plan))
     for clip in dict.fromkeys(row.clip for row in rows):
@@ -33,7 +33,7 @@ def write_tables(rows: Sequence[Row], plan: Plan, target: Path) -> None:
 
 
 def draw(rows: Sequence[Row], plan: Plan, target: Path) -> None:
-    """A panel a metric: fits as points with the hull of each model, references dashed."""
+    """Draw a panel per metric: fits as points with the hull of each model, references dashed."""
     metrics = [metric for metric in METRICS if any(getattr(row, metric) is not None for row in rows)]
     figure, axes = plt.subplots(1, len(metrics), figsize=(5.5 * len(metrics), 4.6), squeeze=False, layout="constrained")
     for axis, metric in zip(axes.flat, metrics, strict=True):
@@ -79,7 +79,7 @@ def write_choice(fits: Sequence[Fit], target: Path) -> None:
 
 
 def write_csv(target: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """A table; floats with six digits, nothing where a value is missing."""
+    """Write a table; floats with six digits, empty where a value is missing."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)

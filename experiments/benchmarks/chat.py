@@ -1,10 +1,10 @@
-"""The first word of an answer: from a file's latents, beside a prompt of text alone that is as long.
+"""Time to the first word of an answer: from a file's latents, and from an equally long prompt of text.
 
     python experiments/benchmarks/chat.py [frames=2]
 
 LLaVA-OneVision at its published 0.5 B size but for a vocabulary of bytes, with random weights, which change no time.
-Its vision tower lies on the disk and must not be read. Counted from the question on: opening the file, its latents and
-their projection, prompt and first token; neither imports nor the model's load.
+Its vision tower is on disk and must not be read. Counted from the question on: opening the file, its latents and
+their projection, prompt and first token; not counted: imports and loading the model.
 """
 
 import sys
@@ -42,7 +42,7 @@ PUBLISHED = {
 
 
 def main() -> None:
-    """Print both times, their ratio, and what is in memory."""
+    """Print both times, their ratio, and the memory."""
     frames = int(sys.argv[1].removeprefix("frames=")) if len(sys.argv) > 1 else 2
     with tempfile.TemporaryDirectory() as name:
         folder, file = write_small(Path(name) / "model", "llava_onevision", PUBLISHED), Path(name) / "video.linr"
@@ -51,34 +51,34 @@ def main() -> None:
         net = build("latent_inr", VideoShape(132, 180, 320, 25.0), latent_dim=512)
         net.attach_projector(llm.token_space(net.video))
         file.write_bytes(Codec().encode(net))
-        asked = llm.prompt([Message("user", QUESTION)], net.token_space)
-        filler = "." * (asked.length - llm.prompt([Message("user", "")], None).length)  # a byte is a token
+        prompt = llm.prompt([Message("user", QUESTION)], net.token_space)
+        filler = "." * (prompt.length - llm.prompt([Message("user", "")], None).length)  # a byte is a token
         text = llm.prompt([Message("user", filler)], None)
-        assert text.length == asked.length
+        assert text.length == prompt.length
 
         def from_latents() -> Generator[str, None, None]:
             space, tokens = read_tokens(read_model(file, (*SEMANTIC_ROLES, "projector")), llm)
             return llm.generate(llm.prompt([Message("user", QUESTION)], space), tokens, max_new_tokens=8)
 
-        ways = {
+        methods = {
             "latents": from_latents,
             "text": lambda: llm.generate(llm.prompt([Message("user", filler)], None), None, max_new_tokens=8),
         }
-        seconds: dict[str, list[float]] = {way: [] for way in ways}
+        seconds: dict[str, list[float]] = {method: [] for method in methods}
         for _ in range(TURNS):
-            for way, ask in ways.items():
-                seconds[way].append(first_piece(ask))
-        found = {way: median(each[1:]) for way, each in seconds.items()}
-        print(f"{asked.length} tokens, {len(llm.prompt([Message('user', QUESTION)], None).ids[0])} of them words")
-        print(", ".join(f"{way}: {each:.3f} s" for way, each in found.items()))
+            for method, generate in methods.items():
+                seconds[method].append(first_piece(generate))
+        found = {method: median(each[1:]) for method, each in seconds.items()}
+        print(f"{prompt.length} tokens, {len(llm.prompt([Message('user', QUESTION)], None).ids[0])} of them words")
+        print(", ".join(f"{method}: {each:.3f} s" for method, each in found.items()))
         print(f"ratio {found['latents'] / found['text']:.3f}")
         print(f"language model {size(llm) / 2**20:.0f} MiB, vision tower {tower(llm) / 2**20:.0f} MiB")
 
 
-def first_piece(ask: Callable[[], Generator[str, None, None]]) -> float:
-    """Seconds until something of the answer is there."""
+def first_piece(generate: Callable[[], Generator[str, None, None]]) -> float:
+    """Seconds until the first piece of the answer."""
     start = time.perf_counter()
-    with closing(ask()) as answer:
+    with closing(generate()) as answer:
         next(answer, None)
         return time.perf_counter() - start
 
@@ -89,7 +89,7 @@ def size(llm: TransformersLLM) -> int:
 
 
 def tower(llm: TransformersLLM) -> int:
-    """Bytes of those that only pixels need."""
+    """Bytes of the weights that only pixels need."""
     state = llm.model.state_dict().items()
     return sum(tensor.nbytes for name, tensor in state if "vision" in name or "multi_modal" in name)
 

@@ -1,10 +1,10 @@
-"""The main job as a user runs it: wall time, peak memory, and its PSNR checked from outside.
+"""The main job as a user runs it: wall time, peak memory, and an independent check of its PSNR.
 
     python experiments/benchmarks/main_job.py [option=value …]
 
 Memory is the proportional set of the command and all it starts (shared pages count once), added up every
-second: looking more often would disturb what is measured. The PSNR is computed with NumPy alone from PNGs that
-a fresh process decoded.
+second: more frequent sampling would disturb the measurement. The PSNR is computed with NumPy alone from PNGs that
+a new process decoded.
 """
 
 import json
@@ -27,7 +27,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         process = subprocess.Popen([*RUN, f"run_dir={folder}/run", *sys.argv[1:]])
-        peak = watch(process)
+        peak = measure_peak_memory(process)
         wall = time.perf_counter() - start
         if process.returncode:
             sys.exit(process.returncode)
@@ -43,7 +43,7 @@ def main() -> None:
     print(f"decoding        {result['decode_fps']:8.0f} frames/s, the file's reading included")
 
 
-def watch(process: subprocess.Popen[bytes]) -> int:
+def measure_peak_memory(process: subprocess.Popen[bytes]) -> int:
     """Peak memory of a process and its children, in bytes, once it has ended."""
     peak = 0
     while process.poll() is None:

@@ -1,8 +1,8 @@
-"""What one frame of a file costs, beside all of them, each in a fresh process.
+"""Time to decode one frame of a file and all of them, each in a new process.
 
     python experiments/benchmarks/random_access.py video.linr
 
-Imports come first and are not counted; all else is: reading the file, entropy decoding, painting, writing PNG.
+Imports are not counted; everything else is: reading the file, entropy decoding, rendering, writing PNG.
 """
 
 import subprocess
@@ -24,7 +24,7 @@ print(time.perf_counter() - start)
 
 
 def seconds(bitstream: str, frames: str) -> float:
-    """Best of several fresh processes."""
+    """The least time of several new processes."""
     times = []
     for _ in range(ROUNDS):
         with tempfile.TemporaryDirectory() as folder:

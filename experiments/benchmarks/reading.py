@@ -1,4 +1,4 @@
-"""Reading 1080p: the DataModule beside decord alone, all frames in order, from one H.264 file into memory.
+"""Reading 1080p: the DataModule compared with decord, all frames in order, from one H.264 file into memory.
 
 python experiments/benchmarks/reading.py
 """
@@ -19,34 +19,34 @@ ROUNDS = 5
 
 
 def main() -> None:
-    """Print frames a second of each, and their ratio."""
+    """Print frames per second of each, and their ratio."""
     with tempfile.TemporaryDirectory() as folder:
         clip = Path(folder) / "clip.mp4"
         source = open_bunny(height=1080)
         write_frames((source.read(number) for number in range(source.frames)), clip, source.fps)
-        ways: dict[str, Callable[[Path], int]] = {"decord alone": by_decord, "DataModule": by_data_module}
-        seconds = {name: min(timed(way, clip) for _ in range(ROUNDS)) for name, way in ways.items()}
+        readers: dict[str, Callable[[Path], int]] = {"decord alone": by_decord, "DataModule": by_data_module}
+        seconds = {name: min(timed(reader, clip) for _ in range(ROUNDS)) for name, reader in readers.items()}
         speeds = {name: source.frames / value for name, value in seconds.items()}
     for name, speed in speeds.items():
         print(f"{name:<14}{speed:8.1f} frames/s")
     print(f"{'ratio':<14}{speeds['DataModule'] / speeds['decord alone']:8.3f}")
 
 
-def timed(way: Callable[[Path], int], clip: Path) -> float:
-    """Seconds from opening the file to having all frames as bytes."""
+def timed(reader: Callable[[Path], int], clip: Path) -> float:
+    """Seconds from opening the file until all frames are in memory."""
     start = time.perf_counter()
-    way(clip)
+    reader(clip)
     return time.perf_counter() - start
 
 
 def by_decord(clip: Path) -> int:
-    """Each frame as an array, all kept."""
+    """Read each frame as an array, all kept."""
     reader = decord.VideoReader(str(clip))
     return len([reader[number].asnumpy() for number in range(len(reader))])
 
 
 def by_data_module(clip: Path) -> int:
-    """As a fit reads them, all kept."""
+    """Read as a fit does, all kept."""
     return len(FrameDataModule(open_source(str(clip))).frames)
 
 

@@ -1,4 +1,4 @@
-"""A report of 200 runs: the time of the whole command, imports included.
+"""Time of a report of 200 runs: the whole command, imports included.
 
 python experiments/benchmarks/report.py
 """
@@ -14,7 +14,7 @@ RUNS = 200
 
 
 def main() -> None:
-    """Write results of two models at ten rates on ten videos, report on them, print the seconds."""
+    """Write results of two models at ten rates on ten videos, run the report, print the seconds."""
     with tempfile.TemporaryDirectory() as folder:
         for number in range(RUNS):
             write_result(Path(folder) / "runs" / str(number), number)
@@ -25,7 +25,7 @@ def main() -> None:
 
 
 def write_result(folder: Path, number: int) -> None:
-    """One result.json; what the figures are does not matter to the time."""
+    """Write one result.json; its values do not affect the time."""
     video, model, step = f"video{number % 10}", ("latent_inr", "nerv")[number // 10 % 2], number // 20
     figures = {
         "bpp": 0.02 * (step + 1),

@@ -1,4 +1,4 @@
-"""Each kind of index over many frames: building, size on disk, a query, and what it misses.
+"""Each kind of index over many frames: build time, size on disk, time of a query, and recall.
 
     python experiments/benchmarks/retrieval_index.py [videos=10000]
 
@@ -30,7 +30,7 @@ Outcome = TypeVar("Outcome")
 
 
 def main() -> None:
-    """Print a line a kind."""
+    """Print a line per kind."""
     videos = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
     random = np.random.default_rng(1)
     sample = np.concatenate([block[random.choice(len(block), 1000, replace=False)] for block in blocks(videos)])
@@ -39,7 +39,7 @@ def main() -> None:
     print(f"{videos * FRAMES} frames of {WIDTH} numbers, {len(sample)} of them to learn from")
     print("kind     train s   add s  save s      MB   load s |", *(f"{name:>4}: ms recall@10" for name in queries))
     truth: dict[str, npt.NDArray[np.int64]] = {}
-    for kind in KINDS:  # the exact one first: it says what there is to be found
+    for kind in KINDS:  # the exact one first: its results are the reference
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "frames.faiss"
             line = f"{kind:<8}{build(kind, videos, sample, path)}"
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def build(kind: str, videos: int, sample: Vectors, path: Path) -> str:
-    """Make and save one; the seconds this took, and the file's size."""
+    """Build and save an index; the seconds, and the size of the file."""
     index = VectorIndex(WIDTH, kind)
     training, _ = timed(index.train, sample)
     adding = sum(timed(index.add, block)[0] for block in blocks(videos))
@@ -63,7 +63,7 @@ def build(kind: str, videos: int, sample: Vectors, path: Path) -> str:
 
 
 def blocks(videos: int) -> Iterator[Vectors]:
-    """The same frames each time, those of 100 videos at once."""
+    """Yield the frames of 100 videos at a time, the same on every call."""
     random = np.random.default_rng(0)
     themes = unit(noise(random, THEMES))
     for _ in range(0, videos, 100):
@@ -85,7 +85,7 @@ def overlap(expected: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]) -> flo
 
 
 def timed(work: Callable[..., Outcome], *arguments: Any) -> tuple[float, Outcome]:
-    """Seconds, and what came of it."""
+    """The seconds, and the result."""
     start = time.perf_counter()
     outcome = work(*arguments)
     return time.perf_counter() - start, outcome

@@ -1,4 +1,4 @@
-"""Whether a change of the code changes what a fit writes: the same fits at another commit and here, byte for byte.
+"""Checks whether a change of the code changes the files of fits: the same fits at another commit and here.
 
     python experiments/benchmarks/same_bytes.py COMMIT
 

@@ -1,11 +1,11 @@
-"""Searches in a collection of a thousand files, each in a fresh process: the first has to make the index.
+"""Time of searches in a collection of a thousand files, each in a new process; the first builds the index.
 
-That is otherwise what task=collect leaves behind.
+Otherwise task=collect builds it.
 
     python experiments/benchmarks/search.py COLLECTION [files=1000]
 
-COLLECTION is what task=collect has left, with its teacher; its files are copied until there are enough. Imports come
-first and are not counted; all else is: manifest, index, teacher, the query, decoding the hits and drawing them.
+COLLECTION is a folder written by task=collect, with its teacher; its files are copied until there are enough. Imports
+are not counted; everything else is: manifest, index, teacher, the query, decoding the hits and drawing them.
 """
 
 import shutil
@@ -46,9 +46,9 @@ def main() -> None:
         write_manifest(folder, many)
         frames = sum(record.frames for record in many)
         print(f"{wanted} files, {frames} frames")
-        for told in ("without an index", "with it", "again"):
+        for label in ("without an index", "with it", "again"):
             done = subprocess.run([sys.executable, "-c", SCRIPT, name], capture_output=True, text=True, check=True)
-            print(f"{told}: {float(done.stdout.split()[-1]):.2f} s")
+            print(f"{label}: {float(done.stdout.split()[-1]):.2f} s")
 
 
 if __name__ == "__main__":

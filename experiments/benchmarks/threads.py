@@ -1,8 +1,8 @@
-"""Milliseconds a training step takes on one thread and on two, by the multiply-adds of a frame.
+"""Milliseconds of a training step on one thread and on two, by the multiply-adds of a frame.
 
     python experiments/benchmarks/threads.py
 
-`lightning_inr.training.threads.LITTLE_WORK` stands on these figures.
+`lightning_inr.training.threads.LITTLE_WORK` is chosen from these figures.
 """
 
 import json
@@ -26,7 +26,7 @@ FITS = {  # options of the fit: its steps
 
 
 def milliseconds(options: str, steps: int, threads: int) -> float:
-    """A step of a fit in a process of its own."""
+    """Time of a training step, in a separate process."""
     with tempfile.TemporaryDirectory() as folder:
         fixed = [
             "dataset.frames=16",

@@ -1,4 +1,4 @@
-"""Where a training step of the main job spends its time.
+"""Time of the parts of a training step of the main job.
 
     python experiments/benchmarks/training_step.py [option=value …]
 
@@ -76,7 +76,9 @@ def main() -> None:
     clock = Clock()
     trainer_of = fitting._trainer
     fitting._trainer = lambda *args: _with(trainer_of(*args), clock)
-    instead_of_measuring = mock.patch.object(run_folder, "measure_apart", side_effect=lambda _: sys.exit(report(clock)))
+    instead_of_measuring = mock.patch.object(
+        run_folder, "measure_in_new_process", side_effect=lambda _: sys.exit(report(clock))
+    )
     compose_here = initialize_config_dir(config_dir(), version_base="1.3")
     with instead_of_measuring, compose_here, tempfile.TemporaryDirectory() as folder:
         overrides = ["max_seconds=30", f"run_dir={folder}", *sys.argv[1:]]

@@ -1,4 +1,4 @@
-"""How fitting time, memory, file size and decoding speed of the default grow with frames, pixels and rank.
+"""Growth of fitting time, memory, file size and decoding speed of the default with frames, pixels and rank.
 
     python experiments/growth/growth.py [--epochs 3]
 
@@ -43,7 +43,7 @@ class Point(NamedTuple):
 
 
 class Row(NamedTuple):
-    """What a fit took and gave."""
+    """The costs and results of a fit."""
 
     axis: str
     value: int
@@ -68,7 +68,7 @@ def points() -> list[Point]:
 
 
 def fit(point: Point, epochs: int) -> Row:
-    """Run a fit if it has not ended yet; what it took."""
+    """Run a fit if it has no result; its costs and results."""
     measured = point.folder / "memory.json"
     if not measured.exists():
         shutil.rmtree(point.folder, ignore_errors=True)  # what a killed fit took cannot be known
@@ -88,7 +88,7 @@ def fit(point: Point, epochs: int) -> Row:
 
 
 def draw(rows: list[Row], target: Path) -> None:
-    """A column for each of what is varied, a row for each figure; dashed: in proportion."""
+    """Draw a column per varied quantity and a row per figure; dashed: proportional growth."""
     chart, axes = plt.subplots(
         len(FIGURES), len(AXES), figsize=(10, 10), sharex="col", sharey="row", layout="constrained"
     )
@@ -114,7 +114,7 @@ def draw(rows: list[Row], target: Path) -> None:
 
 
 def main() -> None:
-    """Fit, write the table and the picture."""
+    """Run the fits, write the table and the picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=3, help="of each fit")
     options = parser.parse_args()

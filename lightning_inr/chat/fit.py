@@ -8,13 +8,13 @@ from random import Random
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from tqdm import tqdm
 
 from lightning_inr.codec import Codec, decode
 from lightning_inr.codec.container import Container, pack, unpack
 from lightning_inr.errors import UserError
 from lightning_inr.losses import token_loss
 from lightning_inr.nn.projector import Projector
+from lightning_inr.progress import ProgressBar
 from lightning_inr.types import TokenSpace
 
 
@@ -44,7 +44,7 @@ def fit_file(
     space: TokenSpace,
     tokens: Tensor,
     codec: Codec,
-    fitting: ProjectorFit,
+    options: ProjectorFit,
     device: torch.device,
     seed: int = 0,
 ) -> bytes:
@@ -58,7 +58,7 @@ def fit_file(
     model.projector.to(device)
     with torch.no_grad():
         latents = model.pool_latents(model.sample_positions(space.sampling.frames)).float().cpu()
-    fit_projector(model.projector, [latents], [tokens], replace(fitting, noise=0.0), seed)
+    fit_projector(model.projector, [latents], [tokens], replace(options, noise=0.0), seed)
     old, new = unpack(data), unpack(codec.encode(model))
     role = "projector"
     kept = [entry for entry in old.header["tensors"] if entry[1] != role]
@@ -68,7 +68,7 @@ def fit_file(
 
 
 def fit_projector(
-    projector: Projector, latents: Sequence[Tensor], tokens: Sequence[Tensor], fitting: ProjectorFit, seed: int = 0
+    projector: Projector, latents: Sequence[Tensor], tokens: Sequence[Tensor], options: ProjectorFit, seed: int = 0
 ) -> None:
     """Fit `projector` to latents (N, D) and visual tokens (K, d) of one or more videos; initialised by least squares.
 
@@ -77,29 +77,29 @@ def fit_projector(
     device = projector.linear.weight.device
     generator, random = torch.Generator().manual_seed(seed), Random(seed)
 
-    def drawn(places: Sequence[int]) -> tuple[Tensor, Tensor]:
-        noisy = [_add_noise(latents[place], fitting.noise, generator) for place in places]
-        gathered = projector.gather(noisy, [tokens[place] for place in places])
+    def noisy_batch(numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
+        noisy = [_add_noise(latents[number], options.noise, generator) for number in numbers]
+        gathered = projector.gather(noisy, [tokens[number] for number in numbers])
         return gathered[0].to(device), gathered[1].to(device)
 
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
-        projector.begin(*drawn(range(len(latents))))
+        projector.init_least_squares(*noisy_batch(range(len(latents))))
     optimizer = torch.optim.Adam(
-        [{"params": [tensor], "lr": fitting.learning_rate * _size(tensor)} for tensor in projector.parameters()]
+        [{"params": [tensor], "lr": options.learning_rate * _rms(tensor)} for tensor in projector.parameters()]
     )
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, fitting.steps))
-    with tqdm(range(fitting.steps), "projector", leave=False, unit="step") as bar:
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, options.steps))
+    with ProgressBar(range(options.steps), "projector", leave=False, unit="step") as bar:
         for _ in bar:
-            inputs, target = drawn(random.sample(range(len(latents)), min(fitting.batch, len(latents))))
-            ours = projector(inputs)
-            loss = token_loss(ours, target, fitting.cosine_weight)
+            inputs, target = noisy_batch(random.sample(range(len(latents)), min(options.batch, len(latents))))
+            predicted = projector(inputs)
+            loss = token_loss(predicted, target, options.cosine_weight)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
-            near = F.cosine_similarity(ours.detach(), target, dim=-1).mean()
-            bar.set_postfix_str(f"loss {float(loss.detach()):.4f}, cosine {float(near):.3f}", refresh=False)
+            cosine = F.cosine_similarity(predicted.detach(), target, dim=-1).mean()
+            bar.set_postfix_str(f"loss {float(loss.detach()):.4f}, cosine {float(cosine):.3f}", refresh=False)
 
 
 def _add_noise(latents: Tensor, noise: float, generator: torch.Generator) -> Tensor:
@@ -108,6 +108,6 @@ def _add_noise(latents: Tensor, noise: float, generator: torch.Generator) -> Ten
     return latents + noise * latents.shape[-1] ** -0.5 * torch.randn(latents.shape, generator=generator)
 
 
-def _size(tensor: Tensor) -> float:
+def _rms(tensor: Tensor) -> float:
     """Root mean square, at least 1e-8: a tensor of zeros also needs a learning rate above zero."""
     return max(1e-8, float(tensor.detach().square().mean().sqrt()))

@@ -15,7 +15,7 @@ from lightning_inr import losses
 ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
-class Nearness(NamedTuple):
+class TokenDistances(NamedTuple):
     """Distances between the visual tokens of a file and the teacher's."""
 
     cosine: float  # mean over tokens, -1 to 1
@@ -23,10 +23,10 @@ class Nearness(NamedTuple):
     relative_mse: float  # 1: as far as the teacher's mean token
 
 
-def compare_tokens(ours: Tensor, teacher: Tensor) -> Nearness:
+def compare_tokens(ours: Tensor, teacher: Tensor) -> TokenDistances:
     """Visual tokens (K, d) of a file and of the teacher -> all three distances."""
-    squared = float(losses.relative_mse(ours.float(), teacher.float()))
-    return Nearness(cosine(ours, teacher), centred_cosine(ours, teacher), squared)
+    relative_mse = float(losses.relative_mse(ours.float(), teacher.float()))
+    return TokenDistances(cosine(ours, teacher), centred_cosine(ours, teacher), relative_mse)
 
 
 def token_kl(teacher: Tensor, ours: Tensor) -> Tensor:
@@ -54,20 +54,20 @@ def centred_cosine(ours: Tensor, teacher: Tensor) -> float:
 
     It is 0 if every token is that mean.
     """
-    middle = teacher.float().mean(0)
-    return cosine(ours.float() - middle, teacher.float() - middle)
+    mean_token = teacher.float().mean(0)
+    return cosine(ours.float() - mean_token, teacher.float() - mean_token)
 
 
 def normalised(answer: str) -> str:
     """The answer in lower case without punctuation, articles and extra spaces, as in SQuAD (Rajpurkar et al., 2016)."""
-    bare = answer.lower().translate(str.maketrans("", "", string.punctuation))
-    return " ".join(ARTICLES.sub(" ", bare).split())
+    words = answer.lower().translate(str.maketrans("", "", string.punctuation))
+    return " ".join(ARTICLES.sub(" ", words).split())
 
 
 def accuracy(answers: Sequence[str], truths: Sequence[str]) -> float:
     """The share of answers equal to the ground truth, both normalised; nan without answers."""
-    right = [normalised(answer) == normalised(truth) for answer, truth in zip(answers, truths, strict=True)]
-    return sum(right) / len(right) if right else float("nan")
+    correct = [normalised(answer) == normalised(truth) for answer, truth in zip(answers, truths, strict=True)]
+    return sum(correct) / len(correct) if correct else float("nan")
 
 
 def chance(truths: Sequence[str], kinds: Sequence[str]) -> float:
@@ -78,5 +78,5 @@ def chance(truths: Sequence[str], kinds: Sequence[str]) -> float:
     counted: dict[str, Counter[str]] = {}
     for truth, kind in zip(truths, kinds, strict=True):
         counted.setdefault(kind, Counter())[normalised(truth)] += 1
-    right = sum(counts.most_common(1)[0][1] for counts in counted.values())
-    return right / len(truths) if truths else float("nan")
+    correct = sum(counts.most_common(1)[0][1] for counts in counted.values())
+    return correct / len(truths) if truths else float("nan")

@@ -37,10 +37,10 @@ class Session:
         If the history exceeds the context, the oldest exchange after the first is removed and counted in `dropped`.
         """
         check_question(question)
-        asked = Message("user", question)
-        return self._answer(asked, self._fitting(asked))
+        message = Message("user", question)
+        return self._answer(message, self._fit_prompt(message))
 
-    def _answer(self, asked: Message, prompt: Prompt) -> Generator[str, None, None]:
+    def _answer(self, message: Message, prompt: Prompt) -> Generator[str, None, None]:
         pieces: list[str] = []
         # Closed explicitly: the model would generate until the garbage collector closes the iterator.
         with closing(self.llm.generate(prompt, self.tokens, self.max_new_tokens, **self.sampling)) as answer:
@@ -50,25 +50,25 @@ class Session:
                     yield piece
             finally:
                 if pieces:
-                    self.history += [asked, Message("assistant", "".join(pieces))]
+                    self.history += [message, Message("assistant", "".join(pieces))]
 
-    def _fitting(self, asked: Message) -> Prompt:
+    def _fit_prompt(self, message: Message) -> Prompt:
         """The prompt with as much of the history as the context holds beside `max_new_tokens`."""
-        kept = self.history.copy()
+        history = self.history.copy()
         while True:
-            prompt = self.llm.prompt([*kept, asked], self.token_space)
+            prompt = self.llm.prompt([*history, message], self.token_space)
             if self.llm.context is None or prompt.length + self.max_new_tokens <= self.llm.context:
-                self.dropped += (len(self.history) - len(kept)) // 2
-                self.history = kept
+                self.dropped += (len(self.history) - len(history)) // 2
+                self.history = history
                 return prompt
-            if not kept:
+            if not history:
                 raise UserError(
                     f"question: with the video it is {prompt.length} tokens, and max_new_tokens={self.max_new_tokens} "
                     f"for the answer; {self.llm.name} reads {self.llm.context} in all: shorten the question or lower "
                     "max_new_tokens"
                 )
-            start = 2 if len(kept) > 2 else 0
-            del kept[start : start + 2]
+            start = 2 if len(history) > 2 else 0
+            del history[start : start + 2]
 
 
 def check_question(question: str) -> None:

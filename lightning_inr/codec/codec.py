@@ -22,15 +22,15 @@ from lightning_inr.codec.container import Container, pack, unpack
 from lightning_inr.codec.cost import frame_cost
 from lightning_inr.codec.entropy import CODERS, Reader, Symbols, Table, count_codes, table_of
 from lightning_inr.codec.header import FLOATS, Entry, checked_model
-from lightning_inr.codec.prediction import MOST_DIAGONALS, PREDICTIONS, cheapest, diagonals
+from lightning_inr.codec.prediction import MOST_DIAGONALS, PREDICTIONS, best_prediction, diagonals
 from lightning_inr.codec.quantize import MOST_BITS, QuantizationStep, Quantized, dequantize, quantize, quantize_by
 from lightning_inr.errors import BitstreamError
 from lightning_inr.models import MODELS
 from lightning_inr.models.base import PLACE_ROLES, VideoRepresentation
 from lightning_inr.types import GridLayout
 
-Piece = Tensor | Quantized | Coefficients  # a tensor as floats, as symbols, or as symbols of its coefficients
-SHORT = 64  # numbers; a shorter vector is stored as floats, since a table of counts would cost more
+CodedTensor = Tensor | Quantized | Coefficients  # a tensor as floats, as symbols, or as symbols of its coefficients
+SHORT_VECTOR = 64  # numbers; a shorter vector is stored as floats, since a table of counts would cost more
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,11 @@ class Codec:
         Tensors named in `steps` are quantised with those learned steps, the others with the settings of this codec.
         """
         state = model.state_dict()
-        pieces = _quantize_all(self.plan(model), state, steps or {})
-        entries = [entry for entry, _ in pieces]
+        coded_tensors = _quantize_all(self.plan(model), state, steps or {})
+        entries = [entry for entry, _ in coded_tensors]
         sections = {
-            role: _write_section([piece for piece in pieces if piece[0].role == role]) for role in model.coded_groups()
+            role: _write_section([coded for coded in coded_tensors if coded[0].role == role])
+            for role in model.coded_groups()
         }
         header = {
             "model": next(name for name, kind in MODELS.items() if kind is type(model)),
@@ -87,7 +88,7 @@ class Codec:
         bits = self.bits.get(role, self.default_bits)
         if bits in FLOATS:
             return Entry(name, role, tuple(tensor.shape), None, bits, None, None)
-        if tensor.ndim < 2 and role != "grid" and tensor.numel() < SHORT:
+        if tensor.ndim < 2 and role != "grid" and tensor.numel() < SHORT_VECTOR:
             return Entry(name, role, tuple(tensor.shape), None, 16, None, None)
         if layout is not None and self.ranges == "tensor":
             return Entry(name, role, tuple(tensor.shape), 2**bits, None, None, self.coder, None, layout)
@@ -165,16 +166,18 @@ def _open(data: bytes, roles: Collection[str] | None = None) -> tuple[Container,
 
 def _quantize_all(
     plan: list[Entry], state: Mapping[str, Tensor], steps: Mapping[str, QuantizationStep]
-) -> list[tuple[Entry, Piece]]:
+) -> list[tuple[Entry, CodedTensor]]:
     """Quantise all tensors of a file; together their predictions stay within the limit of the decoder."""
-    pieces: list[tuple[Entry, Piece]] = []
+    coded_tensors: list[tuple[Entry, CodedTensor]] = []
     for entry in plan:
-        left = MOST_DIAGONALS - diagonals(done.shape for done, _ in pieces if done.prediction == "around")
-        pieces.append(_quantized(entry, state[entry.name], steps.get(entry.name), left))
-    return pieces
+        left = MOST_DIAGONALS - diagonals(done.shape for done, _ in coded_tensors if done.prediction == "around")
+        coded_tensors.append(_quantized(entry, state[entry.name], steps.get(entry.name), left))
+    return coded_tensors
 
 
-def _quantized(entry: Entry, tensor: Tensor, step: QuantizationStep | None, diagonals_left: int) -> tuple[Entry, Piece]:
+def _quantized(
+    entry: Entry, tensor: Tensor, step: QuantizationStep | None, diagonals_left: int
+) -> tuple[Entry, CodedTensor]:
     if entry.levels is None:
         return entry, tensor
     if entry.layout is not None:
@@ -183,36 +186,36 @@ def _quantized(entry: Entry, tensor: Tensor, step: QuantizationStep | None, diag
     entry = entry._replace(levels=quantized.levels, axis=None if step else entry.axis)
     if entry.role not in PLACE_ROLES or entry.axis is not None:
         return entry, quantized
-    prediction, symbols = cheapest(quantized.symbols.reshape(entry.shape), quantized.levels, diagonals_left)
+    prediction, symbols = best_prediction(quantized.symbols.reshape(entry.shape), quantized.levels, diagonals_left)
     return entry._replace(prediction=prediction), quantized._replace(symbols=symbols.ravel())
 
 
-def _write_section(pieces: list[tuple[Entry, Piece]]) -> bytes:
+def _write_section(coded_tensors: list[tuple[Entry, CodedTensor]]) -> bytes:
     side: list[bytes] = []
     runs: list[tuple[Symbols, Table]] = []
-    for entry, piece in pieces:
-        if isinstance(piece, Tensor):
+    for entry, coded in coded_tensors:
+        if isinstance(coded, Tensor):
             kind = FLOATS[entry.bits or 0]
             largest = float(np.finfo(kind).max)  # beyond this is infinity, which a file must not hold
-            side.append(piece.detach().cpu().clamp(-largest, largest).numpy().astype(kind).tobytes())
-        elif isinstance(piece, Coefficients):
+            side.append(coded.detach().cpu().clamp(-largest, largest).numpy().astype(kind).tobytes())
+        elif isinstance(coded, Coefficients):
             assert entry.layout is not None
-            parameters = parameters_of(piece, entry.layout)
+            parameters = parameters_of(coded, entry.layout)
             side.append(parameters.tobytes())
-            runs += runs_of(piece, parameters, entry.layout)
+            runs += runs_of(coded, parameters, entry.layout)
         else:
-            codes = count_codes(piece.symbols, piece.levels)
-            side += [piece.low.astype("<f4").tobytes(), piece.high.astype("<f4").tobytes(), codes.tobytes()]
-            runs.append((piece.symbols, table_of(codes)))
+            codes = count_codes(coded.symbols, coded.levels)
+            side += [coded.low.astype("<f4").tobytes(), coded.high.astype("<f4").tobytes(), codes.tobytes()]
+            runs.append((coded.symbols, table_of(codes)))
     packed = zlib.compress(b"".join(side), 9)
-    coders = {entry.coder for entry, _ in pieces if entry.coder is not None}
+    coders = {entry.coder for entry, _ in coded_tensors if entry.coder is not None}
     words = [CODERS[coder].encode(runs).astype("<u4").tobytes() for coder in coders]  # at most one coder
     return len(packed).to_bytes(4, "little") + packed + b"".join(words)
 
 
 def _read_section(section: bytes, entries: list[Entry]) -> dict[str, Tensor]:
     length = int.from_bytes(section[:4], "little")
-    side = _Side(_inflate(section[4 : 4 + length], sum(_side_bytes(entry) for entry in entries)))
+    side = _SideReader(_inflate(section[4 : 4 + length], sum(_side_bytes(entry) for entry in entries)))
     coders = {entry.coder for entry in entries if entry.coder is not None}
     if len(coders) > 1:
         raise ValueError("more than one entropy coder")
@@ -229,7 +232,7 @@ def _read_section(section: bytes, entries: list[Entry]) -> dict[str, Tensor]:
     return tensors
 
 
-def _read_tensor(entry: Entry, side: "_Side", reader: Reader | None) -> Tensor:
+def _read_tensor(entry: Entry, side: "_SideReader", reader: Reader | None) -> Tensor:
     if entry.levels is None or reader is None:
         values = side.take(FLOATS[entry.bits or 0], entry.numel).astype(np.float32)
         return torch.from_numpy(values).reshape(entry.shape)
@@ -265,7 +268,7 @@ def _inflate(packed: bytes, expected: int) -> bytes:
     return data
 
 
-class _Side:
+class _SideReader:
     """Consecutive typed reads from bytes."""
 
     def __init__(self, data: bytes) -> None:

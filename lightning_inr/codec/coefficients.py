@@ -14,7 +14,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightning_inr.codec.contexts import CAP, CONTEXTS, all_places, contexts, known, nothing_known, places_by_height
+from lightning_inr.codec.contexts import (
+    CAP,
+    CONTEXTS,
+    all_positions,
+    coded_magnitudes,
+    contexts,
+    positions_by_frequency,
+    zero_magnitudes,
+)
 from lightning_inr.codec.entropy import TOTAL, Reader, Symbols, Table
 from lightning_inr.codec.transform import from_coefficients, to_coefficients
 from lightning_inr.types import GridLayout
@@ -33,7 +41,7 @@ def _shares() -> list[int]:
     return shares
 
 
-ALIVE = _shares()
+NONZERO_SHARES = _shares()
 
 
 class Coefficients(NamedTuple):
@@ -79,7 +87,7 @@ def parameters_of(coefficients: Coefficients, layout: GridLayout) -> NDArray[np.
     parameters = np.zeros((), PARAMETERS)
     parameters["high"], parameters["most"] = coefficients.high, coefficients.most
     if coefficients.most:
-        _fit(parameters, _by_place(coefficients.symbols).ravel(), _contexts(coefficients, layout).ravel())
+        _fit(parameters, _in_file_order(coefficients.symbols).ravel(), _contexts(coefficients, layout).ravel())
     return parameters
 
 
@@ -89,8 +97,8 @@ def runs_of(
     """The symbols, shifted to start at zero, in decoding order: runs, each with its table of counts."""
     if not coefficients.most:
         return
-    planes, chosen = _by_place(coefficients.symbols) + coefficients.most, _contexts(coefficients, layout)
-    for where in places_by_height(layout):
+    planes, chosen = _in_file_order(coefficients.symbols) + coefficients.most, _contexts(coefficients, layout)
+    for where in positions_by_frequency(layout):
         here = where.here.numpy()
         run = planes[here].ravel()
         for table, picked in _tables(parameters, chosen[here].ravel()):
@@ -103,8 +111,8 @@ def read_table(parameters: NDArray[np.void], layout: GridLayout, reader: Reader)
     if not np.isfinite(high) or high < 0 or most > MOST_STEPS:
         raise ValueError(f"a largest coefficient of {high} in {most} steps")
     planes = np.zeros((layout.rows * layout.columns, layout.slices, layout.channels), np.int32)
-    decoded = nothing_known(layout)
-    for height, where in enumerate(places_by_height(layout) if most else ()):
+    decoded = zero_magnitudes(layout)
+    for height, where in enumerate(positions_by_frequency(layout) if most else ()):
         chosen = contexts(decoded, where).numpy()
         values = np.empty(chosen.size, np.int32)
         for table, picked in _tables(parameters, chosen.ravel()):
@@ -117,7 +125,7 @@ def read_table(parameters: NDArray[np.void], layout: GridLayout, reader: Reader)
     return Coefficients(np.ascontiguousarray(symbols), high, most)
 
 
-def _by_place(symbols: Symbols) -> Symbols:
+def _in_file_order(symbols: Symbols) -> Symbols:
     """(slices, channels, rows, columns) -> (rows * columns, slices, channels), the order of a file."""
     return np.ascontiguousarray(symbols.reshape(*symbols.shape[:2], -1).transpose(2, 0, 1))
 
@@ -125,7 +133,7 @@ def _by_place(symbols: Symbols) -> Symbols:
 def _contexts(coefficients: Coefficients, layout: GridLayout) -> NDArray[np.uint8]:
     """The contexts of all symbols, (rows * columns, slices, channels)."""
     magnitudes = torch.from_numpy(coefficients.symbols).abs()
-    return contexts(known(magnitudes, layout), all_places(layout, magnitudes.device)).numpy()
+    return contexts(coded_magnitudes(magnitudes, layout), all_positions(layout, magnitudes.device)).numpy()
 
 
 def _tables(parameters: NDArray[np.void], chosen: NDArray[np.uint8]) -> Iterator[tuple[Table, NDArray[np.int64]]]:
@@ -158,7 +166,7 @@ def _table(alive: int, decay: int, most: int) -> Table:
     """Counts of the symbols -most … most, with total 2^16, in whole numbers: identical on every machine."""
     budget = TOTAL - (2 * most + 1)  # every symbol has a count of at least one
     weights = [0] * (most + 1)
-    rest = (budget * ALIVE[alive]) >> 33  # for each side of zero
+    rest = (budget * NONZERO_SHARES[alive]) >> 33  # for each side of zero
     for magnitude in range(1, most + 1):
         share = (rest * (256 - decay)) >> 8
         if not share or magnitude == most:

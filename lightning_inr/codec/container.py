@@ -59,8 +59,8 @@ def unpack(data: bytes, roles: Collection[str] | None = None) -> Container:
         table = msgspec.convert(header.pop("sections", None), list[Section])
     except (msgspec.ValidationError, OverflowError) as error:
         raise BitstreamError(f"damaged .linr header: no list of sections ({error}); fetch the file again") from error
-    sound = all(each.length >= 0 for each in table) and len({each.role for each in table}) == len(table)
-    if not sound or start + sum(each.length for each in table) != len(data):
+    valid = all(each.length >= 0 for each in table) and len({each.role for each in table}) == len(table)
+    if not valid or start + sum(each.length for each in table) != len(data):
         raise BitstreamError(f"damaged .linr: its {len(data)} bytes do not match its header; fetch the file again")
     sections: dict[str, bytes] = {}
     for role, length, crc in table:

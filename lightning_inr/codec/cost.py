@@ -16,7 +16,7 @@ from lightning_inr.types import Window
 
 # Rendered pixels including those cropped away: less than a stride per side, which may be much of a small frame.
 MOST_PADDING = 4  # times the pixels of the frame
-LITTLE = 2**20  # pixels that may be rendered in any case
+UNCHECKED_PIXELS = 2**20  # pixels that may be rendered in any case
 
 
 class FrameCost(NamedTuple):
@@ -40,12 +40,12 @@ def frame_cost(model: VideoRepresentation) -> FrameCost:
 def check_cost(model: VideoRepresentation) -> None:
     """BitstreamError if a frame costs more than the current limits; counted only if an upper bound exceeds them."""
     rendered, frame = math.prod(model.padded_size), model.video.height * model.video.width
-    if rendered > max(MOST_PADDING * frame, LITTLE):
+    if rendered > max(MOST_PADDING * frame, UNCHECKED_PIXELS):
         raise BitstreamError(
             f"a frame of {frame} pixels is cropped from {rendered} rendered pixels; choose smaller strides"
         )
     check_limit("pixels", rendered, "a frame")
-    limits, most = current_limits(), upper_bound(model)
+    limits, most = current_limits(), cost_upper_bound(model)
     if most.multiply_adds <= limits.multiply_adds and most.numbers <= limits.numbers:
         return
     cost = frame_cost(model)
@@ -53,7 +53,7 @@ def check_cost(model: VideoRepresentation) -> None:
     check_limit("numbers", cost.numbers, "a frame")
 
 
-def upper_bound(model: VideoRepresentation) -> FrameCost:
+def cost_upper_bound(model: VideoRepresentation) -> FrameCost:
     """An upper bound of `frame_cost` in a thousandth of the time: every weight is counted for every pixel."""
     rendered, state = math.prod(model.padded_size), model.state_dict()
     layers = [state[name] for role, names in model.coded_groups().items() if role not in PLACE_ROLES for name in names]

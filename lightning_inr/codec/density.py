@@ -36,8 +36,8 @@ def laplace_slopes(values: Tensor, groups: Tensor, count: int) -> Tensor:
     sums = torch.zeros(count, device=values.device).index_add_(0, flat, distance.flatten())
     sizes = torch.zeros(count, device=values.device).index_add_(0, flat, torch.ones_like(distance).flatten())
     # Uniform noise alone has a mean absolute value of a quarter; values closer to zero cost almost nothing.
-    pace = 1 / (sums / sizes.clamp_min(1)).clamp_min(0.05) / math.log(2)
-    return (2 * values).clamp_(-1, 1).mul_(pace[groups])
+    slope = 1 / (sums / sizes.clamp_min(1)).clamp_min(0.05) / math.log(2)
+    return (2 * values).clamp_(-1, 1).mul_(slope[groups])
 
 
 def gaussian_bits(values: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import numpy as np
 from lightning_inr.codec.cost import check_cost
 from lightning_inr.codec.entropy import CODERS
 from lightning_inr.codec.limits import check_limit
-from lightning_inr.codec.prediction import MOST_DIAGONALS, applies, diagonals
+from lightning_inr.codec.prediction import MOST_DIAGONALS, diagonals, is_applicable
 from lightning_inr.codec.quantize import MOST_BITS
 from lightning_inr.errors import BitstreamError
 from lightning_inr.models import build_on_meta
@@ -139,7 +139,7 @@ def _check_entries(entries: list[Entry], model: VideoRepresentation, sections: M
         counted = entry.levels is not None and 2 <= entry.levels <= 2**MOST_BITS
         symbols = entry.coder in CODERS and entry.bits is None and counted
         axis = entry.axis is None or 0 <= entry.axis < len(entry.shape)
-        predicted = counted and entry.axis is None and applies(str(entry.prediction), entry.shape)
+        predicted = counted and entry.axis is None and is_applicable(str(entry.prediction), entry.shape)
         axis &= entry.prediction is None or predicted
         axis &= entry.layout is None or entry.layout == model.grid_layout(entry.name)
         if not ((floats or symbols) and axis and groups[entry.name] == entry.role):

@@ -46,11 +46,11 @@ def read_limits(options: Mapping[str, object]) -> AbstractContextManager[None]:
     return use_limits(Limits(**limits))
 
 
-def check_limit(name: str, asked: int, what: str) -> None:
-    """BitstreamError if `asked`, which `what` requests, exceeds the limit `name`."""
+def check_limit(name: str, requested: int, requester: str) -> None:
+    """BitstreamError if the amount `requested` by `requester` exceeds the limit `name`."""
     limit = getattr(current_limits(), name)
-    if asked > limit:
+    if requested > limit:
         raise BitstreamError(
-            f"{what}: {asked:,} {name.replace('_', '-')}, more than limits.{name}={limit}; "
-            f"if you trust the file and have the time and memory, add limits.{name}={asked}"
+            f"{requester}: {requested:,} {name.replace('_', '-')}, more than limits.{name}={limit}; "
+            f"if you trust the file and have the time and memory, add limits.{name}={requested}"
         )

@@ -18,28 +18,28 @@ WORTHWHILE = 0.99  # of the entropy: smaller savings may occur by chance, even i
 
 
 class Prediction(NamedTuple):
-    """`take` converts symbols (a, b, …) to differences, `restore` converts them back; both modulo `levels`."""
+    """`difference` converts symbols (a, b, …) to differences, `restore` converts them back; both modulo `levels`."""
 
-    take: Callable[[Symbols, int], Symbols]
+    difference: Callable[[Symbols, int], Symbols]
     restore: Callable[[Symbols, int], Symbols]
 
 
-def _from_before(symbols: Symbols, levels: int) -> Symbols:
+def _differences_before(symbols: Symbols, levels: int) -> Symbols:
     return np.diff(symbols, axis=0, prepend=np.zeros_like(symbols[:1])) % levels
 
 
-def _onto_before(differences: Symbols, levels: int) -> Symbols:
+def _restore_before(differences: Symbols, levels: int) -> Symbols:
     return (np.cumsum(differences, axis=0, dtype=np.int64) % levels).astype(np.int32)
 
 
-def _from_around(symbols: Symbols, levels: int) -> Symbols:
-    guess = np.zeros_like(symbols)
-    guess[1:, 1:] = (symbols[:-1, 1:] + symbols[1:, :-1]) // 2
-    guess[0, 1:], guess[1:, 0] = symbols[0, :-1], symbols[:-1, 0]
-    return (symbols - guess) % levels
+def _differences_around(symbols: Symbols, levels: int) -> Symbols:
+    predicted = np.zeros_like(symbols)
+    predicted[1:, 1:] = (symbols[:-1, 1:] + symbols[1:, :-1]) // 2
+    predicted[0, 1:], predicted[1:, 0] = symbols[0, :-1], symbols[:-1, 0]
+    return (symbols - predicted) % levels
 
 
-def _onto_around(differences: Symbols, levels: int) -> Symbols:
+def _restore_around(differences: Symbols, levels: int) -> Symbols:
     rows, columns = differences.shape[:2]
     symbols = differences.copy()
     # Along the rising diagonals: the points of one depend only on those of the one before.
@@ -48,14 +48,16 @@ def _onto_around(differences: Symbols, levels: int) -> Symbols:
         column = diagonal - row
         above, left = symbols[np.maximum(row - 1, 0), column], symbols[row, np.maximum(column - 1, 0)]
         edge = (slice(None), *[None] * (symbols.ndim - 2))
-        guess = np.where((row == 0)[edge], left, np.where((column == 0)[edge], above, (above + left) // 2))
-        symbols[row, column] = (symbols[row, column] + guess) % levels
+        predicted = np.where((row == 0)[edge], left, np.where((column == 0)[edge], above, (above + left) // 2))
+        symbols[row, column] = (symbols[row, column] + predicted) % levels
     return symbols
 
 
 PREDICTIONS: Mapping[str, Prediction] = {
-    "before": Prediction(_from_before, _onto_before),  # prediction: the symbol before along the first axis
-    "around": Prediction(_from_around, _onto_around),  # prediction: the mean of those before along the first two axes
+    # The symbol before along the first axis.
+    "before": Prediction(_differences_before, _restore_before),
+    # The mean of the symbols before along the first two axes.
+    "around": Prediction(_differences_around, _restore_around),
 }
 
 
@@ -64,12 +66,12 @@ def diagonals(shapes: Iterable[tuple[int, ...]]) -> int:
     return sum(sum(shape[:2]) for shape in shapes)
 
 
-def applies(name: str, shape: tuple[int, ...]) -> bool:
+def is_applicable(name: str, shape: tuple[int, ...]) -> bool:
     """Whether the prediction `name` exists and can be used for symbols of this shape."""
     return name in PREDICTIONS and len(shape) > 1
 
 
-def cheapest(symbols: Symbols, levels: int, diagonals_left: int) -> tuple[str | None, Symbols]:
+def best_prediction(symbols: Symbols, levels: int, diagonals_left: int) -> tuple[str | None, Symbols]:
     """The prediction whose differences have the least entropy, and these; None and `symbols` if none is better.
 
     "around" is not used where it needs more than `diagonals_left`.
@@ -77,9 +79,9 @@ def cheapest(symbols: Symbols, levels: int, diagonals_left: int) -> tuple[str | 
     best: tuple[str | None, Symbols] = (None, symbols)
     least = _entropy(symbols)
     for name, prediction in PREDICTIONS.items():
-        if not applies(name, symbols.shape) or (name == "around" and diagonals([symbols.shape]) > diagonals_left):
+        if not is_applicable(name, symbols.shape) or (name == "around" and diagonals([symbols.shape]) > diagonals_left):
             continue
-        differences = prediction.take(symbols, levels)
+        differences = prediction.difference(symbols, levels)
         if (entropy := _entropy(differences)) < WORTHWHILE * least:
             best, least = (name, differences), entropy
     return best

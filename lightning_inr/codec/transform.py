@@ -82,23 +82,23 @@ def _mix_means(blocks: Tensor, layout: GridLayout, inverse: bool) -> Tensor:
 @lru_cache(maxsize=64)
 def _blocks(sizes: tuple[int, ...], device: torch.device) -> list[tuple[int, Tensor]]:
     """Each size of a block, and the indices of all blocks of that size, block by block."""
-    begins = starts(sizes)
-    places = {
+    first_indices = starts(sizes)
+    indices = {
         size: [
-            place
-            for begin, each in zip(begins, sizes, strict=True)
+            position
+            for first, each in zip(first_indices, sizes, strict=True)
             if each == size
-            for place in range(begin, begin + size)
+            for position in range(first, first + size)
         ]
         for size in sorted(set(sizes))
     }
-    return [(size, torch.tensor(each, device=device)) for size, each in places.items()]
+    return [(size, torch.tensor(each, device=device)) for size, each in indices.items()]
 
 
 @lru_cache(maxsize=256)
 def cosines(size: int, device: torch.device) -> Tensor:
     """Matrix of the orthonormal DCT-II: (size, size), one frequency per row."""
-    frequency, place = torch.arange(size, dtype=torch.float64)[:, None], torch.arange(size) + 0.5
-    matrix = math.sqrt(2 / size) * torch.cos(math.pi / size * frequency * place)
+    frequency, position = torch.arange(size, dtype=torch.float64)[:, None], torch.arange(size) + 0.5
+    matrix = math.sqrt(2 / size) * torch.cos(math.pi / size * frequency * position)
     matrix[0] = 1 / math.sqrt(size)
     return matrix.float().to(device)

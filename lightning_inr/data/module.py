@@ -7,36 +7,45 @@ import lightning as L
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
 
 from lightning_inr.data.sources.source import VideoSource
 from lightning_inr.errors import UserError
+from lightning_inr.progress import ProgressBar
 from lightning_inr.types import FrameBatch, Window, crop
 
-LOOKS = 16  # frames read, at most, for the mean colour
+MEAN_COLOUR_FRAMES = 16  # frames read, at most, for the mean colour
 
 
 class Frames(Dataset[FrameBatch]):
-    """The training frames `seen` of a source as uint8, kept in memory if they fit into `memory_gib`.
+    """The frames `training_frames` of a source as uint8, kept in memory if they fit into `memory_gib`.
 
     With probability `blend_probability` a batch holds, for each frame, its blend with the next training frame, at the
-    frame position between the two. `teacher` (len(seen), S) holds the teacher embeddings, which are part of a batch.
+    frame position between the two. `teacher` (frames, S) holds the teacher embeddings, which are part of a batch.
     """
 
     def __init__(
         self,
         source: VideoSource,
-        seen: range,
+        training_frames: range,
         window: tuple[int, int] | None = None,
         memory_gib: float = 4.0,
         blend_probability: float = 0.0,
     ) -> None:
-        self.source, self.training_frames, self.window, self.blend_probability = source, seen, window, blend_probability
+        self.source, self.training_frames, self.window, self.blend_probability = (
+            source,
+            training_frames,
+            window,
+            blend_probability,
+        )
         self.teacher: Tensor | None = None
-        fits = len(seen) * 3 * source.height * source.width <= memory_gib * 2**30
+        fits = len(training_frames) * 3 * source.height * source.width <= memory_gib * 2**30
         # Read in order: a compressed video decodes each frame once, while random access seeks for every frame.
         # Kept as separate tensors: copying them into one takes as long as decoding them.
-        self.memory = [source.read(index) for index in tqdm(seen, "read", leave=False, unit="frame")] if fits else None
+        self.memory = (
+            [source.read(index) for index in ProgressBar(training_frames, "read", leave=False, unit="frame")]
+            if fits
+            else None
+        )
 
     def __len__(self) -> int:
         return len(self.training_frames)
@@ -62,14 +71,14 @@ class Frames(Dataset[FrameBatch]):
         neighbours = [index + 1 if index + 1 < len(self.training_frames) else index - 1 for index in indices]
         after = torch.stack([self.frame(index) for index in neighbours])
         share = torch.rand(len(indices))
-        here, there = (
+        positions, next_positions = (
             torch.tensor([float(self.training_frames[index]) for index in each]) for each in (indices, neighbours)
         )
         blended = torch.lerp(frames.float(), after.float(), share[:, None, None, None]).round_().to(torch.uint8)
         teacher = self.teacher
         if teacher is not None:
             teacher = torch.lerp(teacher[indices], teacher[neighbours], share[:, None])
-        return torch.lerp(here, there, share), blended, teacher
+        return torch.lerp(positions, next_positions, share), blended, teacher
 
     def _random_window(self, height: int, width: int) -> Window:
         top = int(torch.randint(0, self.source.height - height + 1, ()))
@@ -119,7 +128,7 @@ class FrameDataModule(L.LightningDataModule):
 
     def mean_colour(self) -> Tensor:
         """Mean RGB (3,) in [0, 1] of at most 16 training frames, evenly spaced."""
-        rows = range(0, len(self.frames), -(-len(self.frames) // LOOKS))
+        rows = range(0, len(self.frames), -(-len(self.frames) // MEAN_COLOUR_FRAMES))
         return torch.stack([self.frames.frame(row).float().mean(dim=(1, 2)) for row in rows]).mean(dim=0) / 255
 
     def in_order(self) -> Iterator[FrameBatch]:

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 from lightning_inr.errors import UserError
 
-ENVIRONMENT = "LIGHTNING_INR_DATA"
+FOLDER_VARIABLE = "LIGHTNING_INR_DATA"
 
 
-class Published(NamedTuple):
+class PublishedDataset(NamedTuple):
     """A dataset that users download themselves."""
 
     name: str  # in messages
@@ -21,12 +21,12 @@ class Published(NamedTuple):
 
     def root(self, given: str | None) -> Path:
         """The dataset's folder: `given`, else in LIGHTNING_INR_DATA; UserError with the source if it is missing."""
-        parent = os.environ.get(ENVIRONMENT)
+        parent = os.environ.get(FOLDER_VARIABLE)
         path = Path(given or (os.path.join(parent, self.folder) if parent else self.folder)).expanduser()
         if not path.is_dir():
             raise UserError(
                 f"{self.option}={path}: {self.name} is not there; get it from {self.origin}, and name the folder that "
-                f"holds {self.layout} with {self.option}=…, or its parent with {ENVIRONMENT}=…"
+                f"holds {self.layout} with {self.option}=…, or its parent with {FOLDER_VARIABLE}=…"
             )
         return path
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from lightning_inr.errors import UserError
 from lightning_inr.paths import writing
 
-VIDEOS = {".mp4", ".mkv", ".mov", ".avi"}
+VIDEO_SUFFIXES = {".mp4", ".mkv", ".mov", ".avi"}
 
 
 class Encoding(NamedTuple):
@@ -27,13 +27,13 @@ class Encoding(NamedTuple):
 
 
 # A quality at which the visible errors are those of the model, not of this encoding.
-TO_LOOK_AT = Encoding("libx264", {"crf": "12", "preset": "veryfast"})
+PREVIEW_ENCODING = Encoding("libx264", {"crf": "12", "preset": "veryfast"})
 
 
 def check_target(out: str | Path | None) -> Path:
     """`out` as a Path if frames can be written there; otherwise UserError, before anything is rendered."""
     if not out:
-        raise UserError(f"out={out}: name a video ({', '.join(sorted(VIDEOS))}) or a folder for PNGs")
+        raise UserError(f"out={out}: name a video ({', '.join(sorted(VIDEO_SUFFIXES))}) or a folder for PNGs")
     target = Path(out).expanduser()
     try:
         return _checked(target, out)
@@ -42,11 +42,11 @@ def check_target(out: str | Path | None) -> Path:
 
 
 def _checked(target: Path, out: str | Path) -> Path:
-    if target.suffix.lower() in VIDEOS:
+    if target.suffix.lower() in VIDEO_SUFFIXES:
         if target.is_dir():
             raise UserError(f"out={out}: a folder with the name of a video is there; choose another name")
     elif target.suffix and not target.is_dir():
-        raise UserError(f"out={out}: name a video ({', '.join(sorted(VIDEOS))}) or a folder for PNGs")
+        raise UserError(f"out={out}: name a video ({', '.join(sorted(VIDEO_SUFFIXES))}) or a folder for PNGs")
     elif target.exists() and not target.is_dir():
         raise UserError(f"out={out}: a file is there; name a folder for PNGs")
     return target
@@ -56,8 +56,8 @@ def write_frames(frames: Iterable[Tensor], out: str | Path, fps: float, first: i
     """Write frames (3, H, W) uint8 atomically to a video, or to `00001.png` … in a folder, numbered from `first`."""
     target = check_target(out)
     with writing(target) as draft:
-        if target.suffix.lower() in VIDEOS:
-            encode_video(frames, draft, fps, TO_LOOK_AT)
+        if target.suffix.lower() in VIDEO_SUFFIXES:
+            encode_video(frames, draft, fps, PREVIEW_ENCODING)
         else:
             draft.mkdir()
             for number, frame in enumerate(frames, start=first):

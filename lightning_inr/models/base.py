@@ -8,49 +8,32 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from lightning_inr.devices import fast_bfloat16, full_precision
-from lightning_inr.errors import BitstreamError, UserError
-from lightning_inr.nn.projector import Projector, projector_for
-from lightning_inr.types import EmbeddingSpace, FrameBatch, GridLayout, TokenSpace, VideoShape, Window
+from lightning_inr.devices import fast_bfloat16
+from lightning_inr.errors import BitstreamError
+from lightning_inr.models.latent_heads import HEAD_ROLES, LatentHeads
+from lightning_inr.types import FrameBatch, GridLayout, VideoShape, Window
 
-ROLES = (
-    "latents",
-    "embeddings",
-    "hyper",
-    "grid",
-    "base",
-    "semantic",
-    "projector",
-)  # of tensors, in the order of the file
-HEADS = {
-    "semantic_head": "semantic",
-    "projector": "projector",
-}  # modules that may be added after construction, with their roles
+# Of tensors, in the order of the file.
+ROLES = ("latents", "embeddings", "hyper", "grid", "base", "semantic", "projector")
 PLACE_ROLES = ("latents", "embeddings", "grid")  # their tensors have axes of time or space; those of weights have not
 # Pixels rendered at once: bounds the memory of decoding at any resolution.
 PIXELS_AT_ONCE = 2**18
 FRAMES_PER_BAND = 8  # where a frame needs several bands, this many frames share what `prepare` computes for each
 
 
-class VideoRepresentation(nn.Module, ABC):
+class VideoRepresentation(LatentHeads, ABC):
     """A network that represents one video and renders its frames from frame positions.
 
     A frame position is a float time in units of frames (3.5 lies between frames 3 and 4).
     """
 
     Config: ClassVar[type[Any]]  # frozen dataclass of JSON values
-    size_knobs: ClassVar[Sequence[str]] = (
-        "channels",
-    )  # options that are adjusted to reach a given size: first coarse, then fine
+    size_knobs: ClassVar[Sequence[str]] = ("channels",)  # options solved for a given size: first coarse, then fine
     aux_weights: ClassVar[Mapping[str, float]] = {}  # loss weights of the training outputs besides `final`
 
     def __init__(self, video: VideoShape, config: Any) -> None:
-        super().__init__()
-        self.video, self.config = video, config
-        self.embedding_space: EmbeddingSpace | None = None  # of `frame_embeddings`; None: not aligned
-        self.semantic_head: nn.Linear | None = None  # None, too, where latents are as wide as the space
-        self.token_space: TokenSpace | None = None  # of `visual_tokens`; None: no projector
-        self.projector: Projector | None = None
+        super().__init__(video)
+        self.config = config
 
     @abstractmethod
     def reset_parameters(self) -> None:
@@ -85,7 +68,7 @@ class VideoRepresentation(nn.Module, ABC):
         """role -> names in the state dict; together they contain every tensor of the decoder once."""
         groups: dict[str, list[str]] = {role: [] for role in ROLES}
         for name in self.state_dict():
-            role = HEADS.get(name.partition(".")[0]) or self.role_of(name)
+            role = HEAD_ROLES.get(name.partition(".")[0]) or self.role_of(name)
             if role is not None:
                 groups[role].append(name)
         return {role: names for role, names in groups.items() if names}
@@ -97,55 +80,6 @@ class VideoRepresentation(nn.Module, ABC):
     def passes_per_frame(self) -> int:
         """The number of decoder passes for one frame rendered alone."""
         return 1
-
-    def latent(self, index: Tensor) -> Tensor:
-        """Frame positions (B,) -> latents (B, D); UserError if the model has no latents per frame."""
-        raise UserError(f"{type(self).__name__} has no latents; choose a model with latents, such as model=latent_inr")
-
-    def pool_latents(self, index: Tensor) -> Tensor:
-        """Frame positions (B,) -> (B, D), the input of `project_semantic`: the latent, or its mean over the cells."""
-        return self.latent(index)
-
-    def align(self, space: EmbeddingSpace) -> None:
-        """Set the embedding `space`: the latent itself where it is as wide (Latent-INR, Eq. 6), else a linear head."""
-        width = self._pooled_width
-        self.embedding_space = space
-        self.semantic_head = nn.Linear(width, space.width) if width != space.width else None
-
-    @property
-    def _pooled_width(self) -> int:
-        return self.pool_latents(torch.zeros(1, device=self.device)).shape[1]
-
-    def frame_embeddings(self, index: Tensor) -> Tensor:
-        """Frame positions (B,) -> embeddings (B, S), not normalised, for retrieval; UserError if it is not aligned."""
-        return self.project_semantic(self.pool_latents(index))
-
-    def training_embeddings(self, index: Tensor, frames: Tensor) -> Tensor:
-        """Embeddings (B, S) that training compares with the teacher embeddings of `frames` (B, 3, h, w)."""
-        return self.frame_embeddings(index)
-
-    def project_semantic(self, latents: Tensor) -> Tensor:
-        """(B, D) -> (B, S), in float32 even under autocast; UserError if the model is not aligned."""
-        if self.embedding_space is None:
-            raise UserError("no teacher has aligned this model; fit it with module=alignment teacher=clip")
-        with full_precision(latents.device):
-            return latents.float() if self.semantic_head is None else self.semantic_head(latents.float())
-
-    def attach_projector(self, space: TokenSpace) -> None:
-        """Add an untrained projector into the token `space` of a video language model."""
-        self.token_space, self.projector = space, projector_for(self._pooled_width, space)
-
-    def sample_positions(self, frames: int) -> Tensor:
-        """Frame positions (N,) of N = `frames` whole frames spaced evenly over the video."""
-        places = torch.arange(frames, dtype=torch.float64, device=self.device)  # no copy from the host, which waits
-        return (places * (self.video.frames - 1) / max(1, frames - 1)).round().float()
-
-    def visual_tokens(self) -> Tensor:
-        """The visual tokens of this video for a video language model, (K, d) float32; UserError without projector."""
-        if self.token_space is None or self.projector is None:
-            raise UserError("it has no projector to a video language model; add one with task=align video_llm=…")
-        with full_precision(self.device):
-            return self.projector(self.pool_latents(self.sample_positions(self.token_space.sampling.frames)).float())
 
     @property
     def is_pixelwise(self) -> bool:
@@ -175,11 +109,6 @@ class VideoRepresentation(nn.Module, ABC):
             role: [named.pop(name) for name in names if name in named] for role, names in self.coded_groups().items()
         }
         return roles | ({"encoder": list(named.values())} if named else {})
-
-    @property
-    def device(self) -> torch.device:
-        """The device of the parameters."""
-        return next(self.parameters()).device
 
     def prepare(self, size: tuple[int, int] | None = None, window: Window | None = None) -> Any:
         """Data that all frames share at one size and window, for `forward` as `prepared`; None if there are none."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from lightning_inr.devices import full_precision
 from lightning_inr.models.options import check_number
 from lightning_inr.models.spatial import SpatialConfig, SpatialRepresentation
-from lightning_inr.nn.adaptive_stages import AdaptiveStages, halving
+from lightning_inr.nn.adaptive_stages import AdaptiveStages, halved_channels
 from lightning_inr.nn.encodings import frequency_code
 from lightning_inr.types import VideoShape
 
@@ -48,14 +48,14 @@ class CNeRV(SpatialRepresentation):
         self.stem = nn.Conv2d(channels, channels, 3, padding=1)
         self.code = nn.Sequential(nn.Linear(2 * config.octaves, code), nn.GELU(), nn.Linear(code, code), nn.GELU())
         least = config.channels * config.least_ratio
-        widths = halving(config.channels, config.expansion, least, len(config.strides))
+        widths = halved_channels(config.channels, config.expansion, least, len(config.strides))
         self.blocks = AdaptiveStages(channels, widths, config.strides, code)
         self.head = nn.Conv2d(widths[-1], 3, 1)
 
     def spatial_features(self) -> Tensor:
         """(1, channels, rows, columns): the spatial part of the first convolution."""
         with full_precision(self.device):
-            return self.place(self.places()).unflatten(0, (1, self.rows, self.columns)).permute(0, 3, 1, 2)
+            return self.place(self.position_codes()).unflatten(0, (1, self.rows, self.columns)).permute(0, 3, 1, 2)
 
     def decode_features(self, spatial_features: Tensor, index: Tensor) -> Tensor:
         """Spatial features and frame positions (B,) -> logits (B, 3, *padded)."""

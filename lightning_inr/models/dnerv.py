@@ -71,16 +71,16 @@ class DNeRV(HNeRV):
         assert self.encoder is not None
         second = frame_encoder(config.difference_strides, config.encoder_width, config.difference_channels, inputs=6)
         self.encoder = nn.ModuleDict({"content": self.encoder, "difference": second})
-        self.met = FrameStore(
+        self.frame_store = FrameStore(
             len(video.training_frames)
         )  # training frames by row; not stored in a file, and empty after `store_embeddings`
 
     def embed(self, index: Tensor, frames: Tensor) -> dict[str, Tensor]:
         """Frame positions (B,) and frames (B, 3, *padded) -> content and difference, each (B, C, h, w)."""
         assert isinstance(self.encoder, nn.ModuleDict)
-        self._meet(index, frames)
-        changes = self._changes(index, frames)
-        return {"content": self.encoder["content"](frames), "difference": self.encoder["difference"](changes)}
+        self._store_frames(index, frames)
+        differences = self._differences(index, frames)
+        return {"content": self.encoder["content"](frames), "difference": self.encoder["difference"](differences)}
 
     def decode_embeddings(self, embeddings: Mapping[str, Tensor], index: Tensor) -> Tensor:
         """Embeddings -> logits (B, 3, *padded); the frame positions are not used."""
@@ -92,38 +92,38 @@ class DNeRV(HNeRV):
     def decoder_only(self) -> None:
         """Remove the encoders and the stored frames."""
         super().decoder_only()
-        self.met.clear()
+        self.frame_store.clear()
 
     @torch.no_grad()
     def store_embeddings(self, batches: Iterable[FrameBatch]) -> None:
         """Store the embeddings of every training frame, with all neighbours available."""
-        if self.stored:
+        if self.embeddings_stored:
             return
         for batch in batches:
             frames = batch.frames.to(self.device)
-            self._meet(batch.index, self.pad(frames.float() / 255 if frames.dtype == torch.uint8 else frames))
-        super().store_embeddings(self._all_met())
-        self.met.clear()
+            self._store_frames(batch.index, self.pad(frames.float() / 255 if frames.dtype == torch.uint8 else frames))
+        super().store_embeddings(self._stored_frames())
+        self.frame_store.clear()
 
-    def _all_met(self) -> Iterator[FrameBatch]:
-        for row in self.met.known_rows():
-            assert self.met.frames is not None
-            yield FrameBatch(torch.tensor([float(row * self.video.stride)]), self.met.frames[row : row + 1])
+    def _stored_frames(self) -> Iterator[FrameBatch]:
+        for row in self.frame_store.written_rows():
+            assert self.frame_store.frames is not None
+            yield FrameBatch(torch.tensor([float(row * self.video.stride)]), self.frame_store.frames[row : row + 1])
 
-    def _meet(self, index: Tensor, frames: Tensor) -> None:
+    def _store_frames(self, index: Tensor, frames: Tensor) -> None:
         """Store the frames at positions of training frames; the others are blends of two frames."""
-        self.met.put(rows_at(self._places(index), len(self.video.training_frames)), frames)
+        self.frame_store.put(rows_at(self._training_positions(index), len(self.video.training_frames)), frames)
 
-    def _changes(self, index: Tensor, frames: Tensor) -> Tensor:
+    def _differences(self, index: Tensor, frames: Tensor) -> Tensor:
         """(B, 6, *padded): the frames minus those before, and those after minus the frames."""
-        places, count = self._places(index), len(self.video.training_frames)
-        rows = torch.cat([rows_at((places - 1).ceil(), count), rows_at((places + 1).floor(), count)])
-        neighbours, known = self.met.read(rows)
+        positions, count = self._training_positions(index), len(self.video.training_frames)
+        rows = torch.cat([rows_at((positions - 1).ceil(), count), rows_at((positions + 1).floor(), count)])
+        neighbours, is_stored = self.frame_store.read(rows)
         # A neighbour that is not stored, as beyond the ends, is replaced by the frame itself.
-        before, after = torch.where(known[:, None, None, None], neighbours, frames.repeat(2, 1, 1, 1)).chunk(2)
-        changes = torch.cat([frames - before, after - frames], dim=1)
-        return changes.contiguous(memory_format=torch.channels_last)
+        before, after = torch.where(is_stored[:, None, None, None], neighbours, frames.repeat(2, 1, 1, 1)).chunk(2)
+        differences = torch.cat([frames - before, after - frames], dim=1)
+        return differences.contiguous(memory_format=torch.channels_last)
 
-    def _places(self, index: Tensor) -> Tensor:
+    def _training_positions(self, index: Tensor) -> Tensor:
         """Frame positions (B,) -> positions among the training frames (B,), float64."""
         return index.to(self.device).double() / self.video.stride

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from lightning_inr.devices import full_precision
 from lightning_inr.models.options import check_number, check_range
 from lightning_inr.models.spatial import SpatialConfig, SpatialRepresentation
-from lightning_inr.nn.adaptive_stages import AdaptiveStages, halving
+from lightning_inr.nn.adaptive_stages import AdaptiveStages, halved_channels
 from lightning_inr.nn.attention import TransformerLayer
 from lightning_inr.nn.encodings import frequency_code
 from lightning_inr.types import VideoShape
@@ -51,14 +51,14 @@ class ENeRV(SpatialRepresentation):
         self.map = nn.Sequential(nn.Linear(width, channels), nn.GELU())
         self.code = _two_layers(2 * config.octaves, half, half)
         least = config.channels * config.least_ratio
-        widths = halving(config.channels, config.expansion, least, len(config.strides))
+        widths = halved_channels(config.channels, config.expansion, least, len(config.strides))
         self.blocks = AdaptiveStages(channels, widths, config.strides, half)
         self.head = nn.Conv2d(widths[-1], 3, 1)
 
     def spatial_features(self) -> Tensor:
         """(1, rows * columns, width): the spatial tokens, which do not depend on time."""
         with self._exact():
-            return self.first_layer(self.place(self.places())[None])
+            return self.first_layer(self.place(self.position_codes())[None])
 
     def decode_features(self, spatial_features: Tensor, index: Tensor) -> Tensor:
         """Spatial tokens and frame positions (B,) -> logits (B, 3, *padded)."""

@@ -21,7 +21,7 @@ from lightning_inr.models.raster import RasterRepresentation
 from lightning_inr.nn.flow import aggregate, enlarge_motion
 from lightning_inr.nn.frame_store import FrameStore, as_bytes, rows_at
 from lightning_inr.nn.initialise import init_layer
-from lightning_inr.nn.upsample import logits_to_rgb, resize_painted
+from lightning_inr.nn.upsample import logits_to_rgb, resize_rgb
 from lightning_inr.types import VideoShape, Window, crop
 
 OFFSETS = (-2, -1, 1, 2)  # of the neighbours, in training frames; the aggregation window of both papers
@@ -36,7 +36,7 @@ class Draft(NamedTuple):
     motion: Tensor  # (B, MOTION_CHANNELS, h, w), in pixels
 
 
-class Recent:
+class DraftCache:
     """A cache of the drafts and frames of one batch: the next batch needs most of them again."""
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ class FlowGuided(RasterRepresentation):
 
     def __init__(self, video: VideoShape, config: Any, *rest: Any) -> None:
         super().__init__(video, config, *rest)
-        self.store = FrameStore(
+        self.frame_store = FrameStore(
             len(video.training_frames)
         )  # independent frames, for training; not part of the state dict
         self.all_drafted = False  # whether `store` has been filled with all frames
@@ -115,16 +115,16 @@ class FlowGuided(RasterRepresentation):
             # After the draft with gradients: autocast caches its copies of the weights, and copies made without
             # gradients first would give the weights no gradients.
             self._draft_all()
-            self.store.put(self._rows(index), independent)
+            self.frame_store.put(self._rows(index), independent)
             outputs = self._mix(draft, independent, self._neighbours(index))
-        return outputs if window is None else {name: crop(view, window) for name, view in outputs.items()}
+        return outputs if window is None else {name: crop(output, window) for name, output in outputs.items()}
 
-    def prepare(self, size: tuple[int, int] | None = None, window: Window | None = None) -> Recent | None:
+    def prepare(self, size: tuple[int, int] | None = None, window: Window | None = None) -> DraftCache | None:
         """A cache of drafts, with which consecutive frames cost one pass each."""
-        return Recent() if self.guided else None
+        return DraftCache() if self.guided else None
 
     @torch.no_grad()
-    def prepare_batch(self, prepared: Recent | None, positions: Sequence[float]) -> None:
+    def prepare_batch(self, prepared: DraftCache | None, positions: Sequence[float]) -> None:
         """Draft every training frame that these positions need, once, and the positions between training frames."""
         if prepared is None:
             return
@@ -132,22 +132,22 @@ class FlowGuided(RasterRepresentation):
         own = [int(position // stride) if position % stride == 0 else -1 for position in positions]
         own = [row if 0 <= row < count else -1 for row in own]
         nearest = [int(position / stride + 0.5) for position in positions]
-        around = [[row if 0 <= row < count else -1 for row in (n + o for o in OFFSETS)] for n in nearest]
-        needed = ({row for rows in around for row in rows} | set(own)) - {-1}
+        neighbour_rows = [[row if 0 <= row < count else -1 for row in (n + o for o in OFFSETS)] for n in nearest]
+        needed = ({row for rows in neighbour_rows for row in rows} | set(own)) - {-1}
         prepared.keep(needed)
         self._fill(prepared, sorted(needed - set(prepared.drafts)))
         drafts = self._gather(positions, own, prepared.drafts)
         black = torch.zeros(3, self.video.height, self.video.width, dtype=torch.uint8, device=self.device)
-        neighbours = [torch.stack([prepared.frames.get(row, black) for row in rows]) for rows in around]
+        neighbours = [torch.stack([prepared.frames.get(row, black) for row in rows]) for rows in neighbour_rows]
         prepared.batch = drafts, torch.stack(neighbours).float() / 255
 
-    def render_frames(self, index: Tensor, size: tuple[int, int] | None, prepared: Recent | None = None) -> Tensor:
+    def render_frames(self, index: Tensor, size: tuple[int, int] | None, prepared: DraftCache | None = None) -> Tensor:
         """Frame positions (B,) -> whole frames (B, 3, *size); without prepared data the drafts are computed here."""
         if not self.guided:
             return super().render_frames(index, size)
         batch = None if prepared is None else prepared.take()
         draft, neighbours = batch or (self.draft(index), self._drafted_neighbours(index))
-        return resize_painted(self._mix(draft, self._independent(draft), neighbours)["final"], size)
+        return resize_rgb(self._mix(draft, self._independent(draft), neighbours)["final"], size)
 
     def _independent(self, draft: Draft) -> Tensor:
         return torch.sigmoid(self.cut(draft.head[:, :3]).float())
@@ -168,18 +168,18 @@ class FlowGuided(RasterRepresentation):
         """
         if self.all_drafted or not self.can_draft:
             return
-        for rows in torch.arange(len(self.video.training_frames), device=self.device).split(self._at_once):
-            self.store.put(rows, self._independent(self.draft(rows.float() * self.video.stride)))
+        for rows in torch.arange(len(self.video.training_frames), device=self.device).split(self._frames_at_once):
+            self.frame_store.put(rows, self._independent(self.draft(rows.float() * self.video.stride)))
         self.all_drafted = True
 
     @property
-    def _at_once(self) -> int:
+    def _frames_at_once(self) -> int:
         """The number of frames drafted together, which bounds the memory."""
         return max(1, PIXELS_AT_ONCE // math.prod(self.padded_size))
 
     def _neighbours(self, index: Tensor) -> Tensor:
         """Frame positions (B,) -> their neighbours (B, K, 3, h, w) in [0, 1], from the store of training."""
-        frames, _ = self.store.read(self._rows_around(index).flatten())
+        frames, _ = self.frame_store.read(self._rows_around(index).flatten())
         return frames.unflatten(0, (len(index), len(OFFSETS)))
 
     @torch.no_grad()
@@ -188,28 +188,28 @@ class FlowGuided(RasterRepresentation):
         rows, count = self._rows_around(index).flatten(), len(self.video.training_frames)
         rendered = [
             self._independent(self.draft(part.clamp_max(count - 1).float() * self.video.stride))
-            for part in rows.split(self._at_once)
+            for part in rows.split(self._frames_at_once)
         ]
         frames = torch.where((rows < count)[:, None, None, None], torch.cat(rendered), 0)
         return as_bytes(frames).float().div(255).unflatten(0, (len(index), len(OFFSETS)))
 
-    def _fill(self, recent: Recent, rows: Sequence[int]) -> None:
+    def _fill(self, cache: DraftCache, rows: Sequence[int]) -> None:
         """Add the drafts of training frames, and their independent frames, in bounded memory."""
-        for start in range(0, len(rows), self._at_once):
-            chosen = rows[start : start + self._at_once]
+        for start in range(0, len(rows), self._frames_at_once):
+            chosen = rows[start : start + self._frames_at_once]
             draft = self.draft(self._on_device([row * self.video.stride for row in chosen]))
             # Copies, because a slice would keep its whole batch in memory.
             frames = [frame.clone() for frame in as_bytes(self._independent(draft))]
-            recent.frames |= dict(zip(chosen, frames, strict=True))
-            recent.drafts |= dict(zip(chosen, map(Draft, draft.head.split(1), draft.motion.split(1)), strict=True))
+            cache.frames |= dict(zip(chosen, frames, strict=True))
+            cache.drafts |= dict(zip(chosen, map(Draft, draft.head.split(1), draft.motion.split(1)), strict=True))
 
     def _gather(self, positions: Sequence[float], rows: Sequence[int], drafts: Mapping[int, Draft]) -> Draft:
         """The drafts at `positions`: those of training frames (`rows`) from `drafts`, those between computed here."""
         between = [place for place, row in enumerate(rows) if row < 0]
         each = {place: drafts[row] for place, row in enumerate(rows) if row >= 0}
         if between:
-            made = self.draft(self._on_device([positions[place] for place in between]))
-            each |= dict(zip(between, map(Draft, made.head.split(1), made.motion.split(1)), strict=True))
+            computed = self.draft(self._on_device([positions[place] for place in between]))
+            each |= dict(zip(between, map(Draft, computed.head.split(1), computed.motion.split(1)), strict=True))
         ordered = [each[place] for place in range(len(rows))]
         return Draft(torch.cat([one.head for one in ordered]), torch.cat([one.motion for one in ordered]))
 

@@ -27,7 +27,7 @@ class HybridRepresentation(RasterRepresentation):
             {name: nn.Parameter(torch.empty(len(video.training_frames), *shape)) for name, shape in shapes.items()}
         )
         self.encoder: nn.Module | None = None  # subclasses set it; None in a decoder
-        self.stored = False  # whether the stored embeddings replace the encoder, also in training
+        self.embeddings_stored = False  # whether the stored embeddings replace the encoder, also in training
 
     @abstractmethod
     def embed(self, index: Tensor, frames: Tensor) -> dict[str, Tensor]:
@@ -45,7 +45,7 @@ class HybridRepresentation(RasterRepresentation):
 
     def decoder_only(self) -> None:
         """Remove the encoder."""
-        self.encoder, self.stored = None, True
+        self.encoder, self.embeddings_stored = None, True
 
     def role_of(self, name: str) -> str | None:
         """The role of a tensor: embeddings or base; None for the encoder."""
@@ -71,7 +71,7 @@ class HybridRepresentation(RasterRepresentation):
 
     def training_embeddings(self, index: Tensor, frames: Tensor) -> Tensor:
         """As `frame_embeddings`, but from the encoder's output for `frames` until the embeddings are stored."""
-        if self.stored:
+        if self.embeddings_stored:
             return self.frame_embeddings(index)
         return self.project_semantic(_means(self.embed(index, self.pad(frames)).values()))
 
@@ -88,18 +88,18 @@ class HybridRepresentation(RasterRepresentation):
         """The frames decoded from their embeddings: from the encoder's output until the embeddings are stored."""
         if window is not None:
             raise UserError("data.window: an encoder reads whole frames; choose data.window=null")
-        if self.stored:
+        if self.embeddings_stored:
             return self(index)
-        return self.painted_from(self.embed(index, self.pad(frames)), index)
+        return self.decode_frames(self.embed(index, self.pad(frames)), index)
 
-    def painted_from(self, embeddings: Mapping[str, Tensor], index: Tensor) -> Tensor:
+    def decode_frames(self, embeddings: Mapping[str, Tensor], index: Tensor) -> Tensor:
         """Frames (B, 3, height, width) of the video's size, decoded from `embeddings`, for training."""
         return logits_to_rgb(self.cut(self.decode_embeddings(embeddings, index)))
 
     @torch.no_grad()
     def store_embeddings(self, batches: Iterable[FrameBatch]) -> None:
         """Store the encoder's embeddings of every training frame; from then on they are trained as parameters."""
-        if self.stored:
+        if self.embeddings_stored:
             return
         for batch in batches:
             index, frames = batch.index.to(self.device), batch.frames.to(self.device)
@@ -108,7 +108,7 @@ class HybridRepresentation(RasterRepresentation):
             rows = (index / self.video.stride).long()
             for name, value in self.embed(index, self.pad(frames)).items():
                 self.embeddings[name][rows] = value.float()
-        self.stored = True
+        self.embeddings_stored = True
 
     def pad(self, frames: Tensor) -> Tensor:
         """(B, 3, h, w) -> (B, 3, *padded), by repeating the last row and column."""

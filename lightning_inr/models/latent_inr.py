@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from lightning_inr.devices import full_precision
 from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.models.options import check_choice, check_range
-from lightning_inr.nn.encodings import build_encoding, positions
+from lightning_inr.nn.encodings import build_encoding, cell_positions
 from lightning_inr.nn.hypernetwork import Hypernetwork
 from lightning_inr.nn.initialise import init_layer
 from lightning_inr.nn.modulation import MODULATIONS, ModulatedLinear
@@ -196,7 +196,7 @@ class LatentINR(VideoRepresentation):
         if window is None or self._resized(size):
             window = Window(0, 0, height, width)
         cells = self._cells(window, height, width)
-        where = positions(*cells, height / self.stride, width / self.stride, like=self.latents)
+        where = cell_positions(*cells, height / self.stride, width / self.stride, like=self.latents)
         x = self.encoding(where)
         for layer in range(self.config.modulated_layers[0]):
             x = self._activate(self.layers[layer](x))

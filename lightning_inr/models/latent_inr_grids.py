@@ -211,7 +211,7 @@ class LatentINRGrids(RasterRepresentation):
         assert isinstance(grid, WarpedGrid)
         if self.motion is None or motion is None:
             return grid(index, None)
-        return grid(index, self.motion.places(motion, grid.height, grid.width))
+        return grid(index, self.motion.sampling_positions(motion, grid.height, grid.width))
 
 
 def _smooth_latents(video: VideoShape, config: LatentINRGridsConfig) -> Tensor:

@@ -57,17 +57,17 @@ class NIRVANAConfig:
         check_range("reset_every", self.reset_every, 0, 2**24)
 
 
-class PaintedGroups:
+class GroupCache:
     """A cache of the logits of groups, for consecutive batches that need the same ones."""
 
     def __init__(self) -> None:
         self.groups: dict[int, Tensor] = {}  # number -> logits (frames, 3, *padded)
-        self.around: tuple[Tensor, Tensor | None] | None = None  # of the next batch: logits before and after
+        self.adjacent: tuple[Tensor, Tensor | None] | None = None  # of the next batch: logits before and after
 
     def take(self) -> tuple[Tensor, Tensor | None] | None:
         """Return the data prepared for the next batch, and remove them; None if nothing was prepared."""
-        around, self.around = self.around, None
-        return around
+        adjacent, self.adjacent = self.adjacent, None
+        return adjacent
 
 
 class NIRVANA(RasterRepresentation):
@@ -91,38 +91,36 @@ class NIRVANA(RasterRepresentation):
     def init_output_colour(self, colour: Tensor) -> None:
         """Do nothing: no bias is common to all groups."""
 
-    def prepare(self, size: tuple[int, int] | None = None, window: Window | None = None) -> PaintedGroups:
+    def prepare(self, size: tuple[int, int] | None = None, window: Window | None = None) -> GroupCache:
         """A cache of groups, with which consecutive frames cost one pass per group."""
-        return PaintedGroups()
+        return GroupCache()
 
     @torch.no_grad()
-    def prepare_batch(self, prepared: PaintedGroups, positions: Sequence[float]) -> None:
+    def prepare_batch(self, prepared: GroupCache, positions: Sequence[float]) -> None:
         """Render the groups of the adjacent training frames, except those that the cache already has."""
         last, group = len(self.video.training_frames) - 1, self.config.group
-        places = [min(max(position / self.video.stride, 0), last) for position in positions]
-        before = [math.floor(place) for place in places]
-        after = [math.ceil(place) for place in places]
+        rows = [min(max(position / self.video.stride, 0), last) for position in positions]
+        before = [math.floor(row) for row in rows]
+        after = [math.ceil(row) for row in rows]
         needed = {row // group for row in before + after}
         prepared.groups = {number: logits for number, logits in prepared.groups.items() if number in needed}
         for number in sorted(needed - set(prepared.groups)):
             prepared.groups[number] = self.group_logits(torch.full((1,), number, device=self.device))
-        read = [torch.stack([prepared.groups[row // group][row % group] for row in rows]) for rows in (before, after)]
-        prepared.around = read[0], read[1] if before != after else None
+        logits = [torch.stack([prepared.groups[row // group][row % group] for row in each]) for each in (before, after)]
+        prepared.adjacent = logits[0], logits[1] if before != after else None
 
-    def render_frames(
-        self, index: Tensor, size: tuple[int, int] | None, prepared: PaintedGroups | None = None
-    ) -> Tensor:
+    def render_frames(self, index: Tensor, size: tuple[int, int] | None, prepared: GroupCache | None = None) -> Tensor:
         """Frame positions (B,) -> whole frames (B, 3, *size); between two training frames, the blend of both."""
         position = self._position(index)
         share = position - position.floor()
-        around = None if prepared is None else prepared.take()
-        before, after = self._around(position, share) if around is None else around
+        adjacent = None if prepared is None else prepared.take()
+        before, after = self._adjacent_logits(position, share) if adjacent is None else adjacent
         frames = logits_to_rgb(self.cut(before), size)
         if after is None:
             return frames
         return torch.lerp(frames, logits_to_rgb(self.cut(after), size), share[:, None, None, None])
 
-    def _around(self, position: Tensor, share: Tensor) -> tuple[Tensor, Tensor | None]:
+    def _adjacent_logits(self, position: Tensor, share: Tensor) -> tuple[Tensor, Tensor | None]:
         """Positions among the training frames (B,) -> logits before and after, (B, 3, *padded); None: not needed."""
         before = self._logits_of(position.floor().long())
         # Reading a tensor of a CPU is free; on a GPU it would synchronise, so both frames are rendered.
@@ -136,27 +134,27 @@ class NIRVANA(RasterRepresentation):
 
     def _logits_of(self, rows: Tensor) -> Tensor:
         """Rows (B,) among the training frames -> logits (B, 3, *padded), from the group's network for that frame."""
-        groups, places = rows // self.config.group, rows % self.config.group
-        pairs = zip(groups.split(1), places.split(1), strict=True)
-        return torch.cat([self.group_logits(group, place) for group, place in pairs])
+        groups, frames = rows // self.config.group, rows % self.config.group
+        pairs = zip(groups.split(1), frames.split(1), strict=True)
+        return torch.cat([self.group_logits(group, frame) for group, frame in pairs])
 
-    def group_logits(self, group: Tensor, place: Tensor | None = None) -> Tensor:
-        """Logits of the frames of a group (1,), or of the one at `place` (1,) in it: (frames, 3, *padded)."""
+    def group_logits(self, group: Tensor, frame: Tensor | None = None) -> Tensor:
+        """Logits of the frames of a group (1,), or of its `frame` (1,) alone: (frames, 3, *padded)."""
         stride, patches = self.stride, self._features(group)
-        frames = self.config.group if place is None else 1
+        frames = self.config.group if frame is None else 1
         for number, (chain, step) in enumerate(zip(self.decoder, self.config.strides, strict=True), start=1):
             weight, bias = chain(group)
-            if place is not None and number == len(self.decoder):
-                weight, bias = (self._of_frame(each, place) for each in (weight, bias))
+            if frame is not None and number == len(self.decoder):
+                weight, bias = (self._of_frame(each, frame) for each in (weight, bias))
             patches = depth_to_space(F.conv2d(patches, weight, bias, padding=weight.shape[-1] // 2), step)
             if number < len(self.decoder):
                 patches = F.silu(patches)
         cells = patches.permute(0, 2, 3, 1).reshape(self.rows, self.columns, stride, stride, frames, 3)
         return cells.permute(4, 5, 0, 2, 1, 3).reshape(frames, 3, *self.padded_size)
 
-    def _of_frame(self, values: Tensor, place: Tensor) -> Tensor:
-        """Weights or biases of the last layer (pixels * frames * 3, ...) -> those of the frame at `place` (1,)."""
-        return values.unflatten(0, (-1, self.config.group, 3)).index_select(1, place).flatten(0, 2)
+    def _of_frame(self, values: Tensor, frame: Tensor) -> Tensor:
+        """Weights or biases of the last layer (pixels * frames * 3, ...) -> those of its `frame` (1,)."""
+        return values.unflatten(0, (-1, self.config.group, 3)).index_select(1, frame).flatten(0, 2)
 
     def _features(self, group: Tensor) -> Tensor:
         """The SIREN's features of the patch centres, (rows * columns, channels, 1, 1)."""

@@ -149,12 +149,12 @@ class NVP(VideoRepresentation):
                 static.plane.expand(shape),
                 self.planes["xt"](time, static.x)[:, None].expand(shape),
                 self.planes["yt"](time, static.y)[:, :, None].expand(shape),
-                self.around(index, static.y, static.x),
+                self.neighbourhood(index, static.y, static.x),
             ],
             dim=-1,
         )
 
-    def around(self, index: Tensor, y: Tensor, x: Tensor) -> Tensor:
+    def neighbourhood(self, index: Tensor, y: Tensor, x: Tensor) -> Tensor:
         """The sparse grid's 3x3 cells around every pixel: (B,), (h,), (w,) -> (B, h, w, 9 * features)."""
         last = len(self.sparse) - 1
         position = (index.float() / self.video.stride).clamp(0, last)

@@ -4,9 +4,9 @@ import re
 from typing import Any
 
 from lightning_inr.errors import UserError
-from lightning_inr.models import MODELS, build_on_meta
 from lightning_inr.models.base import VideoRepresentation
-from lightning_inr.types import VideoShape
+from lightning_inr.models.registry import MODELS, build_on_meta
+from lightning_inr.types import EmbeddingSpace, VideoShape
 
 TOLERANCE = 0.01
 FINEST = 1 / 256  # step of a fractional option: every stage rounds its own width
@@ -28,15 +28,18 @@ def read_count(text: object) -> int:
     return round(float(match[1]) * UNITS[match[2]])
 
 
-def solve_width(name: str, video: VideoShape, params: int, **config: Any) -> dict[str, Any]:
+def solve_width(
+    name: str, video: VideoShape, params: int, embedding_space: EmbeddingSpace | None = None, **config: Any
+) -> dict[str, Any]:
     """`config` with the model's `size_knobs` set so that `params` parameters are coded, within 1 %.
 
-    UserError with the smallest, or the nearest possible size if that is not possible.
+    Those of the linear head into `embedding_space` are counted too. UserError with the smallest, or the nearest
+    possible size if that is not possible.
     """
     if name not in MODELS:
         build_on_meta(name, video)  # its error lists the models
     for knob in MODELS[name].size_knobs:
-        steps = _Steps(name, video, config, knob)
+        steps = _Steps(name, video, embedding_space, config, knob)
         below, above = steps.around(params)
         nearest = min((below, above), key=lambda place: abs(steps.count(place) - params))
         if abs(steps.count(nearest) - params) <= TOLERANCE * params:
@@ -52,8 +55,11 @@ def solve_width(name: str, video: VideoShape, params: int, **config: Any) -> dic
 class _Steps:
     """The sizes of a model over the values of one option, the other options fixed."""
 
-    def __init__(self, name: str, video: VideoShape, config: dict[str, Any], knob: str) -> None:
-        self.name, self.video, self.config, self.knob = name, video, config, knob
+    def __init__(
+        self, name: str, video: VideoShape, embedding_space: EmbeddingSpace | None, config: dict[str, Any], knob: str
+    ) -> None:
+        self.name, self.video, self.embedding_space = name, video, embedding_space
+        self.config, self.knob = config, knob
         default = getattr(MODELS[name].Config(), knob)
         self.size = 1 if isinstance(default, int) else FINEST
         self.most = round(WIDEST / self.size)
@@ -62,7 +68,7 @@ class _Steps:
         return self.config | {self.knob: place * self.size}
 
     def count(self, place: int) -> int:
-        return count_coded(build_on_meta(self.name, self.video, **self.at(place)))
+        return count_coded(build_on_meta(self.name, self.video, self.embedding_space, **self.at(place)))
 
     def around(self, params: int) -> tuple[int, int]:
         """The two adjacent places between whose sizes `params` lies; twice the first if it is below all."""

@@ -67,7 +67,7 @@ class SpatialRepresentation(RasterRepresentation):
         frames = logits_to_rgb(self.cut(self.decode_features(spatial_features, index)), size)
         return frames if window is None else crop(frames, window)
 
-    def places(self) -> Tensor:
+    def position_codes(self) -> Tensor:
         """(rows * columns, 4 * octaves): the codes of row / rows and of column / columns, concatenated, per cell."""
         base, octaves = self.config.base, self.config.octaves
         down = frequency_code(torch.arange(self.rows, device=self.device) / self.rows, base, octaves)

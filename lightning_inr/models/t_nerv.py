@@ -158,12 +158,12 @@ class TNeRV(FlowGuided, HybridRepresentation):
         if config.embedding_share:
             self.encoder = FrameEncoder(config, shape)
         else:
-            self.stored = True  # there is no encoder
+            self.embeddings_stored = True  # there is no encoder
 
     @property
     def can_draft(self) -> bool:
         """Whether the embeddings of all training frames are stored."""
-        return self.stored
+        return self.embeddings_stored
 
     def role_of(self, name: str) -> str | None:
         """The role of a tensor: embeddings, grid or base; None for the encoder."""
@@ -176,13 +176,13 @@ class TNeRV(FlowGuided, HybridRepresentation):
 
     def training_outputs(self, index: Tensor, frames: Tensor, window: Window | None = None) -> dict[str, Tensor]:
         """The outputs that training compares with whole `frames`, (B, 3, H, W): final, aggregated, independent."""
-        if window is not None and not self.stored:
+        if window is not None and not self.embeddings_stored:
             raise UserError("data.window: an encoder reads whole frames; choose data.window=null")
         return super().training_outputs(index, frames, window)
 
     def fitted_draft(self, index: Tensor, frames: Tensor) -> Draft:
         """The drafts from the encoder's embeddings of `frames`, until the embeddings are stored."""
-        if self.stored:
+        if self.embeddings_stored:
             return self.draft(index)
         return self.draft_of(self.embed(index, self.pad(frames)), index)
 

@@ -48,7 +48,7 @@ class AdaptiveStages(nn.Module):
         return x
 
 
-def halving(channels: float, expansion: float, least: float, count: int) -> list[int]:
+def halved_channels(channels: float, expansion: float, least: float, count: int) -> list[int]:
     """Channels of `count` stages as in NeRV: `expansion * channels`, then halved per stage, not below `least`."""
     first = [max(1, round(channels * expansion))]
     return first + [max(1, round(max(channels * expansion / 2**number, least))) for number in range(1, count)]

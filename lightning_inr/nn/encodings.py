@@ -173,7 +173,7 @@ def frequency_code(value: Tensor, base: float, octaves: int) -> Tensor:
     return torch.cat([phase.sin(), phase.cos()], dim=-1).float()
 
 
-def positions(top: int, left: int, rows: int, columns: int, height: float, width: float, like: Tensor) -> Tensor:
+def cell_positions(top: int, left: int, rows: int, columns: int, height: float, width: float, like: Tensor) -> Tensor:
     """Centres (rows * columns, 2) of cells of a height x width raster, a rectangle that starts at cell (top, left)."""
     y = (torch.arange(top, top + rows, device=like.device) + 0.5) / height
     x = (torch.arange(left, left + columns, device=like.device) + 0.5) / width

@@ -45,23 +45,23 @@ class Motion(ResettableModule):
             field = (self.scale * self.field(features.float())).mT.unflatten(2, (rows, columns))
             return F.pad(field, (0, 2, 0, 2)) + F.pad(affine, (columns, 0, rows, 0))
 
-    def places(self, motion: Tensor, height: int, width: int) -> Tensor:
+    def sampling_positions(self, motion: Tensor, height: int, width: int) -> Tensor:
         """Motion from `forward` -> the sampling position (x, y) of each pixel, (B, height, width, 2).
 
         Displacements are bilinear between the cells' centres, constant beyond. Two small matrix products compute this:
         an affine grid and an interpolation take ten times as long on a CPU.
         """
         with full_precision(motion.device):
-            down = self._functions(motion.shape[2] - 2, height, motion.device)
-            along = self._functions(motion.shape[3] - 2, width, motion.device)
+            down = self._basis(motion.shape[2] - 2, height, motion.device)
+            along = self._basis(motion.shape[3] - 2, width, motion.device)
             return (down @ motion @ along.T).permute(0, 2, 3, 1)
 
-    def _functions(self, cells: int, length: int, device: torch.device) -> Tensor:
+    def _basis(self, cells: int, length: int, device: torch.device) -> Tensor:
         """(length, cells + 2): for each pixel, the linear interpolation weights of the cells, 1, and its position."""
         if (cells, length, device) not in self._tables:
             with torch.inference_mode(False):  # training may reuse a table made in decoding
                 shares = F.interpolate(torch.eye(cells)[None], length, mode="linear", align_corners=False)[0].T
-                place = (2 * torch.arange(length) + 1) / length - 1
-                table = torch.cat([shares, torch.ones(length, 1), place[:, None]], dim=1)
+                position = (2 * torch.arange(length) + 1) / length - 1
+                table = torch.cat([shares, torch.ones(length, 1), position[:, None]], dim=1)
                 self._tables[cells, length, device] = table.to(device)
         return self._tables[cells, length, device]

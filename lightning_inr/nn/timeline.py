@@ -9,7 +9,7 @@ from torch import Tensor
 from lightning_inr.types import GridLayout
 
 
-class Between(NamedTuple):
+class SlicePair(NamedTuple):
     """Two adjacent slices (B,) int64 and the interpolation weight of the second, (B,) in [0, 1]."""
 
     before: Tensor
@@ -25,27 +25,28 @@ class Between(NamedTuple):
 class Timeline:
     """Slices spaced evenly over each shot's training frames, one every `frames_per_slice` of them; 0: one per shot.
 
-    A shot has at most one slice per training frame. `seen` are the training frames, every `seen.step`-th of the video;
+    A shot has at most one slice per training frame. `training_frames` are every `training_frames.step`-th of the video;
     `shots` are the frame numbers at which shots start, the first 0. A frame position between two shots belongs to the
     shot of the nearer training frame.
     """
 
-    def __init__(self, seen: range, shots: Sequence[int], frames_per_slice: float) -> None:
+    def __init__(self, training_frames: range, shots: Sequence[int], frames_per_slice: float) -> None:
         rows: list[tuple[float, float, float, float]] = []  # per shot: origin, slices per frame, first and last slice
         self.borders: list[float] = []
         self.groups: list[int] = []  # slices per shot
         self.slices = 0
-        starts = sorted({min(-(-shot // seen.step), len(seen) - 1) for shot in shots})  # indices into `seen`
-        for start, end in zip(starts, [*starts[1:], len(seen)], strict=True):
+        # Indices into `training_frames`.
+        starts = sorted({min(-(-shot // training_frames.step), len(training_frames) - 1) for shot in shots})
+        for start, end in zip(starts, [*starts[1:], len(training_frames)], strict=True):
             count = round((end - start) / frames_per_slice) if frames_per_slice else 1
             count = min(max(1, count), end - start)
-            first = seen[start]
-            pace = count / ((end - start) * seen.step)
+            first = training_frames[start]
+            slices_per_frame = count / ((end - start) * training_frames.step)
             # The centre of a slice is the centre of the frames it covers.
-            origin = first - seen.step / 2 - (self.slices - 0.5) / pace
-            rows.append((origin, pace, float(self.slices), float(self.slices + count - 1)))
+            origin = first - training_frames.step / 2 - (self.slices - 0.5) / slices_per_frame
+            rows.append((origin, slices_per_frame, float(self.slices), float(self.slices + count - 1)))
             if start:
-                self.borders.append((seen[start - 1] + first) / 2)
+                self.borders.append((training_frames[start - 1] + first) / 2)
             self.groups.append(count)
             self.slices += count
         self._rows = rows
@@ -55,16 +56,17 @@ class Timeline:
         """The layout of a grid with one map of rows x columns x channels per slice."""
         return GridLayout(tuple(self.groups), rows, columns, channels)
 
-    def at(self, index: Tensor) -> Between:
+    def at(self, index: Tensor) -> SlicePair:
         """Frame positions (B,) -> the slices that they lie between; constant beyond the ends of a shot."""
-        rows, borders = self._on(index.device)
-        origin, pace, first, last = rows[torch.bucketize(index.float(), borders, right=True)].unbind(1)
-        position = ((index - origin) * pace).clamp(first, last)
+        rows, borders = self._tensors_on(index.device)
+        shot = torch.bucketize(index.float(), borders, right=True) if self.borders else torch.zeros_like(index).long()
+        origin, slices_per_frame, first, last = rows[shot].unbind(1)
+        position = ((index - origin) * slices_per_frame).clamp(first, last)
         before = position.floor()
         after = torch.minimum(before + 1, last)
-        return Between(before.long(), after.long(), position - before)
+        return SlicePair(before.long(), after.long(), position - before)
 
-    def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+    def _tensors_on(self, device: torch.device) -> tuple[Tensor, Tensor]:
         if device not in self._tables:
             self._tables[device] = (
                 torch.tensor(self._rows, device=device),

@@ -30,17 +30,17 @@ def logits_to_rgb(logits: Tensor, size: tuple[int, int] | None = None) -> Tensor
     """
     # float32: in bfloat16 the steps of a sigmoid are as coarse as those of 8-bit values
     logits = logits.float()
-    grown = _grown(logits, size)
-    return _shrunk(torch.sigmoid(_enlarge(logits, grown)), size)
+    enlarged = _enlarged_size(logits, size)
+    return _shrink(torch.sigmoid(_enlarge(logits, enlarged)), size)
 
 
-def resize_painted(rgb: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+def resize_rgb(rgb: Tensor, size: tuple[int, int] | None = None) -> Tensor:
     """Resize RGB frames (B, 3, h, w) -> (B, 3, *size), both in [0, 1]: bicubic if larger, area mean if smaller."""
     rgb = rgb.float()
-    return _shrunk(_enlarge(rgb, _grown(rgb, size)).clamp(0, 1), size)
+    return _shrink(_enlarge(rgb, _enlarged_size(rgb, size)).clamp(0, 1), size)
 
 
-def _grown(x: Tensor, size: tuple[int, int] | None) -> tuple[int, int]:
+def _enlarged_size(x: Tensor, size: tuple[int, int] | None) -> tuple[int, int]:
     height, width = x.shape[2:]
     return (height, width) if size is None else (max(size[0], height), max(size[1], width))
 
@@ -52,7 +52,7 @@ def _enlarge(x: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(x.contiguous(), size, mode="bicubic", align_corners=False)
 
 
-def _shrunk(rgb: Tensor, size: tuple[int, int] | None) -> Tensor:
+def _shrink(rgb: Tensor, size: tuple[int, int] | None) -> Tensor:
     return rgb if size in (None, tuple(rgb.shape[2:])) else F.interpolate(rgb, size, mode="area")
 
 

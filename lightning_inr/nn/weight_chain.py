@@ -38,20 +38,20 @@ class WeightChain(ResettableModule):
         span = link // self.span
         values = self.full.index_select(0, span)[0]
         if self.differences is not None:
-            values = values + self._since(span, link % self.span)
+            values = values + self._sum_of_differences(span, link % self.span)
         bias, weight = values.split([self.shape[0], values.numel() - self.shape[0]])
         return weight.view(self.shape), bias
 
-    def _since(self, span: Tensor, steps: Tensor) -> Tensor:
+    def _sum_of_differences(self, span: Tensor, steps: Tensor) -> Tensor:
         """Sum of the differences of the first `steps` (1,) links after the start of a `span` (1,): (size,)."""
         assert self.differences is not None
         before, last = span * (self.span - 1), len(self.differences) - 1
         # A fixed number of differences is read and the surplus masked: `steps` is on the device, reading it would wait.
-        places = torch.arange(self.longest - 1, device=span.device)
+        offsets = torch.arange(self.longest - 1, device=span.device)
         if last + 1 == self.longest - 1:
             all_of_span = self.differences.detach()
         else:
-            all_of_span = self.differences.detach().index_select(0, (before + places).clamp_max(last))
-        earlier = torch.where((places < steps - 1)[:, None], all_of_span, 0).sum(0)
+            all_of_span = self.differences.detach().index_select(0, (before + offsets).clamp_max(last))
+        earlier = torch.where((offsets < steps - 1)[:, None], all_of_span, 0).sum(0)
         own = self.differences.index_select(0, (before + steps - 1).clamp(0, last))[0]
         return torch.where(steps > 0, earlier + own, 0) / self.span

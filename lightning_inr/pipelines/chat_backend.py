@@ -15,13 +15,13 @@ from lightning_inr.teachers.catalogue import CHECKPOINTS, load_video_llm
 from lightning_inr.teachers.video_llm.interface import VideoLLM
 from lightning_inr.types import TokenSpace, VideoShape
 
-TOKEN_ROLES = (*SEMANTIC_ROLES, "projector")  # the roles that tokens are made of: no frame can be rendered from them
+TOKEN_ROLES = (*SEMANTIC_ROLES, "projector")  # the roles that tokens are computed from; not enough to render a frame
 # Hub ids that may be fetched because a file names them, those of conf/video_llm.
-KNOWN = {
+KNOWN_MODELS = {
     "llava-hf/LLaVA-NeXT-Video-7B-hf", "llava-hf/llava-onevision-qwen2-0.5b-ov-hf", "Qwen/Qwen2.5-VL-7B-Instruct",
     "LanguageBind/Video-LLaVA-7B-hf", "lkhl/VideoLLaMA3-2B-Image-HF",
 }  # fmt: skip
-UNTRAINED = "random weights: this tests plumbing, not understanding"
+UNTRAINED = "random weights: the answers have no meaning"
 
 
 class FileTokens(NamedTuple):
@@ -33,8 +33,8 @@ class FileTokens(NamedTuple):
     tokens: Tensor  # (K, d)
 
     @property
-    def shown(self) -> list[int]:
-        """The numbers of the frames that its tokens stand for."""
+    def frame_numbers(self) -> list[int]:
+        """The numbers of the frames that its tokens represent."""
         return self.video.spread(self.token_space.sampling.frames)
 
 
@@ -49,7 +49,7 @@ class ChatBackend(NamedTuple):
         return self.tokens_of_model(path, read_model(path, TOKEN_ROLES))
 
     def tokens_of_model(self, path: Path, model: VideoRepresentation) -> FileTokens:
-        """The same of a model that was read from the file."""
+        """The same for a model that was already decoded from the file."""
         try:
             space, tokens = read_tokens(model, self.llm, self.shared)
         except UserError as error:
@@ -59,7 +59,7 @@ class ChatBackend(NamedTuple):
 
 @dataclass(frozen=True)
 class BackendOptions:
-    """Which video language model reads the tokens, and through which projector."""
+    """Options that select the video language model and the projector."""
 
     projector: str | None = None  # a shared projector's file; None: each file's own
     load_llm: Callable[[bool], VideoLLM] | None = None  # takes load_vision; None: the model that the files name
@@ -72,27 +72,29 @@ def find_backend(options: BackendOptions, paths: Sequence[Path], load_vision: bo
     shared = None if options.projector is None else load_shared(options.projector)
     if options.load_llm is not None:
         return ChatBackend(options.load_llm(load_vision), shared)
-    token_space = shared.writes if shared else _first_space(paths)
+    token_space = shared.token_space if shared else _first_space(paths)
     model = find_model(token_space.model, Path(options.projector) if options.projector else paths[0])
     try:  # one plain value is taken, and never a function that the file names
         llm = load_video_llm(model, load_vision=load_vision, dtype=options.dtype, device=options.device)
     except UserError as error:
-        raise UserError(f"{error}; or give its place, as video_llm=llava_onevision video_llm.model=FOLDER") from error
+        raise UserError(f"{error}; or name its folder, as video_llm=llava_onevision video_llm.model=FOLDER") from error
     return ChatBackend(llm, shared)
 
 
 def find_model(name: str, file: Path) -> str:
-    """The model that `file` names: a known hub id, or a folder, also where both were moved together.
+    """The model that `file` names: a known hub id, or a folder, also if both were moved together.
 
-    A relative folder is looked for here, then beside the file and in each folder above it.
+    A relative folder is searched for in the working folder, then next to the file and in each folder above it.
     """
-    if name in KNOWN or name.endswith(CHECKPOINTS):  # a checkpoint is never loaded: `load_video_llm` gives the remedy
+    if name in KNOWN_MODELS or name.endswith(
+        CHECKPOINTS
+    ):  # a checkpoint is never loaded: `load_video_llm` gives the remedy
         return name
     for folder in (Path(), *file.resolve().parents):
         if (folder / name).is_dir():
             return str(folder / name)
     raise UserError(
-        f"{file} names the model {name}, which is no folder here or beside it, and no model that this program knows; "
+        f"{file} names the model {name}, which is neither a folder here or next to it nor one of the supported models; "
         f"if you trust it, add video_llm=llava_onevision video_llm.model={name}, or the folder where it is now"
     )
 
@@ -104,15 +106,15 @@ def _first_space(paths: Sequence[Path]) -> TokenSpace:
         except UserError:
             if len(paths) == 1:
                 raise
-            continue  # named when its turn comes
+            continue  # reported when its tokens are read
         if space is not None:
             return space
-    whose = paths[0] if len(paths) == 1 else f"none of the files in {paths[0].parent}"
-    raise UserError(f"{whose}: no projector to a video language model; add one with task=align video_llm=…")
+    source = paths[0] if len(paths) == 1 else f"none of the files in {paths[0].parent}"
+    raise UserError(f"{source}: no projector to a video language model; add one with task=align video_llm=…")
 
 
 def check_sampling(max_new_tokens: object, temperature: object) -> dict[str, Any]:
-    """What `VideoLLM.generate` takes for this temperature; UserError for a wrong value of one of the two."""
+    """The arguments of `VideoLLM.generate` for this temperature; UserError if one of the two values is not valid."""
     if not isinstance(max_new_tokens, int) or max_new_tokens < 1:
         raise UserError(f"max_new_tokens={max_new_tokens}: choose a whole number of tokens from 1")
     if not isinstance(temperature, int | float) or not 0 <= temperature <= 100:

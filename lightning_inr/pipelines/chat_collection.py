@@ -1,4 +1,4 @@
-"""Ask every file of a collection, and write the answers to a JSONL file that a second run resumes."""
+"""Answers questions about every file of a collection, in a JSONL file that a second run resumes."""
 
 import json
 import os
@@ -7,20 +7,20 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import torch
-from tqdm import tqdm
 
 from lightning_inr.chat.session import Session, check_question
 from lightning_inr.data.captioned.questions import Question
 from lightning_inr.errors import UserError
 from lightning_inr.paths import write_text
 from lightning_inr.pipelines.chat_backend import BackendOptions, check_sampling, find_backend
+from lightning_inr.progress import ProgressBar
 from lightning_inr.retrieval.collection import read_manifest
 
 CAPTION = "Describe the video."
 
 
-class Asking(NamedTuple):
-    """How a collection is asked."""
+class CollectionChatOptions(NamedTuple):
+    """Options of answering questions about every file of a collection."""
 
     backend: BackendOptions
     max_new_tokens: int
@@ -28,43 +28,48 @@ class Asking(NamedTuple):
     seed: int
 
 
-def answer_collection(folder: Path, out: Path, asked: Mapping[str, Sequence[Question]], asking: Asking) -> None:
-    """Ask every file its questions (id -> questions); files without tokens are named, and left out."""
-    sampling = check_sampling(asking.max_new_tokens, asking.temperature)
+def answer_collection(
+    folder: Path, out: Path, questions_by_video: Mapping[str, Sequence[Question]], options: CollectionChatOptions
+) -> None:
+    """Answer the questions about each file (id -> questions); files without tokens are named and left out."""
+    sampling = check_sampling(options.max_new_tokens, options.temperature)
     records = {record.id: record for record in read_manifest(folder)}
-    backend = find_backend(asking.backend, [folder / record.path for record in records.values()], load_vision=False)
+    backend = find_backend(options.backend, [folder / record.path for record in records.values()], load_vision=False)
     settings = {
         "model": backend.llm.name,
         "fingerprint": backend.llm.fingerprint,
-        "projector": asking.backend.projector,
-        "max_new_tokens": asking.max_new_tokens,
-        "temperature": asking.temperature,
+        "projector": options.backend.projector,
+        "max_new_tokens": options.max_new_tokens,
+        "temperature": options.temperature,
     }
     check_same_settings(out, settings)
-    done = read_done(out, asked)
-    waiting = {name: [each for each in questions if (name, each.text) not in done] for name, questions in asked.items()}
-    write_text(_settings_of(out), json.dumps(settings, indent=2) + "\n")
-    torch.manual_seed(asking.seed)
+    answered = read_answered(out, questions_by_video)
+    remaining = {
+        name: [each for each in questions if (name, each.text) not in answered]
+        for name, questions in questions_by_video.items()
+    }
+    write_text(_settings_file(out), json.dumps(settings, indent=2) + "\n")
+    torch.manual_seed(options.seed)
     left_out = []
     with out.open("ab") as file:
-        for name, questions in tqdm(waiting.items(), "ask", unit="video", disable=None):
+        for name, questions in ProgressBar(remaining.items(), "answers", unit="video", disable=None):
             if not questions:
                 continue
             try:
                 tokens = backend.read(folder / records[name].path)
             except UserError as error:
-                tqdm.write(f"left out: {name}: {error}")
+                ProgressBar.write(f"left out: {name}: {error}")
                 left_out.append(name)
                 continue
-            session = Session(backend.llm, tokens.token_space, tokens.tokens, asking.max_new_tokens, **sampling)
-            ask_each(session, questions, file)
-    print(f"{len(asked) - len(left_out)} of {len(asked)} videos have answered in {out}")
+            session = Session(backend.llm, tokens.token_space, tokens.tokens, options.max_new_tokens, **sampling)
+            answer_questions(session, questions, file)
+    print(f"{len(questions_by_video) - len(left_out)} of {len(questions_by_video)} videos have answers in {out}")
 
 
 def choose_questions(
     folder: Path, question: str | None, questions: Sequence[Question] | None
 ) -> dict[str, list[Question]]:
-    """id -> the questions about that video of the collection: `question` about each, or those of `questions`."""
+    """id -> questions about that video of the collection: `question` for each video, or those of `questions`."""
     records = read_manifest(folder)
     if questions is None:
         text = CAPTION if question is None else question
@@ -72,23 +77,25 @@ def choose_questions(
         return {record.id: [Question(record.id, text)] for record in records}
     if question is not None:
         raise UserError("question and questions: give one of them")
-    asked: dict[str, list[Question]] = {record.id: [] for record in records}
-    others = []
+    questions_by_video: dict[str, list[Question]] = {record.id: [] for record in records}
+    other_videos = []
     for each in questions:
-        if each.video in asked:
-            asked[each.video].append(each)
+        if each.video in questions_by_video:
+            questions_by_video[each.video].append(each)
         else:
-            others.append(each.video)
-    found = {name: own for name, own in asked.items() if own}
+            other_videos.append(each.video)
+    found = {name: each_questions for name, each_questions in questions_by_video.items() if each_questions}
     if not found:
-        raise UserError(f"questions: none is about a video of collection={folder}, but about {others[0]} …")
-    if others:
-        print(f"{len(others)} questions are about videos that are not there, as {others[0]}")
+        raise UserError(f"questions: none is about a video of collection={folder}, but about {other_videos[0]} …")
+    if other_videos:
+        print(
+            f"{len(other_videos)} questions are about videos that are not in the collection, such as {other_videos[0]}"
+        )
     return found
 
 
-def ask_each(session: Session, questions: Sequence[Question], file: IO[bytes]) -> None:
-    """Each without the others in its history; a line once its answer is whole."""
+def answer_questions(session: Session, questions: Sequence[Question], file: IO[bytes]) -> None:
+    """Write a line per question as soon as its answer is complete; each is asked without the others as history."""
     for question in questions:
         session.forget()
         row = {"id": question.video, "question": question.text, "answer": "".join(session.ask(question.text)).strip()}
@@ -99,36 +106,38 @@ def ask_each(session: Session, questions: Sequence[Question], file: IO[bytes]) -
 
 
 def check_same_settings(out: Path, settings: Mapping[str, Any]) -> None:
-    """UserError if `out` was begun with others."""
-    kept = _settings_of(out)
+    """UserError if `out` was started with other settings."""
+    settings_file = _settings_file(out)
     if not out.exists():
         return
     try:
-        before = json.loads(kept.read_text())
+        stored = json.loads(settings_file.read_text())
     except (OSError, ValueError) as error:
-        raise UserError(f"out={out} is there, and not {kept.name} beside it; choose another out") from error
+        raise UserError(
+            f"out={out} exists, but {settings_file.name} next to it does not; choose another out"
+        ) from error
     for name, value in settings.items():
-        if before.get(name) != value:
-            raise UserError(f"out={out}: {name} is {before.get(name)} there, {value} now; choose another out")
+        if stored.get(name) != value:
+            raise UserError(f"out={out}: {name} is {stored.get(name)} there, {value} now; choose another out")
 
 
-def read_done(out: Path, asked: Mapping[str, Sequence[Question]]) -> set[tuple[str, str]]:
-    """(id, question) of the whole lines there; a last line that is not whole is cut off."""
+def read_answered(out: Path, questions_by_video: Mapping[str, Sequence[Question]]) -> set[tuple[str, str]]:
+    """(id, question) of the complete lines of `out`; an incomplete last line is removed."""
     if not out.exists():
         return set()
     text = out.read_bytes()
-    whole = text.rfind(b"\n") + 1
+    complete = text.rfind(b"\n") + 1
     try:
-        rows = [json.loads(line) for line in text[:whole].splitlines()]
-        done = {(row["id"], row["question"]) for row in rows}
+        rows = [json.loads(line) for line in text[:complete].splitlines()]
+        answered = {(row["id"], row["question"]) for row in rows}
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"out={out} holds no answers of task=chat; choose another out") from error
-    others = done - {(each.video, each.text) for questions in asked.values() for each in questions}
-    if others:
+    requested = {(each.video, each.text) for questions in questions_by_video.values() for each in questions}
+    if others := answered - requested:
         raise UserError(f"out={out} holds answers to other questions, as {min(others)[1]!r}; choose another out")
-    os.truncate(out, whole)
-    return done
+    os.truncate(out, complete)
+    return answered
 
 
-def _settings_of(out: Path) -> Path:
+def _settings_file(out: Path) -> Path:
     return out.with_suffix(".settings.json")

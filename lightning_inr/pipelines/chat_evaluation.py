@@ -1,4 +1,4 @@
-"""Answers from latents, beside the model's own from the true frames, and floors."""
+"""Evaluation of answers from latents, against the model's own answers from the true frames, and baselines."""
 
 import json
 import math
@@ -9,9 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from tqdm import tqdm
-
-from lightning_inr.chat.scores import Nearness, accuracy, chance
+from lightning_inr.chat.scores import TokenDistances, accuracy, chance
 from lightning_inr.data.captioned.questions import Question
 from lightning_inr.devices import choose_device
 from lightning_inr.errors import UserError
@@ -19,17 +17,18 @@ from lightning_inr.paths import write_text
 from lightning_inr.pipelines.chat_backend import UNTRAINED, BackendOptions, find_backend
 from lightning_inr.pipelines.chat_items import EvaluationItem, items_with_tokens
 from lightning_inr.pipelines.item_results import ItemResult, evaluate_item
-from lightning_inr.pipelines.token_sources import ANOTHER, OURS, TRUE, Exchange
-from lightning_inr.report.answers import AnswerRow, Sample, answers_table, draw_answers
+from lightning_inr.pipelines.token_sources import OTHER_LATENTS, OUR_LATENTS, TRUE_FRAMES, Exchange
+from lightning_inr.progress import ProgressBar
+from lightning_inr.report.answers import AnswerRow, AnswerSample, answers_table, draw_answers
 from lightning_inr.report.wandb_report import log_answers
 
-ALL = "all"  # kinds of questions together
-Given = tuple[Question, str]  # and the answer
+ALL_KINDS = "all"  # key of the accuracy over questions of all kinds
+AnsweredQuestion = tuple[Question, str]  # the question and the answer
 
 
 @dataclass(frozen=True)
 class ChatEvaluationOptions:
-    """Which model answers, and how much of its answers is kept."""
+    """Options of a chat evaluation: the model, the length of answers, and what is written."""
 
     backend: BackendOptions
     max_new_tokens: int = 48
@@ -52,12 +51,12 @@ def evaluate_chat(
     items = items_with_tokens(items, backend)
     parts, device = folder / "item_results", choose_device(options.backend.device)
     results: list[tuple[EvaluationItem, ItemResult]] = []
-    for place, item in enumerate(tqdm(items, "answers", unit="video", leave=False, disable=None)):
-        following = items[(place + 1) % len(items)] if len(items) > 1 else None
-        results.append((item, evaluate_item(item, following, backend, options.max_new_tokens, device, parts)))
+    for number, item in enumerate(ProgressBar(items, "answers", unit="video", leave=False, disable=None)):
+        next_item = items[(number + 1) % len(items)] if len(items) > 1 else None
+        results.append((item, evaluate_item(item, next_item, backend, options.max_new_tokens, device, parts)))
     exchanges = [exchange for _, each in results for exchange in each.exchanges]
     samples = choose_samples(results, options.shown)
-    rows = summarize_answers(exchanges, [each.nearness for _, each in results])
+    rows = summarize_answers(exchanges, [each.token_distances for _, each in results])
     note = UNTRAINED if backend.llm.untrained else ""
     write_text(
         folder / "answers.jsonl", "".join(json.dumps(_line(each), ensure_ascii=False) + "\n" for each in exchanges)
@@ -71,7 +70,7 @@ def evaluate_chat(
         run.finish()
     shutil.rmtree(parts)
     if len(items) == 1:
-        print(f"{ANOTHER}: left out, there is one file; measure a collection=FOLDER")
+        print(f"{OTHER_LATENTS}: left out, as there is only one file; measure a collection=FOLDER")
     print(answers_table(rows) + (f"\n{note}" if note else ""))
     print(f"look at {folder}: answers.png, answers.jsonl, result.json")
     if options.identical:
@@ -80,64 +79,71 @@ def evaluate_chat(
 
 
 def _check_identical(exchanges: Sequence[Exchange]) -> None:
-    exact = [found.exact for each in exchanges for found in each.answers if found.method == OURS]
+    exact = [found.exact for each in exchanges for found in each.answers if found.method == OUR_LATENTS]
     if not all(exact):
         raise UserError(f"answers.identical: {exact.count(False)} of {len(exact)} answers are not the teacher's own")
     print(f"all {len(exact)} answers from latents are the teacher's own, token by token")
 
 
-def summarize_answers(exchanges: Sequence[Exchange], nearness: Sequence[Mapping[str, Nearness]]) -> list[AnswerRow]:
-    """A line a method, means over questions, and over videos where tokens are compared; and one for chance."""
+def summarize_answers(
+    exchanges: Sequence[Exchange], token_distances: Sequence[Mapping[str, TokenDistances]]
+) -> list[AnswerRow]:
+    """A row per method, with means over questions (over videos for token distances), and one for the chance level."""
     rows = []
-    for method in dict.fromkeys(method for each in nearness for method in each):
-        near = [each[method] for each in nearness if method in each]
+    for method in dict.fromkeys(method for each in token_distances for method in each):
+        distances = [each[method] for each in token_distances if method in each]
         given = [(each.question, found) for each in exchanges for found in each.answers if found.method == method]
         figures = {
             "kl": _mean(found.kl for _, found in given),
             "top1": 100 * _mean(found.top1 for _, found in given),
             "exact": 100 * _mean(float(found.exact) for _, found in given),
-            **{name: fmean(getattr(each, name) for each in near) for name in Nearness._fields},
+            **{name: fmean(getattr(each, name) for each in distances) for name in TokenDistances._fields},
         }
-        right = by_kind([(question, found.text) for question, found in given], _accuracy)
-        rows.append(AnswerRow(method, len(given), **figures, accuracy=right))
-    lucky = by_kind([(each.question, "") for each in exchanges], _chance)
-    return [*rows, AnswerRow("most common answer", len(exchanges), accuracy=lucky)] if lucky else rows
+        percent_correct = by_kind([(question, found.text) for question, found in given], _accuracy)
+        rows.append(AnswerRow(method, len(given), **figures, accuracy=percent_correct))
+    chance_level = by_kind([(each.question, "") for each in exchanges], _chance)
+    return [*rows, AnswerRow("most common answer", len(exchanges), accuracy=chance_level)] if chance_level else rows
 
 
-def by_kind(given: Sequence[Given], score: Callable[[Sequence[Given]], float]) -> dict[str, float]:
-    """Percent of all questions whose truth is known, and of those of each kind."""
-    known = [each for each in given if each[0].answer is not None]
-    if not known:
+def by_kind(
+    given: Sequence[AnsweredQuestion], score: Callable[[Sequence[AnsweredQuestion]], float]
+) -> dict[str, float]:
+    """`score` in percent over the questions with a ground truth, in total and per kind."""
+    with_truth = [each for each in given if each[0].answer is not None]
+    if not with_truth:
         return {}
-    kinds = sorted({question.kind for question, _ in known if question.kind})
-    return {kind: 100 * score([each for each in known if kind in (ALL, each[0].kind)]) for kind in (ALL, *kinds)}
+    kinds = sorted({question.kind for question, _ in with_truth if question.kind})
+    return {
+        kind: 100 * score([each for each in with_truth if kind in (ALL_KINDS, each[0].kind)])
+        for kind in (ALL_KINDS, *kinds)
+    }
 
 
-def _accuracy(given: Sequence[Given]) -> float:
+def _accuracy(given: Sequence[AnsweredQuestion]) -> float:
     return accuracy([text for _, text in given], [question.answer or "" for question, _ in given])
 
 
-def _chance(given: Sequence[Given]) -> float:
+def _chance(given: Sequence[AnsweredQuestion]) -> float:
     return chance([question.answer or "" for question, _ in given], [question.kind or "" for question, _ in given])
 
 
 def _mean(values: Iterable[float]) -> float:
-    there = [value for value in values if not math.isnan(value)]
-    return fmean(there) if there else math.nan
+    defined = [value for value in values if not math.isnan(value)]
+    return fmean(defined) if defined else math.nan
 
 
-def choose_samples(results: Sequence[tuple[EvaluationItem, ItemResult]], count: int) -> list[Sample]:
-    """`count` exchanges, over as many items and questions as possible, with the frames that the model is shown."""
+def choose_samples(results: Sequence[tuple[EvaluationItem, ItemResult]], count: int) -> list[AnswerSample]:
+    """`count` exchanges, over as many items and questions as possible, with the frames that the model gets."""
     samples = []
     for number in range(count):
-        turn, place = divmod(number, len(results))
-        item, (exchanges, _, shown) = results[place]
+        turn, index = divmod(number, len(results))
+        item, (exchanges, _, frame_numbers) = results[index]
         if turn < len(exchanges):
-            source, (question, answers) = item.open(), exchanges[(place + turn) % len(exchanges)]
-            texts = {each.method: each.text for each in answers if each.method in (TRUE, OURS)}
+            source, (question, answers) = item.open(), exchanges[(index + turn) % len(exchanges)]
+            texts = {each.method: each.text for each in answers if each.method in (TRUE_FRAMES, OUR_LATENTS)}
             truth = {} if question.answer is None else {"truth": question.answer}
-            frames = [source.read(place) for place in shown]
-            samples.append(Sample(question.video, question.text, frames, texts | truth))
+            frames = [source.read(each) for each in frame_numbers]
+            samples.append(AnswerSample(question.video, question.text, frames, texts | truth))
     return samples
 
 

@@ -1,4 +1,4 @@
-"""What chat evaluation goes over: files, the videos that they were fitted to, and questions."""
+"""Items of a chat evaluation: files, the videos that they were fitted to, and questions."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -24,7 +24,7 @@ class EvaluationItem(NamedTuple):
 
 
 def items_of_collection(folder: Path, most: int | None) -> tuple[list[EvaluationItem], dict[str, Any]]:
-    """At most so many files of a collection, without questions, and their mean figures for result.json."""
+    """At most `most` files of a collection, without questions, and their mean figures for result.json."""
     records = read_manifest(folder)[:most]
     items = [EvaluationItem(each.id, folder / each.path, partial(open_original, each)) for each in records]
     return items, {
@@ -43,26 +43,28 @@ def item_of_file(path: Path, source: VideoSource) -> tuple[EvaluationItem, dict[
 
 
 def with_questions(
-    items: Sequence[EvaluationItem], questions: Sequence[Question] | None, otherwise: Sequence[str]
+    items: Sequence[EvaluationItem], questions: Sequence[Question] | None, default_texts: Sequence[str]
 ) -> list[EvaluationItem]:
-    """The items that are asked about: `questions` by the id of their video, or else `otherwise` about each."""
-    asked = [each._replace(questions=_questions(questions, each.id, each.path, otherwise)) for each in items]
-    if not any(item.questions for item in asked):
+    """The items with questions: those of `questions` by video id, or `default_texts` for each if there are none."""
+    found = [each._replace(questions=_questions_about(questions, each.id, each.path, default_texts)) for each in items]
+    if not any(item.questions for item in found):
         raise UserError(
-            f"questions: none is about {items[0].id}, or another of these videos; ask about them by their id"
+            f"questions: none is about {items[0].id} or another of these videos; name the videos by their id"
         )
-    return [item for item in asked if item.questions]
+    return [item for item in found if item.questions]
 
 
-def _questions(asked: Sequence[Question] | None, name: str, path: Path, otherwise: Sequence[str]) -> list[Question]:
-    if asked is None:
-        return [Question(name, str(text)) for text in otherwise]
-    return [question for question in asked if question.video in (name, path.stem)]
+def _questions_about(
+    questions: Sequence[Question] | None, name: str, path: Path, default_texts: Sequence[str]
+) -> list[Question]:
+    if questions is None:
+        return [Question(name, str(text)) for text in default_texts]
+    return [question for question in questions if question.video in (name, path.stem)]
 
 
 def items_with_tokens(items: Sequence[EvaluationItem], backend: ChatBackend) -> list[EvaluationItem]:
-    """Those with tokens for this model; the others are named, and UserError if none is left."""
-    found = []
+    """The items with tokens for this model; the others are printed, and UserError if none is left."""
+    usable = []
     for item in items:
         try:
             backend.read(item.path)
@@ -71,7 +73,7 @@ def items_with_tokens(items: Sequence[EvaluationItem], backend: ChatBackend) -> 
                 raise
             print(f"left out: {item.id}: {error}")
             continue
-        found.append(item)
-    if not found:
+        usable.append(item)
+    if not usable:
         raise UserError(f"not one of {len(items)} files is aligned to {backend.llm.name}; align them with task=align")
-    return found
+    return usable

@@ -1,8 +1,8 @@
-"""Every video of a captioned dataset as one `.linr` each, and a manifest: what retrieval and chat read.
+"""Fits every video of a captioned dataset: one `.linr` file each, and a manifest, for retrieval and chat.
 
     COLLECTION/<id>.linr  collection.parquet  config.yaml  missing.txt  failed.txt  records/<id>.json
 
-A record is written after its file, so a video with a record is done: a run that was killed is resumed with the others.
+A record is written after its file, so a video with a record is finished, and an interrupted run resumes with the rest.
 Several workers may share a folder (`collection_lock`).
 """
 
@@ -20,7 +20,6 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.loggers import Logger
-from tqdm import tqdm
 
 from lightning_inr.data.captioned.split import CaptionedVideo, DatasetSplit, Segment
 from lightning_inr.data.sources.file import open_video
@@ -31,34 +30,37 @@ from lightning_inr.pipelines.collection_lock import CollectionLock
 from lightning_inr.pipelines.evaluation import EvaluationRequest, measuring_process
 from lightning_inr.pipelines.fitting import FitOptions, Teachers, fit_video, prepare_fit
 from lightning_inr.pipelines.provenance import check_same_fit, to_yaml
+from lightning_inr.progress import ProgressBar
 from lightning_inr.retrieval.collection import Record
 from lightning_inr.retrieval.gallery import check_same_space, read_model
 from lightning_inr.retrieval.query import open_collection
 from lightning_inr.teachers.clip import Clip
 from lightning_inr.training.loggers import finish
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-MEASURED = ("frames", "height", "width", "fps", "bytes", "bpp", "psnr", "ms_ssim", "fit_seconds", "seconds")
+DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+MEASURED_FIELDS = ("frames", "height", "width", "fps", "bytes", "bpp", "psnr", "ms_ssim", "fit_seconds", "seconds")
 
 
 @dataclass(frozen=True)
 class CollectionOptions:
-    """Which videos are fitted, and how each of them is."""
+    """Options of a collection: its videos, and the fit of each."""
 
     fit: FitOptions
     read_split: Callable[[], DatasetSplit]
     clip_options: Mapping[str, Any]  # the part of each video, and its size
     load_teachers: Callable[[], Teachers]
     make_loggers: Callable[[Path], list[Logger]]
-    settings: Mapping[str, Any]  # the whole configuration: a folder that was begun with another is refused
+    settings: Mapping[str, Any]  # the whole configuration; a folder that was started with another is refused
     shard: str = "1/1"  # PART/PARTS of the videos
-    attempts: int = 2  # at a video that fails
+    attempts: int = 2  # for a video that fails
 
 
 def collect(options: CollectionOptions, folder: Path) -> list[Record]:
-    """Fit every video that `folder` does not hold yet; the records of all that it holds then."""
+    """Fit every video that is not in `folder` yet, and return the records of all videos in it."""
     split = options.read_split()
-    check_same_fit(folder, options.settings, besides=("teacher.weights",))  # a teacher may move; its weights decide
+    check_same_fit(
+        folder, options.settings, may_differ=("teacher.weights",)
+    )  # the path of a teacher may change; its weights are compared below
     shard = take_shard(split.videos, options.shard)
     teachers = options.load_teachers()
     if teachers.clip is not None:
@@ -68,7 +70,7 @@ def collect(options: CollectionOptions, folder: Path) -> list[Record]:
     print(f"{split.name}: {len(split.videos)} videos, {len(split.missing)} more are missing on disk", flush=True)
     loggers = options.make_loggers(folder)
     with measuring_process() as measure, CollectionLock(folder) as shared:
-        worker = Worker(options, folder, teachers, measure)
+        worker = CollectionWorker(options, folder, teachers, measure)
         try:
             failed = worker.collect(split.videos, shard, shared, loggers)
         finally:
@@ -78,15 +80,15 @@ def collect(options: CollectionOptions, folder: Path) -> list[Record]:
         print(f"failed: {name}: {reason}")
     finish(loggers)
     if not records:
-        raise UserError(f"collection={folder}: not one of {len(shard)} videos could be fitted; see {folder / FAILED}")
+        raise UserError(f"collection={folder}: none of {len(shard)} videos could be fitted; see {folder / FAILED}")
     if teachers.clip is not None:
-        open_collection(folder)  # so that the first search finds its index
+        open_collection(folder)  # builds the index for the first search
     print(f"{len(records)} of {len(split.videos)} videos in {folder}, {len(failed)} failed\n{summary(records)}")
     return records
 
 
 def _check_teacher(folder: Path, teacher: Clip) -> None:
-    """UserError if a file in `folder` was aligned to another one."""
+    """UserError if a file in `folder` was aligned to another teacher."""
     for path in sorted(folder.glob("*.linr"))[:1]:
         space = read_model(path).embedding_space
         if space is not None:
@@ -94,7 +96,7 @@ def _check_teacher(folder: Path, teacher: Clip) -> None:
 
 
 def take_shard(videos: Sequence[CaptionedVideo], shard: str) -> range:
-    """`3/16` -> the places of the third, the nineteenth … video."""
+    """`3/16` -> the indices of the third, the nineteenth … video."""
     match = re.fullmatch(r"(\d+)/(\d+)", str(shard))
     if match is None or not 1 <= int(match[1]) <= int(match[2]):
         raise UserError(f"shard={shard}: give PART/PARTS, as in shard=3/16")
@@ -102,9 +104,9 @@ def take_shard(videos: Sequence[CaptionedVideo], shard: str) -> range:
 
 
 def summary(records: Sequence[Record]) -> str:
-    """Means over a collection, one a line."""
+    """Means over a collection, one per line."""
     cosines = [record.cos_seen for record in records if record.cos_seen is not None]
-    lacking = sum(record.unconverged is not None for record in records)
+    unconverged = sum(record.unconverged is not None for record in records)
     held_out = [record.cos_held_out for record in records if record.cos_held_out is not None]
     rows = {
         "PSNR": f"{fmean(record.psnr for record in records):.2f} dB",
@@ -112,15 +114,15 @@ def summary(records: Sequence[Record]) -> str:
         "rate": f"{fmean(record.bpp for record in records):.4f} bpp",
         "fit": f"{fmean(record.fit_seconds for record in records):.2f} s a video",
         "beyond the fit": f"{fmean(record.seconds - record.fit_seconds for record in records):.2f} s a video",
-        **({"not converged": f"{lacking} of {len(records)}"} if lacking else {}),
+        **({"not converged": f"{unconverged} of {len(records)}"} if unconverged else {}),
         **({"cos to teacher": f"{fmean(cosines):.4f}"} if cosines else {}),
         **({"between frames": f"{fmean(held_out):.4f}"} if held_out else {}),
     }
     return "\n".join(f"  {name:<14}{value:>24}" for name, value in rows.items())
 
 
-class Worker:
-    """One process that fits one video after the other; what takes long to start is started once."""
+class CollectionWorker:
+    """Fits one video after the other in one process; teachers and the measuring process are started once."""
 
     def __init__(
         self,
@@ -134,32 +136,32 @@ class Worker:
     def collect(
         self, videos: Sequence[CaptionedVideo], shard: range, shared: CollectionLock, loggers: Sequence[Logger]
     ) -> Mapping[str, str]:
-        """Fit what is not done; id -> reason of those that failed at every attempt."""
+        """Fit the videos that are not finished; id -> reason for those that failed at every attempt."""
         failed: dict[str, str] = {}
-        waiting = list(shard)
+        remaining = list(shard)
         done: list[Record] = []
-        with tqdm(total=len(shard), desc="collect", unit="video", smoothing=0.1) as bar:
+        with ProgressBar(total=len(shard), desc="collect", unit="video", smoothing=0.1) as bar:
             for attempt in range(self.options.attempts):
-                last = attempt + 1 == self.options.attempts
-                for place in waiting.copy():
-                    video = videos[place]
+                is_last = attempt + 1 == self.options.attempts
+                for index in remaining.copy():
+                    video = videos[index]
                     failed.pop(video.id, None)
-                    with shared.claim(place) as ours:
-                        if ours and not shared.done(video):
+                    with shared.claim(index) as claimed:
+                        if claimed and not shared.done(video):
                             self._try(video, shared.record(video), done, failed)
                     if video.id not in failed:
-                        waiting.remove(place)
-                    if last or video.id not in failed:
+                        remaining.remove(index)
+                    if is_last or video.id not in failed:
                         self._show(bar, done, loggers)
         return failed
 
     def _try(self, video: CaptionedVideo, record: Path, done: list[Record], failed: dict[str, str]) -> None:
-        """Fit it and add it to `done` or to `failed`; only what would stop every other video is raised."""
+        """Fit a video and add it to `done` or `failed`; errors that would affect all other videos are raised."""
         try:
             done.append(self.fit(video, record))
         except (KeyboardInterrupt, Terminated) as stop:
-            raise type(stop)("the same command goes on with this video") from stop
-        except Exception as error:  # a video of unknown origin may break any reader in any way
+            raise type(stop)("the same command resumes with this video") from stop
+        except Exception as error:  # readers raise errors of many types for damaged videos
             if _disk_is_full(error):
                 raise
             failed[video.id] = str(error).splitlines()[0] if str(error) else repr(error)
@@ -169,43 +171,45 @@ class Worker:
         start = time.perf_counter()
         options = {"path": str(video.path.resolve()), **self.options.clip_options}
         source = open_video(**options).trim_to_stride(self.options.fit.stride)
-        L.seed_everything(self.options.fit.seed, verbose=False)  # for each: its numbers do not hang on those before it
-        scratch = self.folder / "records" / f"{video.id}.fit"  # no id ends in what makes it a record or a lock
+        L.seed_everything(
+            self.options.fit.seed, verbose=False
+        )  # per video, so that it does not depend on the videos before it
+        scratch = self.folder / "records" / f"{video.id}.fit"  # not the name of a record or a lock, for any id
         fitted = fit_video(prepare_fit(self.options.fit, source, scratch, self.teachers), self.options.fit, scratch)
         unconverged = fitted.figures.get("unconverged")
         if unconverged is not None:
-            tqdm.write(f"{video.id} not converged: {unconverged}")
+            ProgressBar.write(f"{video.id} not converged: {unconverged}")
         path = self.folder / f"{video.id}.linr"
         write_bytes(path, fitted.bitstream)
         request = EvaluationRequest(
             str(path), partial(open_video, **options), self.options.fit.device, timed=False, teacher=fitted.teacher
         )
         figures = self.measure(request)
-        shutil.rmtree(scratch, ignore_errors=True)  # the checkpoint, if the fit was long enough to have one
+        shutil.rmtree(scratch, ignore_errors=True)  # with the checkpoint, if there is one
         figures |= {"fit_seconds": fitted.figures["fit_seconds"], "seconds": time.perf_counter() - start}
-        made = self._describe(video, source, path.name, options, figures)._replace(unconverged=unconverged)
-        write_text(record, json.dumps(made.values()))
-        return made
+        entry = self._describe(video, source, path.name, options, figures)._replace(unconverged=unconverged)
+        write_text(record, json.dumps(entry.values()))
+        return entry
 
     def _describe(
         self, video: CaptionedVideo, source: VideoSource, path: str, options: dict[str, Any], figures: dict[str, Any]
     ) -> Record:
         """The record of a video that was fitted and measured."""
-        angles = figures.get("alignment", {})
+        alignment = figures.get("alignment", {})
         return Record(
-            **{name: figures[name] for name in MEASURED},
+            **{name: figures[name] for name in MEASURED_FIELDS},
             id=video.id,
             path=path,
             source=json.dumps(options),
             label=video.label,
             captions=video.captions,
-            segments=[_since(source.begins, segment) for segment in video.segments],
-            teacher=angles.get("teacher"),
-            cos_seen=angles.get("cos_seen"),
-            cos_held_out=angles.get("cos_held_out"),
+            segments=[_relative_to(source.start_seconds, segment) for segment in video.segments],
+            teacher=alignment.get("teacher"),
+            cos_seen=alignment.get("cos_seen"),
+            cos_held_out=alignment.get("cos_held_out"),
         )
 
-    def _show(self, bar: "tqdm[Any]", done: Sequence[Record], loggers: Sequence[Logger]) -> None:
+    def _show(self, bar: ProgressBar, done: Sequence[Record], loggers: Sequence[Logger]) -> None:
         bar.update()
         if not done:
             return
@@ -215,10 +219,10 @@ class Worker:
             logger.log_metrics({f"collect/{name}": value for name, value in means.items()}, step=len(done))
 
 
-def _since(begins: float, segment: Segment) -> Segment:
-    return Segment(segment.start - begins, segment.end - begins, segment.label)
+def _relative_to(start_seconds: float, segment: Segment) -> Segment:
+    return Segment(segment.start - start_seconds, segment.end - start_seconds, segment.label)
 
 
 def _disk_is_full(error: Exception) -> bool:
     cause = error if isinstance(error, OSError) else error.__cause__
-    return isinstance(cause, OSError) and cause.errno in FULL
+    return isinstance(cause, OSError) and cause.errno in DISK_FULL_ERRORS

@@ -1,6 +1,6 @@
-"""Which worker fits which video of a collection's folder: locks of single bytes of `records/claims`.
+"""Distribution of a collection's videos over workers, by locks of single bytes of `records/claims`.
 
-A worker holds the byte of the video it fits; the system releases the lock of a process that dies.
+A worker locks the byte of the video that it fits; the system releases the lock when its process ends.
 """
 
 import errno
@@ -16,7 +16,7 @@ from lightning_inr.retrieval.collection import Record, write_manifest
 
 
 class CollectionLock:
-    """Divides the videos of a folder among its workers, and writes its one manifest."""
+    """Divides the videos of a folder among its workers, and writes the common manifest."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.records = folder, folder / "records"
@@ -30,10 +30,10 @@ class CollectionLock:
         self.claims.close()
 
     @contextmanager
-    def claim(self, place: int) -> Iterator[bool]:
-        """Whether this process holds the video at this place while the context lasts."""
+    def claim(self, index: int) -> Iterator[bool]:
+        """Whether this process holds the lock of video `index` inside the context."""
         try:
-            fcntl.lockf(self.claims, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 1 + place)
+            fcntl.lockf(self.claims, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 1 + index)
         except OSError as error:
             if error.errno not in (errno.EACCES, errno.EAGAIN):
                 raise
@@ -42,18 +42,18 @@ class CollectionLock:
         try:
             yield True
         finally:
-            fcntl.lockf(self.claims, fcntl.LOCK_UN, 1, 1 + place)
+            fcntl.lockf(self.claims, fcntl.LOCK_UN, 1, 1 + index)
 
     def record(self, video: CaptionedVideo) -> Path:
-        """Where its record is, or will be."""
+        """The path of the record of `video`, which may not exist yet."""
         return self.records / f"{video.id}.json"
 
     def done(self, video: CaptionedVideo) -> bool:
-        """Whether its file and its record are there."""
+        """Whether the file and the record of `video` exist."""
         return self.record(video).exists() and (self.folder / f"{video.id}.linr").exists()
 
     def write_manifest(self) -> list[Record]:
-        """Write the manifest from the records of all workers; the records."""
+        """Write the manifest from the records of all workers, and return the records."""
         fcntl.lockf(self.claims, fcntl.LOCK_EX, 1, 0)  # byte 0: the last writer has read all records
         try:
             rows = [json.loads(path.read_text()) for path in sorted(self.records.glob("*.json"))]

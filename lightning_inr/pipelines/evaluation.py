@@ -1,9 +1,10 @@
-"""The figures of a `.linr` file against its source, measured in a process that reads nothing but the file."""
+"""Figures of a `.linr` file against its source, measured in a separate process that gets the file only."""
 
 import math
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections import deque
@@ -19,7 +20,6 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from lightning_inr.chat.scores import compare_tokens
 from lightning_inr.codec import Limits, current_limits, decode, describe, use_limits
@@ -31,7 +31,8 @@ from lightning_inr.metrics import PEAK, FrameQuality, compare, psnr, summarize_q
 from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.paths import read_bytes
 from lightning_inr.pipelines.held_out import measure_held_out
-from lightning_inr.report.figures import Compared, draw_comparison
+from lightning_inr.progress import ProgressBar, current_progress, use_progress
+from lightning_inr.report.figures import ComparedFrame, draw_comparison
 from lightning_inr.types import VideoShape
 from lightning_inr.vmaf import figures, vmaf
 
@@ -39,7 +40,7 @@ SECONDS_OF_TIMING = 3.0
 
 
 class EvaluationRequest(NamedTuple):
-    """What is measured, and how; it is pickled for the measuring process."""
+    """The inputs and options of a measurement, pickled for the measuring process."""
 
     bitstream: str
     open_source: OpenSource  # of the video that the file was fitted to
@@ -49,13 +50,14 @@ class EvaluationRequest(NamedTuple):
     teacher: NDArray[np.float32] | None = None  # (frames, S): the teacher's embedding of every frame, held out or not
     tokens: NDArray[np.float32] | None = None  # (K, d): the teacher's visual tokens
     vmaf: bool = False  # whether VMAF is measured
-    limits: Limits = Limits()  # of the file; those of a command do not hold in another process
+    limits: Limits = Limits()  # of the file; a command's limits do not apply in another process
+    progress: str = "auto"  # how progress is reported, see `use_progress`; a command's mode does not apply there either
 
 
-def measure_apart(request: EvaluationRequest) -> dict[str, Any]:
-    """`measure` in a fresh process: nothing of a fit can leak into its figures."""
-    with measuring_process() as measure_there:
-        return measure_there(request)
+def measure_in_new_process(request: EvaluationRequest) -> dict[str, Any]:
+    """`measure` in a new process, so that the figures depend on the file alone and not on the state of a fit."""
+    with measuring_process() as measure_in_process:
+        return measure_in_process(request)
 
 
 @contextmanager
@@ -67,28 +69,28 @@ def measuring_process() -> Iterator[Callable[[EvaluationRequest], dict[str, Any]
     spawning = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawning, initializer=_end_with_parent) as pool:
 
-        def measure_there(request: EvaluationRequest) -> dict[str, Any]:
+        def measure_in_process(request: EvaluationRequest) -> dict[str, Any]:
             try:
-                with _no_interrupts_in_children():
-                    figures = pool.submit(measure, request._replace(limits=current_limits()))
+                with _no_interrupts_in_children(), _without_main_module():
+                    figures = pool.submit(
+                        measure, request._replace(limits=current_limits(), progress=current_progress())
+                    )
                 return figures.result()
             except BrokenProcessPool as error:
-                message = (
-                    f"bitstream={request.bitstream}: the measuring process died; is there enough memory? A script "
-                    'calls fit below if __name__ == "__main__":'
-                )
-                raise UserError(message) from error
+                raise UserError(
+                    f"bitstream={request.bitstream}: the measuring process ended early; is there enough memory?"
+                ) from error
 
         try:
-            yield measure_there
+            yield measure_in_process
         except (KeyboardInterrupt, SystemExit):
-            for process in multiprocessing.active_children():  # or the pool would wait for its figures
+            for process in multiprocessing.active_children():  # otherwise the pool would wait for the result
                 process.kill()
             raise
 
 
 def _end_with_parent() -> None:
-    """Have this process end when its parent does: the pool's own pipe stays open after a kill."""
+    """End this process when its parent ends: the pool's pipe stays open if the parent is killed."""
 
     def wait() -> None:
         parent = multiprocessing.parent_process()
@@ -109,8 +111,29 @@ def _no_interrupts_in_children() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+@contextmanager
+def _without_main_module() -> Iterator[None]:
+    """Processes that start here do not import the program's main module, as multiprocessing does by default.
+
+    A user's script that calls `fit` at its top level would otherwise call it again there.
+    """
+    main = sys.modules["__main__"]
+    names: dict[str, Any] = main.__dict__
+    hidden: dict[str, Any] = {name: names[name] for name in ("__spec__", "__file__") if name in names}
+    names |= dict.fromkeys(hidden)
+    try:
+        yield
+    finally:
+        names |= hidden
+
+
 def measure(request: EvaluationRequest) -> dict[str, Any]:
-    """Decode the file, compare every frame with its source; figures named as in result.json."""
+    """Decode the file and compare every frame with its source; figures by their names in result.json."""
+    with use_progress(request.progress):
+        return _measure(request)
+
+
+def _measure(request: EvaluationRequest) -> dict[str, Any]:
     device = choose_device(request.device)
     start = time.perf_counter()
     data = read_bytes(request.bitstream, "bitstream")
@@ -123,15 +146,15 @@ def measure(request: EvaluationRequest) -> dict[str, Any]:
     speed = {}
     if request.timed:
         speed["decode_fps"] = frames_per_second(lambda: model.render(range(video.frames)), video.frames)
-    watched = Watched(model, source)
+    measured = MeasuredFrames(model, source)
     if request.pictures:
-        write_frames(watched, Path(request.pictures) / "decoded.mp4", video.fps)
-        _draw_comparison(model, source, watched.quality, Path(request.pictures) / "comparison.png")
+        write_frames(measured, Path(request.pictures) / "decoded.mp4", video.fps)
+        _draw_comparison(model, source, measured.quality, Path(request.pictures) / "comparison.png")
     else:
-        deque(watched, maxlen=0)
-    between = {}
+        deque(measured, maxlen=0)
+    held_out = {}
     if video.stride > 1:
-        between = measure_held_out(model, source, Path(request.pictures) / "strip.png" if request.pictures else None)
+        held_out = measure_held_out(model, source, Path(request.pictures) / "strip.png" if request.pictures else None)
     return {
         "video": source.name,
         "frames": video.frames,
@@ -143,9 +166,9 @@ def measure(request: EvaluationRequest) -> dict[str, Any]:
         "role_bytes": {role: described["bytes"] for role, described in describe(data)["roles"].items()},
         "passes": model.passes_per_frame,
         "bpp": 8 * len(data) / (video.frames * video.height * video.width),
-        **summarize_quality(watched.quality),
+        **summarize_quality(measured.quality),
         **(measure_vmaf(model, source) if request.vmaf else {}),
-        **between,
+        **held_out,
         **({} if request.teacher is None else {"alignment": measure_alignment(model, request.teacher)}),
         **measure_tokens(model, request.tokens),
         "load_seconds": load_seconds,
@@ -155,7 +178,7 @@ def measure(request: EvaluationRequest) -> dict[str, Any]:
 
 
 def measure_vmaf(model: VideoRepresentation, source: VideoSource) -> dict[str, Any]:
-    """VMAF of all frames, as result.json has it; they are decoded once more for it."""
+    """VMAF of all frames, with the keys of result.json; decodes all frames once more."""
     frames = range(source.frames)
     return figures(vmaf(model.render(frames), map(source.read, frames), source.fps))
 
@@ -164,39 +187,38 @@ def measure_vmaf(model: VideoRepresentation, source: VideoSource) -> dict[str, A
 def measure_alignment(model: VideoRepresentation, teacher: NDArray[np.float32]) -> dict[str, Any]:
     """The teacher's name, and the mean cosine to teacher (frames, S), of training and, if any, of held-out frames."""
     index = torch.arange(model.video.frames, device=model.device)
-    angles = F.cosine_similarity(model.frame_embeddings(index.float()).cpu(), torch.from_numpy(teacher))
-    seen = torch.zeros(len(angles), dtype=torch.bool)
-    seen[list(model.video.training_frames)] = True
+    cosines = F.cosine_similarity(model.frame_embeddings(index.float()).cpu(), torch.from_numpy(teacher))
+    is_training = torch.zeros(len(cosines), dtype=torch.bool)
+    is_training[list(model.video.training_frames)] = True
     assert model.embedding_space is not None
-    held_out = {} if seen.all() else {"cos_held_out": float(angles[~seen].mean())}
-    return {"teacher": model.embedding_space.teacher, "cos_seen": float(angles[seen].mean()), **held_out}
+    held_out = {} if is_training.all() else {"cos_held_out": float(cosines[~is_training].mean())}
+    return {"teacher": model.embedding_space.teacher, "cos_seen": float(cosines[is_training].mean()), **held_out}
 
 
 @torch.inference_mode()
 def measure_tokens(model: VideoRepresentation, target: NDArray[np.float32] | None) -> dict[str, Any]:
-    """How near the file's own tokens are to the teacher's (K, d), under "tokens"; nothing where it has none."""
+    """{"tokens": distances of the file's visual tokens to the teacher's (K, d)}; empty if there are no tokens."""
     if target is None or model.token_space is None:
         return {}
-    nearness = compare_tokens(model.visual_tokens().cpu(), torch.from_numpy(target))
-    return {"tokens": {"model": model.token_space.model, **nearness._asdict()}}
+    distances = compare_tokens(model.visual_tokens().cpu(), torch.from_numpy(target))
+    return {"tokens": {"model": model.token_space.model, **distances._asdict()}}
 
 
-def frames_per_second(play: Callable[[], Iterable[Tensor]], frames: int) -> float:
-    """Speed of `play`, which yields `frames` frames: that of the fastest of the passes that fit the time.
+def frames_per_second(render: Callable[[], Iterable[Tensor]], frames: int) -> float:
+    """Frames per second of the fastest pass of `render`, which yields `frames` frames, within SECONDS_OF_TIMING.
 
-    The first frames choose kernels and start threads, and a shared machine has bad moments: one pass over a
-    short video would measure those.
+    One pass over a short video would also measure kernel selection, thread start and other load of the machine.
     """
-    best, started = math.inf, time.perf_counter()
-    while best == math.inf or time.perf_counter() - started < SECONDS_OF_TIMING:
+    best, first_start = math.inf, time.perf_counter()
+    while best == math.inf or time.perf_counter() - first_start < SECONDS_OF_TIMING:
         start = time.perf_counter()
-        deque(play(), maxlen=0)
+        deque(render(), maxlen=0)
         best = min(best, time.perf_counter() - start)
     return frames / best
 
 
-class Watched:
-    """The decoded frames of a model, one after the other; measures each as it passes."""
+class MeasuredFrames:
+    """Iterates over the decoded frames of a model and measures the quality of each."""
 
     def __init__(self, model: VideoRepresentation, source: VideoSource) -> None:
         self.model, self.source = model, source
@@ -204,31 +226,30 @@ class Watched:
 
     def __iter__(self) -> Iterator[Tensor]:
         frames = self.model.render(range(self.source.frames))
-        for index, frame in enumerate(tqdm(frames, "measure", self.source.frames, leave=False, unit="frame")):
+        for index, frame in enumerate(ProgressBar(frames, "measure", self.source.frames, leave=False, unit="frame")):
             self.quality.append(compare(frame, self.source.read(index)))
             yield frame
 
 
 def check_same_video(bitstream: str, source: VideoSource, video: VideoShape) -> None:
-    """UserError if `source` cannot be what the file was made from: other frames, another size."""
-    has = (source.frames, source.height, source.width)
-    wants = (video.frames, video.height, video.width)
-    if has != wants:
+    """UserError if `source` has another number of frames or another frame size than the file."""
+    frames, height, width = expected = video.frames, video.height, video.width
+    if (source.frames, source.height, source.width) != expected:
         raise UserError(
-            f"bitstream={bitstream} holds {wants[0]} frames of {wants[2]}x{wants[1]}, the dataset {has[0]} of "
-            f"{has[2]}x{has[1]}; add dataset.frames={wants[0]} dataset.height={wants[1]} dataset.width={wants[2]}"
+            f"bitstream={bitstream} holds {frames} frames of {width}x{height}, the dataset {source.frames} of "
+            f"{source.width}x{source.height}; add dataset.frames={frames} dataset.height={height} dataset.width={width}"
         )
 
 
 def _draw_comparison(
     model: VideoRepresentation, source: VideoSource, quality: list[FrameQuality], target: Path
 ) -> None:
-    """The first frame, the middle one and the worst."""
+    """Draw the first, the middle and the worst frame."""
     worst = max(range(len(quality)), key=lambda index: quality[index].mse)
-    shown = sorted({0, len(quality) // 2, worst})
+    chosen = sorted({0, len(quality) // 2, worst})
     rows = [
-        Compared(index, source.read(index), frame, float(psnr(quality[index].mse, PEAK)))
-        for index, frame in zip(shown, model.render(shown), strict=True)
+        ComparedFrame(index, source.read(index), frame, float(psnr(quality[index].mse, PEAK)))
+        for index, frame in zip(chosen, model.render(chosen), strict=True)
     ]
     draw_comparison(rows, target)
 

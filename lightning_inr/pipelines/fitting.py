@@ -4,21 +4,20 @@ import logging
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
 import lightning as L
 import numpy as np
-import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_inr.chat.fit import ProjectorFit, fit_file
-from lightning_inr.chat.projector import SharedProjector, check_same_form
+from lightning_inr.chat.projector import SharedProjector, check_compatible
 from lightning_inr.codec import Codec, QuantizationStep, check_cost, frame_cost
 from lightning_inr.data.module import FrameDataModule
 from lightning_inr.data.shots import find_shots
@@ -28,7 +27,6 @@ from lightning_inr.errors import Terminated, UserError
 from lightning_inr.metrics import PEAK, mean_squares, psnr
 from lightning_inr.models import build, build_on_meta
 from lightning_inr.models.base import VideoRepresentation
-from lightning_inr.models.size import read_count, solve_width
 from lightning_inr.teachers.clip import Clip
 from lightning_inr.teachers.feature_cache import default_cache, teacher_features, video_tokens
 from lightning_inr.teachers.video_llm.interface import VideoLLM
@@ -42,7 +40,6 @@ from lightning_inr.training.convergence import why_unconverged
 from lightning_inr.training.modules.fit_module import FitModule
 from lightning_inr.training.modules.token_alignment import TokenAlignmentModule
 from lightning_inr.training.threads import choose_threads, use_threads
-from lightning_inr.types import EmbeddingSpace, VideoShape
 
 
 @dataclass(frozen=True)
@@ -119,10 +116,11 @@ def prepare_fit(
     if config.get("shots", ()) is None:
         frames = (data.frames.frame(row) for row in range(len(data.frames)))
         config["shots"] = [video.training_frames[row] for row in find_shots(frames)]
-    net, multiply_adds = _build(options, video, clip.embedding_space if clip else None, config)
+    space = clip.embedding_space if clip else None
+    net = build(options.model, video, space, options.params, data.mean_colour(), **config)
+    multiply_adds = frame_cost(build_on_meta(options.model, video, **asdict(net.config))).multiply_adds
     threads = choose_threads(options.threads, multiply_adds * data.step_frames)
     module = options.make_module(net)
-    net.init_output_colour(data.mean_colour())
     embeddings, tokens = None, None
     read = data.frames.frame if options.stride == 1 else source.read  # from memory, if it holds all frames
     if clip is not None:
@@ -132,7 +130,7 @@ def prepare_fit(
         assert isinstance(module, TokenAlignmentModule)
         token_space = teachers.video_llm.token_space(net.video)
         if teachers.projector is not None:
-            check_same_form(teachers.projector, token_space)
+            check_compatible(teachers.projector, token_space)
         tokens = video_tokens(read, teachers.video_llm, token_space, net.video, options.cache)
         module.set_token_target(tokens, token_space, teachers.projector.network if teachers.projector else None)
     return Prepared(options.codec, module, trainer, data, threads, embeddings, tokens)
@@ -199,18 +197,6 @@ def _quiet() -> None:
     """Lightning's advice is for its developers; ours is in the progress line."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning")
-
-
-def _build(
-    options: FitOptions, video: VideoShape, embedding_space: EmbeddingSpace | None, config: dict[str, Any]
-) -> tuple[VideoRepresentation, int]:
-    """The model, at the size of `options.params` if that is given; the multiply-adds of a frame."""
-    name = options.model
-    if options.params is not None:
-        config = solve_width(name, video, read_count(options.params), embedding_space=embedding_space, **config)
-        embedding_space = config.pop("embedding_space")
-    net = build(name, video, embedding_space, **config).to(memory_format=torch.channels_last)
-    return net, frame_cost(build_on_meta(name, video, **config)).multiply_adds
 
 
 def _trainer(options: FitOptions, folder: Path, loggers: Sequence[Logger]) -> L.Trainer:

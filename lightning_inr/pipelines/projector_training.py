@@ -1,4 +1,4 @@
-"""Projectors for latents that exist: one in a file, or one shared by all files that a teacher aligned."""
+"""Training of projectors on fitted latents: of one file, or shared by all files aligned to one teacher."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -9,26 +9,26 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from lightning_inr.chat.fit import ProjectorFit, fit_file, fit_projector
 from lightning_inr.chat.projector import (
     SharedProjector,
     describe_sampling,
+    is_compatible,
     load_shared,
-    same_form,
     save_shared,
     shared_latents,
 )
-from lightning_inr.chat.scores import Nearness, compare_tokens
+from lightning_inr.chat.scores import TokenDistances, compare_tokens
 from lightning_inr.codec import Codec, decode
 from lightning_inr.data.captioned.split import DatasetSplit, open_captioned
 from lightning_inr.data.sources.source import OpenSource
 from lightning_inr.devices import choose_device
 from lightning_inr.errors import UserError
-from lightning_inr.nn.projector import layout, projector_for
+from lightning_inr.nn.projector import projector_for, token_layout
 from lightning_inr.paths import read_bytes, write_bytes
 from lightning_inr.pipelines.evaluation import check_same_video
+from lightning_inr.progress import ProgressBar
 from lightning_inr.retrieval.collection import open_original, read_manifest
 from lightning_inr.retrieval.gallery import check_same_space, read_model
 from lightning_inr.teachers.clip import Clip
@@ -36,16 +36,16 @@ from lightning_inr.teachers.feature_cache import teacher_features, video_tokens
 from lightning_inr.teachers.video_llm.interface import VideoLLM
 from lightning_inr.types import EmbeddingSpace, TokenSpace
 
-Video = TypeVar("Video")
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
-class ShareOptions:
-    """How a shared projector is trained, and tested; UserError for values that cannot be."""
+class SharedProjectorOptions:
+    """Options of training and testing a shared projector; UserError for values out of range."""
 
     cache: Path  # folder of the teachers' features
     fit: ProjectorFit = field(default_factory=ProjectorFit)
-    videos: int = 256  # at most so many: their tokens lie in memory all at once
+    videos: int = 256  # at most; the tokens of all of them are in memory together
     held_out: float = 0.2  # share of the videos that it is tested on and not trained on
     seed: int = 0
     device: str = "auto"
@@ -58,18 +58,18 @@ class ShareOptions:
 
 
 class ProjectorExample(NamedTuple):
-    """What a projector reads of one video, and what it is trained to output."""
+    """The input of a projector for one video, and the tokens that it is trained to output."""
 
     name: str
-    reads: EmbeddingSpace
-    writes: TokenSpace
+    embedding_space: EmbeddingSpace
+    token_space: TokenSpace
     latents: Tensor  # (N, S) of length 1
     tokens: Tensor  # (K, d)
 
 
 @dataclass(frozen=True)
-class FileOptions:
-    """How a file's own projector is trained and coded."""
+class FileProjectorOptions:
+    """Options of training and coding the projector of one file."""
 
     cache: Path  # folder of the teachers' features
     codec: Codec
@@ -78,8 +78,10 @@ class FileOptions:
     device: str = "auto"
 
 
-def align_file(path: str, open_source: OpenSource, llm: VideoLLM, out: str, options: FileOptions) -> dict[str, Any]:
-    """Write `out`, the file at `path` with a projector; what else is in it stays as it is, byte for byte."""
+def align_file(
+    path: str, open_source: OpenSource, llm: VideoLLM, out: str, options: FileProjectorOptions
+) -> dict[str, Any]:
+    """Write `out`, the file at `path` with a projector; all its other bytes are kept."""
     data = read_bytes(path, "bitstream")
     model = decode(data, choose_device(options.device))
     source = open_source().trim_to_stride(model.video.stride)
@@ -99,37 +101,37 @@ def align_file(path: str, open_source: OpenSource, llm: VideoLLM, out: str, opti
 
 
 def share_projector(
-    examples: Iterator[ProjectorExample], whose: str, llm: VideoLLM, out: str, options: ShareOptions
+    examples: Iterator[ProjectorExample], origin: str, llm: VideoLLM, out: str, options: SharedProjectorOptions
 ) -> dict[str, Any]:
     """Train one projector, write it to `out`, and test it on the held-out examples."""
-    every = _alike(examples)
-    if len(every) < 2:
-        raise UserError(f"{whose}: {len(every)} videos to learn from; at least 2 are needed")
-    Random(options.seed).shuffle(every)
-    aside = min(len(every) - 1, max(1, round(options.held_out * len(every))))
-    held_out, training = every[:aside], every[aside:]
+    collected = _check_all_compatible(examples)
+    if len(collected) < 2:
+        raise UserError(f"{origin}: {len(collected)} videos to train on; at least 2 are needed")
+    Random(options.seed).shuffle(collected)
+    count = min(len(collected) - 1, max(1, round(options.held_out * len(collected))))
+    held_out, training = collected[:count], collected[count:]
     first = training[0]
     torch.manual_seed(options.seed)
-    network = projector_for(first.reads.width, first.writes).to(choose_device(options.device))
+    network = projector_for(first.embedding_space.width, first.token_space).to(choose_device(options.device))
     latents, tokens = [each.latents for each in training], [each.tokens for each in training]
     fit_projector(network, latents, tokens, options.fit, options.seed)
-    save_shared(SharedProjector(network, first.reads, first.writes), out)
+    save_shared(SharedProjector(network, first.embedding_space, first.token_space), out)
     written = load_shared(out)
     return {
         "video_llm": llm.name,
-        "teacher": first.reads.teacher,
+        "teacher": first.embedding_space.teacher,
         "videos": len(training),
-        **_nearness(written, training),
-        "held_out": {"videos": len(held_out), **_nearness(written, held_out)},
+        **_mean_distances(written, training),
+        "held_out": {"videos": len(held_out), **_mean_distances(written, held_out)},
         "floor": _mean_token(training, held_out),
         "bytes": Path(out).expanduser().stat().st_size,
     }
 
 
-def examples_of_collection(folder: Path, llm: VideoLLM, options: ShareOptions) -> Iterator[ProjectorExample]:
-    """The files of a collection that a teacher has aligned, and the videos that they were fitted to."""
+def examples_of_collection(folder: Path, llm: VideoLLM, options: SharedProjectorOptions) -> Iterator[ProjectorExample]:
+    """Yield an example for each aligned file of a collection; tokens are those of the video it was fitted to."""
     space: EmbeddingSpace | None = None
-    for record in tqdm(_some(read_manifest(folder), options), "tokens", leave=False, unit="video"):
+    for record in ProgressBar(_sample_videos(read_manifest(folder), options), "tokens", leave=False, unit="video"):
         model = read_model(folder / record.path)
         if model.embedding_space is None:
             continue
@@ -143,10 +145,10 @@ def examples_of_collection(folder: Path, llm: VideoLLM, options: ShareOptions) -
 
 
 def examples_of_dataset(
-    split: DatasetSplit, clip: Clip, llm: VideoLLM, options: ShareOptions
+    split: DatasetSplit, clip: Clip, llm: VideoLLM, options: SharedProjectorOptions
 ) -> Iterator[ProjectorExample]:
-    """The videos of a captioned dataset; the teacher's embeddings stand in for latents aligned to it."""
-    for video in tqdm(_some(split.videos, options), "tokens", leave=False, unit="video"):
+    """Yield an example for each video of a captioned dataset, with teacher embeddings in place of latents."""
+    for video in ProgressBar(_sample_videos(split.videos, options), "tokens", leave=False, unit="video"):
         source = open_captioned(video.id, split)
         writes = llm.token_space(source.shape)
         frames = source.shape.spread(writes.sampling.frames)
@@ -155,37 +157,41 @@ def examples_of_dataset(
         yield ProjectorExample(video.id, clip.embedding_space, writes, latents, tokens)
 
 
-def _some(videos: Sequence[Video], options: ShareOptions) -> list[Video]:
-    """At most `videos` of them, by chance and in their order: their tokens lie in memory all at once."""
-    places = Random(options.seed).sample(range(len(videos)), min(len(videos), options.videos))
-    return [videos[place] for place in sorted(places)]
+def _sample_videos(videos: Sequence[Item], options: SharedProjectorOptions) -> list[Item]:
+    """A random sample of at most `options.videos` of them, in their order."""
+    indices = Random(options.seed).sample(range(len(videos)), min(len(videos), options.videos))
+    return [videos[index] for index in sorted(indices)]
 
 
-def _alike(examples: Iterator[ProjectorExample]) -> list[ProjectorExample]:
-    """All of them; UserError, as soon as it comes, for one that is shown otherwise than the first."""
+def _check_all_compatible(examples: Iterator[ProjectorExample]) -> list[ProjectorExample]:
+    """All examples; UserError at the first whose token space is not compatible with that of the first example."""
     found: list[ProjectorExample] = []
     for each in examples:
         found.append(each)
-        if not same_form(found[0].writes, each.writes):
+        if not is_compatible(found[0].token_space, each.token_space):
             raise UserError(
-                f"{each.name}: it is shown as {describe_sampling(each.writes)}, "
-                f"{found[0].name} as {describe_sampling(found[0].writes)}; "
-                "share a projector among videos of one shape"
+                f"{each.name}: its sampling is {describe_sampling(each.token_space)}, "
+                f"that of {found[0].name} is {describe_sampling(found[0].token_space)}; "
+                "share a projector among videos of one frame size"
             )
     return found
 
 
-def _nearness(shared: SharedProjector, examples: Sequence[ProjectorExample]) -> dict[str, float]:
+def _mean_distances(shared: SharedProjector, examples: Sequence[ProjectorExample]) -> dict[str, float]:
     with torch.inference_mode():
-        return _mean([compare_tokens(shared.network(example.latents), example.tokens) for example in examples])
+        return _mean_of_fields(
+            [compare_tokens(shared.network(example.latents), example.tokens) for example in examples]
+        )
 
 
 def _mean_token(training: Sequence[ProjectorExample], held_out: Sequence[ProjectorExample]) -> dict[str, float]:
-    """How near the mean tokens of the training videos, place by place, are to the held-out ones'; uses no latents."""
-    slots = layout(training[0].writes).tokens
+    """Distances of the mean token of each slot over the training videos to the held-out tokens; uses no latents."""
+    slots = token_layout(training[0].token_space).tokens
     mean = torch.cat([example.tokens.unflatten(0, (-1, slots)) for example in training]).mean(0)
-    return _mean([compare_tokens(mean.repeat(len(each.tokens) // slots, 1), each.tokens) for each in held_out])
+    return _mean_of_fields(
+        [compare_tokens(mean.repeat(len(each.tokens) // slots, 1), each.tokens) for each in held_out]
+    )
 
 
-def _mean(each: Sequence[Nearness]) -> dict[str, float]:
-    return {name: fmean(getattr(nearness, name) for nearness in each) for name in Nearness._fields}
+def _mean_of_fields(each: Sequence[TokenDistances]) -> dict[str, float]:
+    return {name: fmean(getattr(distances, name) for distances in each) for name in TokenDistances._fields}

@@ -1,4 +1,4 @@
-"""What was asked for, beside every result: the options of a run folder, and where a figure comes from."""
+"""The options recorded in a run folder, and the provenance of its results."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,22 +10,22 @@ from lightning_inr import __version__
 from lightning_inr.errors import UserError
 
 # Options that may differ when a fit is resumed: they do not change what is fitted.
-NOT_THE_FIT = (
-    "task", "run_dir", "device", "gpus", "logger", "trainer", "keep_checkpoints", "feature_cache", "progress_bar",
-    "callbacks.history", "callbacks.previews", "threads", "collection", "shard", "attempts", "retrieval",
-    "answers", "questions", "bitstream", "dtype", "vmaf", "limits", "teacher.device", "video_llm.device",
+OPTIONS_THAT_MAY_DIFFER = (
+    "task", "run_dir", "device", "gpus", "logger", "trainer", "keep_checkpoints", "feature_cache", "progress",
+    "progress_bar", "callbacks.history", "callbacks.previews", "threads", "collection", "shard", "attempts",
+    "retrieval", "answers", "questions", "bitstream", "dtype", "vmaf", "limits", "teacher.device", "video_llm.device",
 )  # fmt: skip
 
 
 class Provenance(NamedTuple):
-    """Where a figure comes from."""
+    """The dataset, options and command that a result was computed with."""
 
     dataset: Mapping[str, Any]  # its options
     overrides: Sequence[str]  # the options that were given
     command: str
 
     def record(self, matrix: str) -> dict[str, Any]:
-        """For result.json; `matrix` is how YCbCr became RGB (`VideoSource.matrix`)."""
+        """The entries of result.json; `matrix`: that of the conversion from YCbCr to RGB (`VideoSource.matrix`)."""
         return {
             "dataset": dict(self.dataset),
             "matrix": matrix,
@@ -36,7 +36,7 @@ class Provenance(NamedTuple):
 
 
 def load_options(path: Path) -> dict[str, Any] | None:
-    """The options that a folder was begun with, None if there is no such file; UserError if it is damaged."""
+    """The options recorded in the file `path`; None if it does not exist, UserError if it is damaged."""
     try:
         options = yaml.safe_load(path.read_text())
     except FileNotFoundError:
@@ -49,16 +49,16 @@ def load_options(path: Path) -> dict[str, Any] | None:
     return options
 
 
-def check_same_fit(folder: Path, options: Mapping[str, Any], besides: tuple[str, ...] = ()) -> None:
-    """UserError if `folder` was begun with other options; those whose names begin with `besides` may differ."""
-    there = load_options(folder / "config.yaml")
-    if there is None:
+def check_same_fit(folder: Path, options: Mapping[str, Any], may_differ: tuple[str, ...] = ()) -> None:
+    """UserError if `folder` was started with other options; those whose names begin with `may_differ` are ignored."""
+    stored = load_options(folder / "config.yaml")
+    if stored is None:
         return
-    before, now = _flat(there), _flat(yaml.safe_load(to_yaml(options)))
-    names = [key for key in {**before, **now} if not key.startswith((*NOT_THE_FIT, *besides))]
-    changed = [key for key in names if before.get(key) != now.get(key)]
+    earlier, current = _flat(stored), _flat(yaml.safe_load(to_yaml(options)))
+    names = [key for key in {**earlier, **current} if not key.startswith((*OPTIONS_THAT_MAY_DIFFER, *may_differ))]
+    changed = [key for key in names if earlier.get(key) != current.get(key)]
     if changed:
-        listed = ", ".join(f"{key}: {before.get(key)} there, {now.get(key)} now" for key in changed[:3])
+        listed = ", ".join(f"{key}: {earlier.get(key)} there, {current.get(key)} now" for key in changed[:3])
         raise UserError(f"run_dir={folder} holds a fit with other settings ({listed}); choose another run_dir")
 
 

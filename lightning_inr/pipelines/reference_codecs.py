@@ -1,4 +1,4 @@
-"""A conventional codec on the frames of a source, measured as a `.linr` is: the file's size, the decoded RGB frames."""
+"""Conventional codecs on the frames of a source, measured like a `.linr` file: file size and decoded RGB frames."""
 
 import tempfile
 import time
@@ -21,7 +21,7 @@ from lightning_inr.vmaf import PLAIN, figures, vmaf
 
 
 def measure_codec(frames: Frames, target: Path, encoding: Encoding) -> dict[str, Any]:
-    """Encode `frames` into `target`, a raw stream without a container's overhead, and measure what it decodes to."""
+    """Encode `frames` into `target`, a raw stream without a container, and measure the decoded frames."""
     source = frames.source
     start = time.perf_counter()
     try:
@@ -35,7 +35,9 @@ def measure_codec(frames: Frames, target: Path, encoding: Encoding) -> dict[str,
         for number, frame in enumerate(decode_stream(target))
     ]
     if len(quality) != source.frames:
-        raise UserError(f"{target}: {len(quality)} of {source.frames} frames come back; leave this codec out of peers")
+        raise UserError(
+            f"{target}: {len(quality)} of {source.frames} frames were decoded; leave this codec out of peers"
+        )
     decoded = (frame[:, : source.height, : source.width] for frame in decode_stream(target))
     size = target.stat().st_size
     return {
@@ -66,10 +68,12 @@ def encode(frames: Frames, target: Path, encoding: Encoding) -> None:
         encode_video(frames_in_order(frames), target, fps, encoding)
         return
     with tempfile.TemporaryDirectory() as name:
-        plain = Path(name) / "source.y4m"
-        encode_video(frames_in_order(frames), plain, fps, PLAIN)  # the same 4:2:0 as the others get
+        uncompressed = Path(name) / "source.y4m"
+        encode_video(
+            frames_in_order(frames), uncompressed, fps, PLAIN
+        )  # the same 4:2:0 input as for the other encoders
         options = [part for key, value in encoding.options.items() for part in (f"-{key}", value)]
-        ffmpeg.run_ffmpeg("-i", str(plain), "-c:v", encoding.codec, *options, str(target))
+        ffmpeg.run_ffmpeg("-i", str(uncompressed), "-c:v", encoding.codec, *options, str(target))
 
 
 def decode_stream(path: Path) -> Iterator[Tensor]:

@@ -1,4 +1,4 @@
-"""Recall of a collection's latents, beside CLIP on the true and the decoded frames, and beside random latents."""
+"""Evaluation of retrieval by latents, compared with CLIP on true and on decoded frames, and with random latents."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,38 +11,38 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from lightning_inr.codec import decode
 from lightning_inr.errors import UserError
 from lightning_inr.paths import read_bytes, write_text, writing
-from lightning_inr.pipelines.search import picture_of, print_left_out
-from lightning_inr.report.hits import Shown, draw_neighbours
+from lightning_inr.pipelines.search import decode_picture, print_left_out
+from lightning_inr.progress import ProgressBar
+from lightning_inr.report.hits import HitImage, draw_neighbours
 from lightning_inr.report.recall import RecallRow, draw_recall, recall_table
 from lightning_inr.report.wandb_report import log_recall
 from lightning_inr.retrieval.collection import Record, open_original, read_manifest
 from lightning_inr.retrieval.gallery import Gallery, check_same_space, read_gallery, unit
-from lightning_inr.retrieval.protocols import PROTOCOLS, Described, Options, ProtocolResult
+from lightning_inr.retrieval.protocols import PROTOCOLS, AnnotatedVideo, ProtocolOptions, ProtocolResult
 from lightning_inr.retrieval.scores import recall
 from lightning_inr.teachers.clip import Clip
 from lightning_inr.teachers.feature_cache import teacher_features
 
-OURS = "our latents"
-CURVE = (1, 2, 5, 10, 20, 50)  # the k of recall at k
-HITS = 5  # a query, in the picture
+OUR_LATENTS = "our latents"
+RECALL_AT = (1, 2, 5, 10, 20, 50)  # the k of recall at k
+HITS_PER_QUERY = 5  # in neighbours.png
 
 
 @dataclass(frozen=True)
 class RetrievalOptions:
-    """What is asked for, and of which frames; UserError for values that cannot be."""
+    """Options of a retrieval evaluation; UserError for values out of range."""
 
     find_clip: Callable[[Path], Clip]
     cache: Path  # folder of the teacher's features
     protocols: Sequence[str] = tuple(PROTOCOLS)
-    protocol_options: Options = field(default_factory=Options)
+    protocol_options: ProtocolOptions = field(default_factory=ProtocolOptions)
     frame_stride: int = 1
     neighbours: int = 6  # queries in neighbours.png
-    about: Mapping[str, Any] = field(default_factory=dict)  # of the result, beside the figures
+    about: Mapping[str, Any] = field(default_factory=dict)  # further entries of the result
     open_wandb: Callable[[Path], Any] | None = None  # opens a W&B run in a folder
 
     def __post_init__(self) -> None:
@@ -53,20 +53,22 @@ class RetrievalOptions:
 
 
 def evaluate_retrieval(collection: Path, folder: Path, options: RetrievalOptions) -> dict[str, Any]:
-    """Measure; result.json, queries.parquet, recall.png and neighbours.png go to `folder`."""
+    """Evaluate and write result.json, queries.parquet, recall.png and neighbours.png to `folder`."""
     records = read_manifest(collection)
     clip = options.find_clip(collection)
-    gallery = every(options.frame_stride, read_gallery(collection, records))
+    gallery = subsample_gallery(options.frame_stride, read_gallery(collection, records))
     check_same_space(clip.embedding_space, gallery.embedding_space, "the teacher", f"collection {collection}")
     print_left_out(gallery.left_out)
-    asked = {
-        name: ask_all(options.protocols, records, gallery._replace(vectors=vectors), clip, options.protocol_options)
-        for name, vectors in galleries(options.cache, collection, records, gallery, clip).items()
+    results = {
+        name: run_protocols(
+            options.protocols, records, gallery._replace(vectors=vectors), clip, options.protocol_options
+        )
+        for name, vectors in embeddings_by_method(options.cache, collection, records, gallery, clip).items()
     }
-    rows = [row_of(name, each) for name, all_asked in asked.items() for each in all_asked]
+    rows = [recall_row(name, each) for name, method_results in results.items() for each in method_results]
     if not rows:
         raise UserError(f"collection={collection}: its videos have no labels or captions, so there are no queries")
-    _write_queries(asked, folder / "queries.parquet")
+    _write_queries(results, folder / "queries.parquet")
     draw_recall(rows, folder / "recall")
     draw_neighbours(neighbours(options.neighbours, collection, records, gallery, clip), folder / "neighbours.png")
     result = {**options.about, **_summary(records), "retrieval": [row._asdict() for row in rows]}
@@ -79,7 +81,7 @@ def evaluate_retrieval(collection: Path, folder: Path, options: RetrievalOptions
     return result
 
 
-def every(stride: int, gallery: Gallery) -> Gallery:
+def subsample_gallery(stride: int, gallery: Gallery) -> Gallery:
     """Every `stride`-th frame of each video."""
     if not isinstance(stride, int) or stride < 1:
         raise UserError(f"retrieval.frame_stride={stride}: choose a whole number from 1")
@@ -88,10 +90,10 @@ def every(stride: int, gallery: Gallery) -> Gallery:
     return gallery._replace(**each)
 
 
-def galleries(
+def embeddings_by_method(
     cache: Path, collection: Path, records: Sequence[Record], gallery: Gallery, clip: Clip
 ) -> Mapping[str, NDArray[np.float32]]:
-    """The same frames as four methods see them, (N, S) each; those on true frames only where the videos still are."""
+    """method -> its embeddings (N, S) of the gallery's frames; a method whose videos cannot be read is left out."""
 
     def true_frames(record: Record) -> NDArray[np.float32]:
         source = open_original(record)
@@ -102,70 +104,74 @@ def galleries(
         return clip.embed_frames(model.render(range(record.frames))).numpy()
 
     embedded: dict[str, NDArray[np.float32]] = {}
-    for name, view in (("CLIP, true frames", true_frames), ("CLIP, decoded frames", decoded_frames)):
+    for name, embed in (("CLIP, true frames", true_frames), ("CLIP, decoded frames", decoded_frames)):
         try:
-            embedded[name] = _gather(name, records, gallery, view)
+            embedded[name] = _embed_videos(name, records, gallery, embed)
         except UserError as error:
             print(f"{name}: left out, {error}")
     noise = np.random.default_rng(0).standard_normal(gallery.vectors.shape, np.float32)
-    return {**embedded, OURS: gallery.vectors, "random latents": unit(noise)}
+    return {**embedded, OUR_LATENTS: gallery.vectors, "random latents": unit(noise)}
 
 
-def _gather(
-    name: str, records: Sequence[Record], gallery: Gallery, view: Callable[[Record], NDArray[np.float32]]
+def _embed_videos(
+    name: str, records: Sequence[Record], gallery: Gallery, embed: Callable[[Record], NDArray[np.float32]]
 ) -> NDArray[np.float32]:
     parts = []
-    for place in tqdm(np.unique(gallery.video), name, unit="video", leave=False):
-        parts.append(view(records[place])[gallery.frame[gallery.video == place]])
+    for video_index in ProgressBar(np.unique(gallery.video), name, unit="video", leave=False):
+        parts.append(embed(records[video_index])[gallery.frame[gallery.video == video_index]])
     return np.concatenate(parts)
 
 
-def ask_all(
-    protocols: Iterable[str], videos: Sequence[Described], gallery: Gallery, clip: Clip, options: Options
+def run_protocols(
+    protocols: Iterable[str], videos: Sequence[AnnotatedVideo], gallery: Gallery, clip: Clip, options: ProtocolOptions
 ) -> list[ProtocolResult]:
-    """Every one of these protocols on one gallery."""
+    """The results of these protocols on one gallery."""
 
     def embed(texts: Sequence[str]) -> NDArray[np.float32]:
         return clip.embed_texts(texts).numpy()
 
-    return [asked for name in protocols for asked in PROTOCOLS[name](videos, gallery, embed, options)]
+    return [result for name in protocols for result in PROTOCOLS[name](videos, gallery, embed, options)]
 
 
-def row_of(name: str, asked: ProtocolResult) -> RecallRow:
-    """A line of the table."""
-    curve = {k: recall(asked.ranks, k) for k in CURVE}
-    return RecallRow(asked.protocol, name, **asked.scores._asdict(), curve=curve)
+def recall_row(name: str, result: ProtocolResult) -> RecallRow:
+    """The row of the recall table for `result`."""
+    curve = {k: recall(result.ranks, k) for k in RECALL_AT}
+    return RecallRow(result.protocol, name, **result.scores._asdict(), curve=curve)
 
 
 def neighbours(
     wanted: int, collection: Path, records: Sequence[Record], gallery: Gallery, clip: Clip
-) -> dict[str, list[Shown]]:
-    """Some queries and the frames our latents find, decoded, right or wrong by class or by caption (Fig. 7, 12)."""
+) -> dict[str, list[HitImage]]:
+    """query -> decoded frames found by latents, marked correct or not by class, or by caption (Fig. 7, 12)."""
     labels = sorted({record.label for record in records if record.label})
-    right = {label: [record.label == label for record in records] for label in labels} or {
+    positives = {label: [record.label == label for record in records] for label in labels} or {
         caption: [caption in record.captions for record in records] for record in records for caption in record.captions
     }
-    chosen = list(right)[:: max(1, len(right) // wanted)][:wanted]
+    chosen = list(positives)[:: max(1, len(positives) // wanted)][:wanted]
     found = {}
     for query, vector in zip(chosen, clip.embed_texts(chosen).numpy(), strict=True) if chosen else ():
-        best: dict[int, int] = {}  # of each video its best frame
+        best: dict[int, int] = {}  # video -> its best frame
         for row in np.argsort(-(gallery.vectors @ vector), kind="stable"):
             best.setdefault(int(gallery.video[row]), int(gallery.frame[row]))
-            if len(best) == HITS:
+            if len(best) == HITS_PER_QUERY:
                 break
         found[query] = [
-            Shown(records[place].id, picture_of(collection, records[place], frame), right[query][place])
-            for place, frame in best.items()
+            HitImage(
+                records[video_index].id,
+                decode_picture(collection, records[video_index], frame),
+                positives[query][video_index],
+            )
+            for video_index, frame in best.items()
         ]
     return found
 
 
-def _write_queries(asked: Mapping[str, Sequence[ProtocolResult]], target: Path) -> None:
-    """A line for each query of each method: its rank, null where there was nothing to be found."""
+def _write_queries(results: Mapping[str, Sequence[ProtocolResult]], target: Path) -> None:
+    """Write a row for each query of each method, with its rank; null for a query without positives."""
     rows = [
         {"method": name, "protocol": each.protocol, "query": query, "rank": None if np.isnan(rank) else float(rank)}
-        for name, all_asked in asked.items()
-        for each in all_asked
+        for name, method_results in results.items()
+        for each in method_results
         for query, rank in zip(each.queries, each.ranks, strict=True)
     ]
     with writing(target) as draft:
@@ -173,14 +179,14 @@ def _write_queries(asked: Mapping[str, Sequence[ProtocolResult]], target: Path) 
 
 
 def _summary(records: Sequence[Record]) -> dict[str, Any]:
-    """A collection's figures, named as those of one fit: sums of bytes and seconds, means of the rest."""
-    angles = [record.cos_seen for record in records if record.cos_seen is not None]
+    """The figures of a collection under the names of those of one fit: sums of bytes and seconds, else means."""
+    cosines = [record.cos_seen for record in records if record.cos_seen is not None]
     return {
         "videos": len(records),
         "frames": sum(record.frames for record in records),
         "bytes": sum(record.bytes for record in records),
         "bpp": fmean(record.bpp for record in records),
         "psnr": fmean(record.psnr for record in records),
-        "cos_seen": fmean(angles) if angles else None,
+        "cos_seen": fmean(cosines) if cosines else None,
         "fit_seconds": sum(record.fit_seconds for record in records),
     }

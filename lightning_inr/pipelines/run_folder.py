@@ -1,4 +1,4 @@
-"""A fit and all that it leaves in its folder: the file, its figures, pictures; resumed if it was begun there."""
+"""A fit in a run folder: the file, its figures and pictures; an interrupted fit is resumed."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import Logger
 from lightning_inr.data.sources.source import OpenSource
 from lightning_inr.errors import UserError
 from lightning_inr.paths import alone_in, write_bytes, write_text
-from lightning_inr.pipelines.evaluation import EvaluationRequest, measure_apart
+from lightning_inr.pipelines.evaluation import EvaluationRequest, measure_in_new_process
 from lightning_inr.pipelines.fitting import FitOptions, Teachers, fit_video, forget, prepare_fit
 from lightning_inr.pipelines.provenance import Provenance, check_same_fit, to_yaml
 from lightning_inr.report.figures import draw_training
@@ -22,13 +22,13 @@ from lightning_inr.training.loggers import log_result
 
 @dataclass(frozen=True)
 class RunOptions:
-    """A fit, the video, and what is kept of it."""
+    """Options of a fit in a run folder."""
 
     fit: FitOptions
     open_source: OpenSource
-    load_teachers: Callable[[], Teachers]  # called once the folder is known to need a fit
+    load_teachers: Callable[[], Teachers]  # called only if a fit is needed
     make_loggers: Callable[[Path], list[Logger]]
-    settings: Mapping[str, Any]  # the whole configuration: a folder that was begun with another is refused
+    settings: Mapping[str, Any]  # the whole configuration; a folder that was started with another is refused
     provenance: Provenance
     labels: Mapping[str, Any]  # of the result: the model's preset, the rank
     keep_checkpoints: bool = False
@@ -36,18 +36,18 @@ class RunOptions:
 
 
 def fit_into(folder: Path, options: RunOptions) -> dict[str, Any]:
-    """Fit, write, decode and measure in `folder`; the figures of result.json.
+    """Fit, write, decode and measure in `folder`, and return the figures of result.json.
 
-    A finished fit of the same options is returned as it is; UserError if another process works in the folder, or it
-    holds a fit of other options.
+    The result of a finished fit with the same options is returned unchanged. UserError if another process uses the
+    folder, or if it holds a fit with other options.
     """
     with alone_in(folder, "run_dir"):
         finished = finished_result(folder, options.settings)
         if finished is None:
             return _fit_into(folder, options)
         if not options.keep_checkpoints:
-            forget(folder)  # which a kill may have left
-        print(f"{folder} holds a finished fit of this configuration\n{table(finished)}")
+            forget(folder)  # may remain after a kill
+        print(f"{folder} holds a finished fit of this configuration\n{figures_table(finished)}")
         return finished
 
 
@@ -57,7 +57,7 @@ def _fit_into(folder: Path, options: RunOptions) -> dict[str, Any]:
     teachers = options.load_teachers()
     loggers = options.make_loggers(folder)
     prepared = prepare_fit(options.fit, source, folder, teachers, loggers)
-    del teachers  # and the memory a large one takes
+    del teachers  # frees their memory
     write_text(folder / "config.yaml", to_yaml(options.settings))
     fitted = fit_video(prepared, options.fit, folder)
     if not fitted.figures["converged"]:
@@ -76,7 +76,7 @@ def _fit_into(folder: Path, options: RunOptions) -> dict[str, Any]:
     result = {
         **options.labels,
         **options.provenance.record(source.matrix),
-        **measure_apart(request),
+        **measure_in_new_process(request),
         **fitted.figures,
         "seed": options.fit.seed,
     }
@@ -85,7 +85,7 @@ def _fit_into(folder: Path, options: RunOptions) -> dict[str, Any]:
     log_result(loggers, result, [picture for picture in pictures if picture.exists()])
     if not options.keep_checkpoints:
         forget(folder)
-    print(f"{table(result)}\nlook at {folder}: comparison.png, decoded.mp4, training.png, result.json")
+    print(f"{figures_table(result)}\nlook at {folder}: comparison.png, decoded.mp4, training.png, result.json")
     return result
 
 
@@ -94,8 +94,8 @@ def _draw_curves(moments: Sequence[Moment], target: Path) -> None:
     draw_training(seconds, psnrs, losses, target)
 
 
-def table(result: dict[str, Any]) -> str:
-    """The figures of a finished fit, one a line."""
+def figures_table(result: dict[str, Any]) -> str:
+    """The figures of a finished fit, one per line."""
     ms_ssim = "not defined at this size" if result["ms_ssim"] is None else f"{result['ms_ssim']:.4f}"
     rows = {
         **({"before coding": f"{result['psnr_unquantised']:.2f} dB"} if "psnr_unquantised" in result else {}),
@@ -108,27 +108,29 @@ def table(result: dict[str, Any]) -> str:
     }
     if "held_out" in result:
         rows["training frames"] = f"{result['seen']['psnr']:.2f} dB"
-        floors = {"held out": "psnr", "blend": "blend_true", "own blend": "blend_decoded", "nearest": "nearest"}
-        rows |= {floor: f"{result['held_out'][name]:.2f} dB" for floor, name in floors.items()}
+        baselines = {"held out": "psnr", "blend": "blend_true", "own blend": "blend_decoded", "nearest": "nearest"}
+        rows |= {baseline: f"{result['held_out'][name]:.2f} dB" for baseline, name in baselines.items()}
     if "alignment" in result:
         names = {"cos to teacher": "cos_seen", "between frames": "cos_held_out"}
-        angles = result["alignment"]
-        rows |= {shown: f"{angles[name]:.4f}" for shown, name in names.items() if name in angles}
+        alignment = result["alignment"]
+        rows |= {label: f"{alignment[name]:.4f}" for label, name in names.items() if name in alignment}
     if "tokens" in result:
         names = {"cos of tokens": "cosine", "the same, centred": "centred_cosine", "relative MSE": "relative_mse"}
-        rows |= {shown: f"{result['tokens'][name]:.4f}" for shown, name in names.items()}
+        rows |= {label: f"{result['tokens'][name]:.4f}" for label, name in names.items()}
     return "\n".join(f"  {name:<18}{value:>20}" for name, value in rows.items())
 
 
 def finished_result(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The result in `folder`, None if there is none yet; UserError if it is of other settings, or damaged."""
+    """The result in `folder`; None if there is none, UserError if it has other settings or is damaged."""
     result = folder / "result.json"
     check_same_fit(folder, settings)
     if not result.exists():
         return None
     try:
         finished = json.loads(result.read_text())
-        table(finished)
+        figures_table(finished)
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{result} is damaged ({error!r}); remove it, and the fit goes on or starts again") from error
+        raise UserError(
+            f"{result} is damaged ({error!r}); remove it, and run again to resume or restart the fit"
+        ) from error
     return finished

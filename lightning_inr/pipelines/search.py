@@ -1,4 +1,4 @@
-"""Moments of a collection that are nearest to words, an image, or a frame of another file."""
+"""Search of a collection for frames by a text, an image, or a frame of another file."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +14,7 @@ from lightning_inr.codec import decode
 from lightning_inr.errors import UserError, printable
 from lightning_inr.paths import existing, read_bytes, write_text
 from lightning_inr.pipelines.provenance import load_options
-from lightning_inr.report.hits import Shown, draw_hits
+from lightning_inr.report.hits import HitImage, draw_hits
 from lightning_inr.retrieval.collection import Record
 from lightning_inr.retrieval.gallery import read_model, unit
 from lightning_inr.retrieval.query import Hit, OpenCollection, check_teacher, search_collection
@@ -23,13 +23,13 @@ from lightning_inr.teachers.clip import Clip, load_clip
 
 @dataclass(frozen=True)
 class Query:
-    """What is searched for: one of text, an image, or a frame of a `.linr` file."""
+    """A query: one of a text, an image, or a frame of a `.linr` file."""
 
     text: str | None = None
     image: str | None = None  # a path
     file: str | None = None  # a path
     frame: float = 0.0  # frame position in `file`
-    prompt: str = "{}"  # the text that is embedded, the query in place of {}
+    prompt: str = "{}"  # {} is replaced by the text before it is embedded
 
     def __post_init__(self) -> None:
         given = [f"{name}={value}" for name, value in self.given.items()]
@@ -38,12 +38,14 @@ class Query:
 
     @property
     def given(self) -> dict[str, str]:
-        """Option name -> its value, of the one that is given."""
+        """Option name -> value, for the options that are given."""
         each = {"query": self.text, "image": self.image, "query_file": self.file}
         return {name: value for name, value in each.items() if value is not None}
 
 
-def find(collection: OpenCollection, query: Query, k: int, per: str, find_clip: Callable[[Path], Clip]) -> list[Hit]:
+def find_hits(
+    collection: OpenCollection, query: Query, k: int, per: str, find_clip: Callable[[Path], Clip]
+) -> list[Hit]:
     """The `k` best hits; `find_clip` gives the collection's teacher, and is not called for a query by file."""
     return search_collection(collection, query_vector(query, collection, find_clip), k, per)
 
@@ -69,33 +71,33 @@ def query_vector(query: Query, collection: OpenCollection, find_clip: Callable[[
     if not str(query.text).strip():
         raise UserError('query: it is empty; describe what is searched for, as in query="a red ball"')
     text = query.prompt.replace("{}", str(query.text))
-    if warning := clip.unreadable(text):
+    if warning := clip.readability_warning(text):
         print(f"warning: {warning}")
     return clip.embed_texts([text]).numpy()[0]
 
 
 def clip_of_collection(folder: Path, device: str = "auto") -> Clip:
-    """The teacher that the collection's own configuration names; UserError if it names none."""
-    noted = (load_options(folder / "config.yaml") or {}).get("teacher")
-    if not isinstance(noted, dict) or not isinstance(noted.get("weights"), str):
+    """The teacher named in the collection's config.yaml; UserError if there is none."""
+    teacher = (load_options(folder / "config.yaml") or {}).get("teacher")
+    if not isinstance(teacher, dict) or not isinstance(teacher.get("weights"), str):
         raise UserError(f"collection={folder} does not name its teacher; add teacher=clip")
-    # Two plain values are taken, and never a function that the file names.
-    return load_clip(noted.get("model"), noted["weights"], device)
+    # Only these two strings are used; a function that the file names is never called.
+    return load_clip(teacher.get("model"), teacher["weights"], device)
 
 
 def write_hits(collection: OpenCollection, query: Query, hits: Sequence[Hit], folder: Path) -> None:
-    """hits.json, and hits.png with the decoded frames."""
+    """Write hits.json, and hits.png with the decoded frames, to `folder`."""
     [(option, text)] = query.given.items()
     found = [{"id": hit.record.id, "frame": hit.frame, "seconds": hit.seconds, "score": hit.score} for hit in hits]
     write_text(folder / "hits.json", json.dumps({option: text, "hits": found}, indent=2) + "\n")
-    shown = [Shown(_title(hit), picture_of(collection.folder, hit.record, hit.frame)) for hit in hits]
-    draw_hits(text, shown, folder / "hits.png")
+    images = [HitImage(_title(hit), decode_picture(collection.folder, hit.record, hit.frame)) for hit in hits]
+    draw_hits(text, images, folder / "hits.png")
 
 
-def picture_of(folder: Path, record: Record, frame: int) -> torch.Tensor:
-    """A frame of a collection's file, (3, H, W) uint8; grey, and a line with the reason, if it cannot be decoded.
+def decode_picture(folder: Path, record: Record, frame: int) -> torch.Tensor:
+    """A decoded frame of a collection, (3, H, W) uint8; grey, with the reason printed, if it cannot be decoded.
 
-    A search reads latents alone, so it finds frames of files whose other sections are damaged.
+    A search reads latents only, so a hit may be in a file whose other sections are damaged.
     """
     try:
         return next(decode(read_bytes(folder / record.path, "bitstream")).render([frame]))
@@ -105,7 +107,7 @@ def picture_of(folder: Path, record: Record, frame: int) -> torch.Tensor:
 
 
 def read_image(path: str) -> torch.Tensor:
-    """(3, H, W) uint8; UserError if it is no image."""
+    """The image at `path`, (3, H, W) uint8 RGB; UserError if Pillow cannot read it."""
     try:
         with Image.open(existing(path, "image")) as image:
             return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
@@ -118,8 +120,8 @@ def _title(hit: Hit) -> str:
 
 
 def print_left_out(left_out: Mapping[str, str]) -> None:
-    """A line for each reason, naming some of the videos that it holds for."""
+    """Print each reason with the number and some names of the videos that were left out for it."""
     for reason in dict.fromkeys(left_out.values()):
-        names = [name for name, why in left_out.items() if why == reason]
-        some = ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
-        print(printable(f"left out: {len(names)} of the videos ({some}): {reason}"))
+        names = [name for name, value in left_out.items() if value == reason]
+        listed = ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
+        print(printable(f"left out: {len(names)} of the videos ({listed}): {reason}"))

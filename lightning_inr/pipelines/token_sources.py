@@ -1,4 +1,4 @@
-"""The visual tokens of an item from every source, the true frames, our latents and floors, and the answers to each."""
+"""Visual tokens of an item from every source (true frames, our latents, baselines), and the answers from each."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -17,8 +17,8 @@ from lightning_inr.pipelines.evaluation import check_same_video
 from lightning_inr.retrieval.gallery import read_model
 from lightning_inr.teachers.video_llm.interface import Message, VideoLLM
 
-TRUE, OURS = "true frames", "our latents"
-ANOTHER = "another video's latents"
+TRUE_FRAMES, OUR_LATENTS = "true frames", "our latents"
+OTHER_LATENTS = "another video's latents"
 
 
 class TokenSources(NamedTuple):
@@ -29,7 +29,7 @@ class TokenSources(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """The answer to the tokens of one source; `kl` and `top1` are nan where the teacher's answer is empty."""
+    """The answer from the tokens of one source; `kl` and `top1` are nan where the teacher's answer is empty."""
 
     method: str
     text: str
@@ -39,7 +39,7 @@ class Answer(NamedTuple):
 
 
 class Exchange(NamedTuple):
-    """A question, and the answers of every method."""
+    """A question and the answers of all methods."""
 
     question: Question
     answers: Sequence[Answer]
@@ -47,39 +47,39 @@ class Exchange(NamedTuple):
 
 @torch.inference_mode()
 def collect_token_sources(
-    item: EvaluationItem, following: EvaluationItem | None, backend: ChatBackend, device: torch.device
+    item: EvaluationItem, next_item: EvaluationItem | None, backend: ChatBackend, device: torch.device
 ) -> TokenSources:
     """Tokens of the true frames, of our latents, and of sources that show how much of an answer needs no video."""
     model = read_model(item.path, TOKEN_ROLES)
     file_tokens = backend.tokens_of_model(item.path, model)
     source = item.open().trim_to_stride(file_tokens.video.stride)
     check_same_video(str(item.path), source, file_tokens.video)
-    frames = [source.read(number) for number in file_tokens.shown]
-    true = backend.llm.features(frames, file_tokens.token_space)
-    decoded = list(decode(read_bytes(item.path, "bitstream"), device).render(file_tokens.shown))
+    frames = [source.read(number) for number in file_tokens.frame_numbers]
+    true_tokens = backend.llm.features(frames, file_tokens.token_space)
+    decoded = list(decode(read_bytes(item.path, "bitstream"), device).render(file_tokens.frame_numbers))
     tokens = {
-        TRUE: true,
-        OURS: file_tokens.tokens,
+        TRUE_FRAMES: true_tokens,
+        OUR_LATENTS: file_tokens.tokens,
         "decoded frames": backend.llm.features(decoded, file_tokens.token_space),
-        "mean token": true.mean(0).expand_as(true),
+        "mean token": true_tokens.mean(0).expand_as(true_tokens),
     }
-    if file_tokens.video.frames > 1:  # one latent alone has no spread
+    if file_tokens.video.frames > 1:  # a single latent has no standard deviation
         tokens["random latents"] = backend.tokens_of_model(item.path, with_random_latents(model)).tokens
-    if following is not None:
-        other = backend.read(following.path).tokens
-        if other.shape == true.shape:  # videos of other lengths may be shown as fewer frames
-            tokens[ANOTHER] = other
+    if next_item is not None:
+        other_tokens = backend.read(next_item.path).tokens
+        if other_tokens.shape == true_tokens.shape:  # videos of other lengths may have fewer sampled frames
+            tokens[OTHER_LATENTS] = other_tokens
     return TokenSources(file_tokens, tokens)
 
 
 def with_random_latents(model: VideoRepresentation) -> VideoRepresentation:
-    """The same model, changed in place: random latents, each dimension with the mean and spread it has over time."""
-    groups, state, chance_of = model.coded_groups(), model.state_dict(), torch.Generator().manual_seed(0)
-    fresh = {}
+    """The model with random latents, set in place: each dimension keeps its mean and standard deviation over time."""
+    groups, state, generator = model.coded_groups(), model.state_dict(), torch.Generator().manual_seed(0)
+    random_latents = {}
     for name in [name for role in ("latents", "embeddings") for name in groups.get(role, ())]:
-        noise = torch.randn(state[name].shape, generator=chance_of)
-        fresh[name] = state[name].mean(0) + state[name].std(0, correction=0) * noise
-    model.load_state_dict(fresh, strict=False, assign=True)
+        noise = torch.randn(state[name].shape, generator=generator)
+        random_latents[name] = state[name].mean(0) + state[name].std(0, correction=0) * noise
+    model.load_state_dict(random_latents, strict=False, assign=True)
     return model
 
 
@@ -87,12 +87,14 @@ def with_random_latents(model: VideoRepresentation) -> VideoRepresentation:
 def answers_by_source(
     llm: VideoLLM, sources: TokenSources, question: Question, max_new_tokens: int
 ) -> Iterator[Answer]:
-    """The greedy answer to `question` for every source, beside the teacher's own."""
+    """The greedy answer to `question` from every source, compared with the teacher's."""
     prompt = llm.prompt([Message("user", question.text)], sources.file_tokens.token_space)
-    own = llm.answer(prompt, sources.tokens[TRUE], max_new_tokens)
-    reference = llm.logits(prompt, sources.tokens[TRUE], own)
+    teacher_answer = llm.answer(prompt, sources.tokens[TRUE_FRAMES], max_new_tokens)
+    reference = llm.logits(prompt, sources.tokens[TRUE_FRAMES], teacher_answer)
     for method, tokens in sources.tokens.items():
-        ids = own if method == TRUE else llm.answer(prompt, tokens, max_new_tokens)
-        logits = reference if method == TRUE else llm.logits(prompt, tokens, own)
+        ids = teacher_answer if method == TRUE_FRAMES else llm.answer(prompt, tokens, max_new_tokens)
+        logits = reference if method == TRUE_FRAMES else llm.logits(prompt, tokens, teacher_answer)
         kl = float(token_kl(reference, logits).mean())
-        yield Answer(method, llm.read(ids).strip(), kl, top1_agreement(reference, logits), exact_match(own, ids))
+        yield Answer(
+            method, llm.read(ids).strip(), kl, top1_agreement(reference, logits), exact_match(teacher_answer, ids)
+        )

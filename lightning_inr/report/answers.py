@@ -20,7 +20,7 @@ from lightning_inr.paths import writing
 
 COLUMNS = ("KL", "top-1 %", "exact %", "cosine", "centred", "rel. MSE")
 MOST_FRAMES = 6  # of a video, in the image
-LETTERS = 60  # characters per line of the text beside them
+TEXT_WIDTH = 60  # characters per line of the text beside them
 
 
 class AnswerRow(NamedTuple):
@@ -31,7 +31,7 @@ class AnswerRow(NamedTuple):
     kl: float = math.nan  # KL(teacher || this), nats per token of the teacher's answers
     top1: float = math.nan  # percent of those tokens for which both have the same argmax
     exact: float = math.nan  # percent of answers with the same tokens as the teacher's
-    cosine: float = math.nan  # this and the next two: of the visual tokens, see chat.scores
+    cosine: float = math.nan  # this and the next two: distances of the visual tokens (chat.scores)
     centred_cosine: float = math.nan
     relative_mse: float = math.nan
     accuracy: Mapping[str, float] = {}  # kind of question -> percent; empty without ground truth
@@ -42,7 +42,7 @@ class AnswerRow(NamedTuple):
         return [*self[2:-1]]
 
 
-class Sample(NamedTuple):
+class AnswerSample(NamedTuple):
     """One question and its answers."""
 
     video: str
@@ -64,20 +64,20 @@ def answers_table(rows: Sequence[AnswerRow]) -> str:
     return "\n".join([head, *lines])
 
 
-def draw_answers(samples: Sequence[Sample], target: Path, note: str = "") -> None:
+def draw_answers(samples: Sequence[AnswerSample], target: Path, note: str = "") -> None:
     """Write a PNG with one row per sample: frames, the question and each answer; `note` is its title."""
     figure, axes = plt.subplots(
         len(samples), 2, figsize=(13, 2.6 * len(samples) + 0.4), squeeze=False, layout="constrained",
         width_ratios=(3, 2),
     )  # fmt: skip
     for (left, right), sample in zip(axes, samples, strict=True):
-        left.imshow(strip(sample), interpolation="nearest")
+        left.imshow(frame_strip(sample), interpolation="nearest")
         left.set_title(sample.video, fontsize=8)
         entries = [
             f"Q: {sample.question}",
             *(f"{method}: {text or '(nothing)'}" for method, text in sample.answers.items()),
         ]
-        lines = "\n".join(textwrap.fill(_drawable(line), LETTERS, max_lines=4) for line in entries)
+        lines = "\n".join(textwrap.fill(_drawable(line), TEXT_WIDTH, max_lines=4) for line in entries)
         right.text(0, 0.5, lines, va="center", fontsize=8, parse_math=False)
         for axis in (left, right):
             axis.set_axis_off()
@@ -88,7 +88,7 @@ def draw_answers(samples: Sequence[Sample], target: Path, note: str = "") -> Non
     plt.close(figure)
 
 
-def strip(sample: Sample) -> Any:
+def frame_strip(sample: AnswerSample) -> Any:
     """At most MOST_FRAMES frames of the sample side by side, (H, W, 3) uint8 in NumPy."""
     step = -(-len(sample.frames) // MOST_FRAMES)
     return torch.cat(list(sample.frames[::step]), dim=2).permute(1, 2, 0).numpy()

@@ -21,14 +21,14 @@ MARKERS = "os^Dv<>Pp*X"
 def draw_curves(each: Sequence[Curve], metric: str, stem: Path) -> list[Path]:
     """Write `stem`.png and `stem`.svg with a panel of the mean and one panel per video; returns their paths."""
     videos = list(dict.fromkeys(curve.video for curve in sorted(each, key=lambda c: (c.video != MEAN, c.video))))
-    shown = videos[:MOST_PANELS]
-    columns = min(3, len(shown))
-    rows = -(-len(shown) // columns)
+    drawn = videos[:MOST_PANELS]
+    columns = min(3, len(drawn))
+    rows = -(-len(drawn) // columns)
     figure, axes = plt.subplots(
         rows, columns, figsize=(5.2 * columns, 3.9 * rows + 0.4), squeeze=False, layout="constrained"
     )
     methods = list(dict.fromkeys(curve.method for curve in each))
-    for axis, video in zip(axes.flat, shown, strict=False):
+    for axis, video in zip(axes.flat, drawn, strict=False):
         for curve in each:
             if curve.video == video:
                 style = methods.index(curve.method)
@@ -37,7 +37,7 @@ def draw_curves(each: Sequence[Curve], metric: str, stem: Path) -> list[Path]:
                 axis.plot(rates, qualities, label=curve.method, **style_options)
         axis.set(xlabel="bits per pixel", ylabel=METRICS[metric], title=video)
         axis.grid(alpha=0.3)
-    for axis in axes.flat[len(shown) :]:
+    for axis in axes.flat[len(drawn) :]:
         axis.set_axis_off()
     lines = {str(line.get_label()): line for axis in axes.flat for line in axis.get_lines()}
     figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=min(4, len(lines)), fontsize=8)
@@ -49,17 +49,17 @@ def draw_bytes(files: Mapping[str, Mapping[str, int]], stem: Path) -> list[Path]
 
     `files`: name -> role -> bytes.
     """
-    shown = dict(list(files.items())[:MOST_BARS])
-    roles = list(dict.fromkeys(role for parts in shown.values() for role in parts))
-    figure, axis = plt.subplots(figsize=(9, 0.3 * len(shown) + 1.4), layout="constrained")
-    left = [0.0] * len(shown)
+    drawn = dict(list(files.items())[:MOST_BARS])
+    roles = list(dict.fromkeys(role for parts in drawn.values() for role in parts))
+    figure, axis = plt.subplots(figsize=(9, 0.3 * len(drawn) + 1.4), layout="constrained")
+    left = [0.0] * len(drawn)
     for number, role in enumerate(roles):
-        share = [100 * parts.get(role, 0) / sum(parts.values()) for parts in shown.values()]
-        axis.barh(list(shown), share, left=left, label=role, color=f"C{number}")
-        left = [begin + width for begin, width in zip(left, share, strict=True)]
+        share = [100 * parts.get(role, 0) / sum(parts.values()) for parts in drawn.values()]
+        axis.barh(list(drawn), share, left=left, label=role, color=f"C{number}")
+        left = [start + width for start, width in zip(left, share, strict=True)]
     axis.invert_yaxis()
     axis.set(xlabel="% of the coded bytes", xlim=(0, 100))
-    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.6 / (0.3 * len(shown))), ncols=len(roles), fontsize=8)
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.6 / (0.3 * len(drawn))), ncols=len(roles), fontsize=8)
     return save_figure(figure, stem)
 
 

@@ -19,7 +19,7 @@ class Point(NamedTuple):
 
     bpp: float  # bits per pixel
     quality: float  # in the metric's unit
-    setting: str  # values of the RATE_KNOBS that gave the point
+    setting: str  # values of the RATE_OPTIONS that gave the point
 
 
 class Curve(NamedTuple):

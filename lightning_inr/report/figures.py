@@ -18,7 +18,7 @@ from lightning_inr.paths import writing
 ERROR_GAIN = 4  # factor of the differences shown by `draw_comparison`
 
 
-class Compared(NamedTuple):
+class ComparedFrame(NamedTuple):
     """A frame of `draw_comparison`: source and decoded, (3, H, W) uint8, and the PSNR in dB."""
 
     number: int
@@ -27,7 +27,7 @@ class Compared(NamedTuple):
     psnr: float
 
 
-def draw_comparison(frames: Sequence[Compared], target: Path) -> None:
+def draw_comparison(frames: Sequence[ComparedFrame], target: Path) -> None:
     """Write a PNG with a row per frame: source, decoded frame, and their absolute difference times ERROR_GAIN."""
     height, width = frames[0].source.shape[1:]
     figure, axes = plt.subplots(
@@ -43,9 +43,9 @@ def draw_comparison(frames: Sequence[Compared], target: Path) -> None:
     _save(figure, target)
 
 
-def draw_strip(first: int, source: Tensor, guesses: Mapping[str, Tensor], target: Path) -> None:
-    """Write a PNG of source frames (N, 3, H, W) from number `first` on, and a row below for each of `guesses`."""
-    rows = {"source": source, **guesses}
+def draw_strip(first: int, source: Tensor, estimates: Mapping[str, Tensor], target: Path) -> None:
+    """Write a PNG of source frames (N, 3, H, W) from number `first` on, and a row below for each of `estimates`."""
+    rows = {"source": source, **estimates}
     count, _, height, width = source.shape
     figure, axes = plt.subplots(
         len(rows), count, figsize=(2.6 * count, 2.9 * len(rows) * height / width + 0.3), squeeze=False,
@@ -75,7 +75,7 @@ def draw_resolutions(heights: Sequence[int], fps: Mapping[str, Sequence[float]],
 
 
 def draw_crops(frames: Mapping[str, Tensor], target: Path, side: int = 160) -> None:
-    """The middle of each frame (3, H, W), enlarged, side by side, as a PNG."""
+    """Write a PNG of the central `side` x `side` pixels of each frame (3, H, W), side by side."""
     figure, axes = plt.subplots(1, len(frames), figsize=(4 * len(frames), 4.3), squeeze=False, layout="constrained")
     for axis, (name, frame) in zip(axes[0], frames.items(), strict=True):
         top, left = (max(0, (length - side) // 2) for length in frame.shape[1:])

@@ -18,23 +18,23 @@ Latents = np.ndarray[tuple[int, int], np.dtype[np.float32]]
 NEIGHBOURS = 15  # of UMAP
 
 
-class Walk(NamedTuple):
+class TemporalSmoothness(NamedTuple):
     """Smoothness over time of a video's latents (N, D)."""
 
     step: float  # mean distance of neighbouring frames' latents over the mean distance of all pairs
     correlation: float  # Pearson's, between distance of latents and distance in time, over all pairs
 
 
-def measure_walk(latents: Latents) -> Walk:
-    """Measure the smoothness of latents (N, D), N > 2: a small `step` and a high `correlation` are smooth."""
-    distances = np.sqrt(np.maximum(0, _squares(latents)))
+def measure_smoothness(latents: Latents) -> TemporalSmoothness:
+    """Measure the smoothness of latents (N, D), N > 2: a small `step` and a high `correlation` mean smooth."""
+    distances = np.sqrt(np.maximum(0, _squared_distances(latents)))
     first, second = np.triu_indices(len(latents), k=1)
-    apart = distances[first, second]
-    steps = np.diagonal(distances, offset=1)
-    mean = float(apart.mean())
+    pairwise = distances[first, second]
+    neighbouring = np.diagonal(distances, offset=1)
+    mean = float(pairwise.mean())
     if mean == 0:
-        return Walk(0.0, 0.0)
-    return Walk(float(steps.mean()) / mean, float(np.corrcoef(apart, second - first)[0, 1]))
+        return TemporalSmoothness(0.0, 0.0)
+    return TemporalSmoothness(float(neighbouring.mean()) / mean, float(np.corrcoef(pairwise, second - first)[0, 1]))
 
 
 def draw_latents(videos: Mapping[str, Latents], target: Path, seed: int = 0) -> None:
@@ -48,17 +48,17 @@ def draw_latents(videos: Mapping[str, Latents], target: Path, seed: int = 0) -> 
             neighbours = min(NEIGHBOURS, len(latents) - 1)
             start = "spectral" if len(latents) > NEIGHBOURS else "random"
             flat = UMAP(n_neighbors=neighbours, init=start, random_state=seed).fit_transform(latents)
-        shown = axis.scatter(flat[:, 0], flat[:, 1], c=np.arange(len(flat)), cmap="viridis", s=14)
-        walk = measure_walk(latents)
-        axis.set_title(f"{name}: step {walk.step:.2f}, correlation {walk.correlation:.2f}", fontsize=10)
+        points = axis.scatter(flat[:, 0], flat[:, 1], c=np.arange(len(flat)), cmap="viridis", s=14)
+        smoothness = measure_smoothness(latents)
+        axis.set_title(f"{name}: step {smoothness.step:.2f}, correlation {smoothness.correlation:.2f}", fontsize=10)
         axis.set(xticks=[], yticks=[])
-        figure.colorbar(shown, ax=axis, label="frame")
+        figure.colorbar(points, ax=axis, label="frame")
     with writing(target) as draft:
         figure.savefig(draft, dpi=110)
     plt.close(figure)
 
 
-def _squares(latents: Latents) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+def _squared_distances(latents: Latents) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
     """Squared distances of all pairs, (N, N)."""
     points = latents.astype(np.float64)
     norms = (points**2).sum(1)

@@ -7,7 +7,7 @@ from pathlib import Path
 from lightning_inr.paths import write_text
 from lightning_inr.report.curves import METRICS, Difference
 from lightning_inr.report.recall import COLUMNS, RecallRow
-from lightning_inr.report.runs import Missing, Run, name_methods
+from lightning_inr.report.runs import MissingRun, Run, name_methods
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 1200px; margin: 2em auto; padding: 0 1em; color: #222 }
@@ -21,10 +21,10 @@ Rows = Sequence[Sequence[object]]
 def write_page(
     target: Path,
     charts: Mapping[str, Path],
-    spread: Path | None,
+    role_chart: Path | None,
     differences: Mapping[str, Sequence[Difference]],
     runs: Sequence[Run],
-    missing: Sequence[Missing],
+    missing: Sequence[MissingRun],
 ) -> None:
     """Write the report to `target`, all in one file.
 
@@ -38,8 +38,8 @@ def write_page(
         if differences[metric]:
             columns = ["video", "anchor", "test", "rate at equal quality, %", "quality at equal rate"]
             parts.append("<h3>Bjøntegaard differences</h3>" + _table(columns, differences[metric]))
-    if spread is not None:
-        parts.append("<h2>Bytes by role</h2>" + _svg(spread))
+    if role_chart is not None:
+        parts.append("<h2>Bytes by role</h2>" + _svg(role_chart))
     parts += _retrieval(runs)
     parts.append("<h2>Runs</h2>" + _table(*_runs(runs)))
     text = f'<!doctype html><meta charset="utf-8"><title>lightning_inr</title><style>{STYLE}</style>{"".join(parts)}\n'

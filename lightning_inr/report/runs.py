@@ -7,13 +7,20 @@ from typing import Any, NamedTuple
 
 from lightning_inr.paths import FAILED
 
-RATE_KNOBS = ("rank", "crf", "rate_weight", "bpp", "params", "codec.bits")  # select a point on a rate-distortion curve
-NOT_SETTINGS = (
-    "task", "experiment", "run_dir", "device", "gpus", "logger", "model", "dataset", "keep_checkpoints", "progress_bar",
-    "threads", "feature_cache", "vmaf",
+RATE_OPTIONS = (
+    "rank",
+    "crf",
+    "rate_weight",
+    "bpp",
+    "params",
+    "codec.bits",
+)  # select a point on a rate-distortion curve
+IGNORED_OPTIONS = (
+    "task", "experiment", "run_dir", "device", "gpus", "logger", "model", "dataset", "keep_checkpoints", "progress",
+    "progress_bar", "threads", "feature_cache", "vmaf",
 )  # fmt: skip
-NEEDED = ("model", "video", "bpp", "psnr")  # keys that a result needs for tables and curves
-WHICH_VIDEO = ("dataset.sequence", "dataset.path", "dataset.root")
+REQUIRED_KEYS = ("model", "video", "bpp", "psnr")  # keys that a result needs for tables and curves
+VIDEO_OPTIONS = ("dataset.sequence", "dataset.path", "dataset.root")
 
 
 class Run(NamedTuple):
@@ -24,47 +31,47 @@ class Run(NamedTuple):
 
     @property
     def settings(self) -> dict[str, str]:
-        """Options set on its command line, by dotted name; without NOT_SETTINGS and WHICH_VIDEO."""
+        """Options set on its command line, by dotted name; without IGNORED_OPTIONS and VIDEO_OPTIONS."""
         pairs = (text.lstrip("+").split("=", 1) for text in self.result.get("overrides", []))
-        return {name: value for name, value in pairs if name not in (*NOT_SETTINGS, *WHICH_VIDEO)}
+        return {name: value for name, value in pairs if name not in (*IGNORED_OPTIONS, *VIDEO_OPTIONS)}
 
     @property
     def rate_setting(self) -> str:
-        """Its settings among RATE_KNOBS, as text; runs of one point of the mean curve share them."""
-        return _join({name: value for name, value in self.settings.items() if name.startswith(RATE_KNOBS)})
+        """Its settings among RATE_OPTIONS, as text; runs of one point of the mean curve share them."""
+        return _join({name: value for name, value in self.settings.items() if name.startswith(RATE_OPTIONS)})
 
 
-class Missing(NamedTuple):
+class MissingRun(NamedTuple):
     """A run that was started and has no valid result."""
 
     folder: Path
     reason: str
 
 
-def find_runs(folders: Iterable[Path]) -> tuple[list[Run], list[Missing]]:
+def find_runs(folders: Iterable[Path]) -> tuple[list[Run], list[MissingRun]]:
     """Collect finished and missing runs in and below `folders`, sorted by path."""
     runs: list[Run] = []
-    missing: list[Missing] = []
-    for folder in sorted({file.parent for root in folders for file in root.rglob("*") if _tells(file)}):
+    missing: list[MissingRun] = []
+    for folder in sorted({file.parent for root in folders for file in root.rglob("*") if _belongs_to_run(file)}):
         result, failed = folder / "result.json", folder / FAILED
         if result.exists():
             try:
                 values = json.loads(result.read_text())
-                lacking = [name for name in NEEDED if name not in values]
+                absent = [name for name in REQUIRED_KEYS if name not in values]
             except (ValueError, TypeError, OSError) as error:
-                lacking, values = [str(error)], {}
-            if lacking:
-                missing.append(Missing(folder, f"result.json is damaged or of another task: {lacking[0]}"))
+                absent, values = [str(error)], {}
+            if absent:
+                missing.append(MissingRun(folder, f"result.json is damaged or of another task: {absent[0]}"))
             else:
                 runs.append(Run(folder, values))
         else:
-            missing.append(Missing(folder, failed.read_text().strip() if failed.exists() else "not finished"))
+            missing.append(MissingRun(folder, failed.read_text().strip() if failed.exists() else "not finished"))
     return runs, missing
 
 
 def name_methods(runs: Sequence[Run]) -> list[str]:
-    """For each run its model and the settings in which the runs differ, without RATE_KNOBS."""
-    names = sorted({name for run in runs for name in run.settings if not name.startswith(RATE_KNOBS)})
+    """For each run its model and the settings in which the runs differ, without RATE_OPTIONS."""
+    names = sorted({name for run in runs for name in run.settings if not name.startswith(RATE_OPTIONS)})
     varying = [name for name in names if len({run.settings.get(name) for run in runs}) > 1]
     return [
         _join({"": run.result["model"]} | {name: run.settings[name] for name in varying if name in run.settings})
@@ -72,7 +79,7 @@ def name_methods(runs: Sequence[Run]) -> list[str]:
     ]
 
 
-def _tells(file: Path) -> bool:
+def _belongs_to_run(file: Path) -> bool:
     return file.name in ("result.json", "config.yaml", FAILED)
 
 

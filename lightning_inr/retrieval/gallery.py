@@ -22,7 +22,7 @@ UNALIGNED = "no teacher has aligned it"
 FRAMES_AT_ONCE = 4096  # bounds the memory of `frame_embeddings`
 
 
-class Meaning(NamedTuple):
+class FrameEmbeddings(NamedTuple):
     """Frame embeddings of one file."""
 
     embedding_space: EmbeddingSpace
@@ -49,51 +49,51 @@ def read_model(path: Path, roles: Collection[str] = SEMANTIC_ROLES) -> VideoRepr
 
 
 @torch.inference_mode()
-def read_meaning(path: Path) -> Meaning | None:
+def read_embeddings(path: Path) -> FrameEmbeddings | None:
     """Embeddings of all frames of a file; None if it is not aligned, UserError if it is missing or damaged."""
     model = read_model(path)
     if model.embedding_space is None:
         return None
-    places = torch.arange(model.video.frames).float().split(FRAMES_AT_ONCE)
-    return Meaning(
-        model.embedding_space, np.concatenate([unit(model.frame_embeddings(each).numpy()) for each in places])
+    positions = torch.arange(model.video.frames).float().split(FRAMES_AT_ONCE)
+    return FrameEmbeddings(
+        model.embedding_space, np.concatenate([unit(model.frame_embeddings(each).numpy()) for each in positions])
     )
 
 
 def read_gallery(folder: Path, records: Sequence[Record], space: EmbeddingSpace | None = None) -> Gallery:
     """Frame embeddings of these videos in `space`, or in that of the first; UserError for mixed spaces or for none."""
     parts: list[NDArray[np.float32]] = []
-    places: list[int] = []
+    video_indices: list[int] = []
     left_out: dict[str, str] = {}
-    for place, record in enumerate(records):
+    for video_index, record in enumerate(records):
         try:
-            meaning = read_meaning(folder / record.path)
+            embeddings = read_embeddings(folder / record.path)
         except UserError as error:
             left_out[record.id] = str(error)
             continue
-        if meaning is None:
+        if embeddings is None:
             left_out[record.id] = UNALIGNED
             continue
-        space = space or meaning.embedding_space
-        check_same_space(meaning.embedding_space, space, record.path, "the files before it")
-        parts.append(meaning.vectors)
-        places.append(place)
+        space = space or embeddings.embedding_space
+        check_same_space(embeddings.embedding_space, space, record.path, "the files before it")
+        parts.append(embeddings.vectors)
+        video_indices.append(video_index)
     if space is None:
-        reason = next((why for why in left_out.values() if why != UNALIGNED), "no teacher has aligned it")
+        reason = next((each for each in left_out.values() if each != UNALIGNED), UNALIGNED)
         raise UserError(f"collection={folder}: {reason}; collect with module=alignment teacher=clip")
     lengths = [len(part) for part in parts]
     vectors = np.concatenate([np.empty((0, space.width), np.float32), *parts])
     frame = np.concatenate([np.empty(0, np.int64), *(np.arange(length) for length in lengths)])
-    video = np.repeat(np.array(places, np.int64), lengths)
+    video = np.repeat(np.array(video_indices, np.int64), lengths)
     seconds = frame / np.array([record.fps for record in records])[video]
     return Gallery(space, vectors, video, frame, seconds, left_out)
 
 
-def check_same_space(one: EmbeddingSpace, other: EmbeddingSpace, whose: str, others: str) -> None:
-    """UserError if `one`, the space of `whose`, differs from `other`, the space of `others`."""
+def check_same_space(one: EmbeddingSpace, other: EmbeddingSpace, one_name: str, other_name: str) -> None:
+    """UserError if the spaces differ; its message names both as `one_name` and `other_name`."""
     if one.fingerprint != other.fingerprint:
         raise UserError(
-            f"{whose} is in the embedding space of {one.teacher} ({one.fingerprint}), {others} in that of "
+            f"{one_name} is in the embedding space of {one.teacher} ({one.fingerprint}), {other_name} in that of "
             f"{other.teacher} ({other.fingerprint}): they cannot be compared; use the same teacher for both"
         )
 

@@ -81,9 +81,9 @@ class VectorIndex:
         if not k:
             return np.empty((len(checked), 0), np.float32), np.empty((len(checked), 0), np.int64)
         if self.kind == "ivf_pq":
-            set_effort(self._index, k)  # a loaded file has parameters of its own
-        with no_more_threads_than(len(checked)):
-            scores, rows = self._fastest().search(checked, k)
+            set_search_extent(self._index, k)  # a loaded file has parameters of its own
+        with limit_threads(len(checked)):
+            scores, rows = self._search_index().search(checked, k)
         scores[rows < 0] = -np.inf
         return scores, rows
 
@@ -102,18 +102,18 @@ class VectorIndex:
         file = existing(path, "index")
         width, count = read_header(file)
         try:
-            with no_larger_than(file.stat().st_size):
+            with limit_array_bytes(file.stat().st_size):
                 index = faiss.read_index(str(file), faiss.IO_FLAG_MMAP_IFC if memory_map else 0)
         except (RuntimeError, MemoryError) as error:
-            raise damaged(file) from error
-        kind = kind_of(index)
+            raise damaged_index_error(file) from error
+        kind = index_kind(index)
         if kind is None or (index.d, index.ntotal) != (width, count):
-            raise damaged(file)
+            raise damaged_index_error(file)
         loaded = cls(width, kind)
         loaded._index, loaded._mapped = index, memory_map
         return loaded
 
-    def _fastest(self) -> faiss.Index:
+    def _search_index(self) -> faiss.Index:
         """The index, or its copy on the GPU; FAISS has no GPU index for "ivf_pq"."""
         if self.kind != "exact" or not faiss.get_num_gpus():
             return self._index
@@ -147,13 +147,13 @@ def new_index(width: int, kind: str, lists: int) -> faiss.Index:
     return faiss.index_factory(width, name, METRIC)
 
 
-def set_effort(index: Any, k: int) -> None:
+def set_search_extent(index: Any, k: int) -> None:
     """Set the extent of an approximate search for `k`: recall@10 is above 0.95 in a million frames."""
     index.k_factor = max(20, 2000 / k)  # compared again per hit; many, as frames of a still video share a code
     faiss.extract_index_ivf(index).nprobe = 32  # inverted lists searched
 
 
-def kind_of(index: faiss.Index) -> str | None:
+def index_kind(index: faiss.Index) -> str | None:
     """The kind (of KINDS) of a FAISS index; None for any other index."""
     parts = [index]
     if isinstance(index, faiss.IndexRefine):
@@ -174,16 +174,16 @@ def read_header(file: Path) -> tuple[int, int]:
         with file.open("rb") as stream:
             kind, width, count = HEADER.unpack(stream.read(HEADER.size))
     except struct.error as error:
-        raise damaged(file) from error
+        raise damaged_index_error(file) from error
     except OSError as error:
         raise UserError(f"index={file}: {error.strerror}; name an index file") from error
     if kind not in LEAST_BYTES or width < 1 or count < 0 or LEAST_BYTES[kind] * width * count > size:
-        raise damaged(file)
+        raise damaged_index_error(file)
     return width, count
 
 
 @contextmanager
-def no_more_threads_than(queries: int) -> Iterator[None]:
+def limit_threads(queries: int) -> Iterator[None]:
     """Limit FAISS to one thread per query in the context: a single query with two threads takes 2.5 times as long."""
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(max(1, min(before, queries)))
@@ -194,7 +194,7 @@ def no_more_threads_than(queries: int) -> Iterator[None]:
 
 
 @contextmanager
-def no_larger_than(size: int) -> Iterator[None]:
+def limit_array_bytes(size: int) -> Iterator[None]:
     """Limit FAISS in the context to `size` bytes for each array of a file that it reads."""
     before = faiss.get_deserialization_vector_byte_limit(), faiss.get_deserialization_loop_limit()
     faiss.set_deserialization_vector_byte_limit(size + 1)
@@ -206,6 +206,6 @@ def no_larger_than(size: int) -> Iterator[None]:
         faiss.set_deserialization_loop_limit(before[1])
 
 
-def damaged(file: Path) -> UserError:
+def damaged_index_error(file: Path) -> UserError:
     """The error for a file that is damaged or not an index."""
     return UserError(f"index={file}: not an index of this program, or damaged; delete it and build it again")

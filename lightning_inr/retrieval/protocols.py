@@ -21,7 +21,7 @@ from lightning_inr.retrieval.scores import (
 Vectors = NDArray[np.float32]
 
 
-class Described(Protocol):
+class AnnotatedVideo(Protocol):
     """Annotations of a video, from a dataset or from a collection."""
 
     @property
@@ -43,7 +43,7 @@ class ProtocolResult(NamedTuple):
     scores: Scores
 
 
-class Options(NamedTuple):
+class ProtocolOptions(NamedTuple):
     """Options of the protocols that the papers do not define; {} in a prompt is replaced by the query."""
 
     class_prompt: str = "{}"
@@ -53,47 +53,62 @@ class Options(NamedTuple):
     clip4clip: bool = False  # count ties as CLIP4Clip's program does
 
 
-def ask_classes(
-    videos: Sequence[Described], gallery: Gallery, embed: Callable[[Sequence[str]], Vectors], options: Options
+def query_classes(
+    videos: Sequence[AnnotatedVideo],
+    gallery: Gallery,
+    embed: Callable[[Sequence[str]], Vectors],
+    options: ProtocolOptions,
 ) -> list[ProtocolResult]:
     """Query each distinct class; positives are the frames of videos of that class."""
     queries = sorted({video.label for video in videos if video.label})
     labels = np.array([video.label or "" for video in videos])[gallery.video]
-    return _ask_frames("class", queries, options.class_prompt, gallery, embed, (labels == query for query in queries))
+    return _query_frames("class", queries, options.class_prompt, gallery, embed, (labels == query for query in queries))
 
 
-def ask_segments(
-    videos: Sequence[Described], gallery: Gallery, embed: Callable[[Sequence[str]], Vectors], options: Options
+def query_segments(
+    videos: Sequence[AnnotatedVideo],
+    gallery: Gallery,
+    embed: Callable[[Sequence[str]], Vectors],
+    options: ProtocolOptions,
 ) -> list[ProtocolResult]:
     """Query each distinct segment label; positives are all frames within such segments, both ends included."""
     queries = sorted({segment.label for video in videos for segment in video.segments})
-    positives = (_inside(videos, gallery, query) for query in queries)
-    return _ask_frames("segment", queries, options.segment_prompt, gallery, embed, positives)
+    positives = (_in_segments(videos, gallery, query) for query in queries)
+    return _query_frames("segment", queries, options.segment_prompt, gallery, embed, positives)
 
 
-def ask_videos(
-    videos: Sequence[Described], gallery: Gallery, embed: Callable[[Sequence[str]], Vectors], options: Options
+def query_videos(
+    videos: Sequence[AnnotatedVideo],
+    gallery: Gallery,
+    embed: Callable[[Sequence[str]], Vectors],
+    options: ProtocolOptions,
 ) -> list[ProtocolResult]:
     """Query each caption for its video, and each video for its captions; a video is the mean of its frames."""
-    places = np.unique(gallery.video)
-    pooled = np.stack([pool(gallery.vectors[gallery.video == place], options.normalise_frames) for place in places])
-    pairs = [(caption, row) for row, place in enumerate(places) for caption in videos[place].captions]
+    video_indices = np.unique(gallery.video)
+    pooled = np.stack(
+        [pool(gallery.vectors[gallery.video == index], options.normalise_frames) for index in video_indices]
+    )
+    pairs = [(caption, row) for row, index in enumerate(video_indices) for caption in videos[index].captions]
     if not pairs:
         return []
     captions, owner = [caption for caption, _ in pairs], np.array([row for _, row in pairs])
     similarity = embed([options.caption_prompt.replace("{}", caption) for caption in captions]) @ pooled.T
-    there, back = text_to_video(similarity, owner), video_to_text(similarity, owner)
-    scores = clip4clip(similarity, owner) if options.clip4clip else (summarize_ranks(there), summarize_ranks(back))
+    video_ranks, caption_ranks = text_to_video(similarity, owner), video_to_text(similarity, owner)
+    scores = (
+        clip4clip(similarity, owner)
+        if options.clip4clip
+        else (summarize_ranks(video_ranks), summarize_ranks(caption_ranks))
+    )
     return [
-        ProtocolResult("text to video", captions, there, scores[0]),
-        ProtocolResult("video to text", [videos[place].id for place in places], back, scores[1]),
+        ProtocolResult("text to video", captions, video_ranks, scores[0]),
+        ProtocolResult("video to text", [videos[index].id for index in video_indices], caption_ranks, scores[1]),
     ]
 
 
-PROTOCOLS = {"class": ask_classes, "segment": ask_segments, "video": ask_videos}
+PROTOCOLS = {"class": query_classes, "segment": query_segments, "video": query_videos}
 
 
-def _ask_frames(
+def _query_frames(
     protocol: str,
     queries: Sequence[str],
     prompt: str,
@@ -107,12 +122,12 @@ def _ask_frames(
     return [ProtocolResult(protocol, queries, ranks, summarize_ranks(ranks))]
 
 
-def _inside(videos: Sequence[Described], gallery: Gallery, label: str) -> NDArray[np.bool_]:
+def _in_segments(videos: Sequence[AnnotatedVideo], gallery: Gallery, label: str) -> NDArray[np.bool_]:
     """Whether each frame of the gallery lies in a segment with this label, (N,)."""
     inside = np.zeros(len(gallery.video), np.bool_)
-    for place, video in enumerate(videos):
+    for index, video in enumerate(videos):
         spans = [segment for segment in video.segments if segment.label == label]
-        first, end = np.searchsorted(gallery.video, (place, place + 1)) if spans else (0, 0)  # sorted by video
+        first, end = np.searchsorted(gallery.video, (index, index + 1)) if spans else (0, 0)  # sorted by video
         seconds = gallery.seconds[first:end]
         for span in spans:
             inside[first:end] |= (span.start <= seconds) & (seconds <= span.end)

@@ -17,13 +17,13 @@ from lightning_inr.retrieval.gallery import UNALIGNED, check_same_space, read_ga
 from lightning_inr.retrieval.index import VectorIndex
 from lightning_inr.types import EmbeddingSpace
 
-FOLDER = "index"  # in the collection's folder, with one folder per kind; rebuilt when the files change
-LARGE = 2**30  # bytes; an index of at least this size is memory-mapped and not read
-FRAMES_A_HIT = 16  # frames searched first for each video requested, as neighbouring frames have similar embeddings
-SAMPLE = 100_000  # vectors at most that an index is trained on
+INDEX_FOLDER = "index"  # in the collection's folder, with one folder per kind; rebuilt when the files change
+MEMORY_MAPPED_BYTES = 2**30  # bytes; an index of at least this size is memory-mapped and not read
+FRAMES_PER_HIT = 16  # frames searched first for each video requested, as neighbouring frames have similar embeddings
+TRAINING_SAMPLE = 100_000  # vectors at most that an index is trained on
 
 
-class Indexed(NamedTuple):
+class IndexedFile(NamedTuple):
     """A file whose frames are rows of an index."""
 
     path: str
@@ -60,11 +60,11 @@ def open_collection(folder: str | Path, kind: str = "exact") -> OpenCollection:
     """
     folder = Path(folder)
     records = read_manifest(folder)
-    kept = folder / FOLDER / kind
+    index_folder = folder / INDEX_FOLDER / kind
     stamps = {record.path: _stamp(folder, record) for record in records}
-    space, indexed, index = _load(kept, stamps, len(records))
-    known = {each.path for each in indexed}
-    new = [record for record in records if record.path not in known]
+    space, indexed, index = _load(index_folder, stamps, len(records))
+    indexed_paths = {each.path for each in indexed}
+    new = [record for record in records if record.path not in indexed_paths]
     left_out: dict[str, str] = {}
     if new:
         gallery = read_gallery(folder, new, space)
@@ -77,15 +77,15 @@ def open_collection(folder: str | Path, kind: str = "exact") -> OpenCollection:
             for record, length in zip(new, lengths, strict=True)
             if left_out.get(record.id) in (None, UNALIGNED)  # unreadable files are tried again by the next call
         ]
-        indexed = indexed + [Indexed(record.path, *stamps[record.path], length) for record, length in readable]
+        indexed = indexed + [IndexedFile(record.path, *stamps[record.path], length) for record, length in readable]
         space = gallery.embedding_space
-        _keep(kept, space, indexed, index)
+        _save(index_folder, space, indexed, index)
     assert space is not None
     assert index is not None
-    places = {record.path: place for place, record in enumerate(records)}
-    video = np.repeat([places[each.path] for each in indexed], [each.frames for each in indexed])
+    video_indices = {record.path: video_index for video_index, record in enumerate(records)}
+    video = np.repeat([video_indices[each.path] for each in indexed], [each.frames for each in indexed])
     frame = np.concatenate([np.arange(each.frames) for each in indexed])
-    left_out |= {records[places[each.path]].id: UNALIGNED for each in indexed if not each.frames}
+    left_out |= {records[video_indices[each.path]].id: UNALIGNED for each in indexed if not each.frames}
     return OpenCollection(folder, records, space, index, video, frame, left_out)
 
 
@@ -96,16 +96,16 @@ def search_collection(collection: OpenCollection, query: NDArray[np.float32], k:
     """
     if per not in ("video", "frame"):
         raise UserError(f"per={per}: choose video or frame")
-    asked = k if per == "frame" else k * FRAMES_A_HIT
+    wanted = k if per == "frame" else k * FRAMES_PER_HIT
     while True:
-        scores, rows = collection.vectors.search(query[None], asked)
+        scores, rows = collection.vectors.search(query[None], wanted)
         found = [(int(row), float(score)) for row, score in zip(rows[0], scores[0], strict=True) if row >= 0]
         if per == "video":
             best = {int(collection.video[row]): (row, score) for row, score in reversed(found)}
             found = sorted(best.values(), key=lambda hit: -hit[1])
-        if len(found) >= k or asked >= len(collection.vectors):
+        if len(found) >= k or wanted >= len(collection.vectors):
             return [_hit(collection, *hit) for hit in found[:k]]
-        asked *= 4
+        wanted *= 4
 
 
 def _hit(collection: OpenCollection, row: int, score: float) -> Hit:
@@ -123,21 +123,21 @@ def _stamp(folder: Path, record: Record) -> tuple[int, int]:
 
 def _empty(vectors: NDArray[np.float32], kind: str) -> VectorIndex:
     index = VectorIndex(vectors.shape[1], kind)
-    index.train(np.random.default_rng(0).choice(vectors, min(SAMPLE, len(vectors)), replace=False))
+    index.train(np.random.default_rng(0).choice(vectors, min(TRAINING_SAMPLE, len(vectors)), replace=False))
     return index
 
 
 def _load(
-    kept: Path, stamps: dict[str, tuple[int, int]], videos: int
-) -> tuple[EmbeddingSpace | None, list[Indexed], VectorIndex | None]:
+    index_folder: Path, stamps: dict[str, tuple[int, int]], videos: int
+) -> tuple[EmbeddingSpace | None, list[IndexedFile], VectorIndex | None]:
     """The index in the folder `kept`; nothing if it is damaged, or if an indexed file has changed or is missing."""
     try:
-        state = json.loads((kept / "files.json").read_text())
-        indexed = [Indexed(*each) for each in state["files"]]
+        state = json.loads((index_folder / "files.json").read_text())
+        indexed = [IndexedFile(*each) for each in state["files"]]
         if any(stamps.get(each.path) != (each.size, each.time) for each in indexed):
             return None, [], None
-        file = kept / "vectors.faiss"
-        large = len(indexed) == videos and file.stat().st_size >= LARGE
+        file = index_folder / "vectors.faiss"
+        large = len(indexed) == videos and file.stat().st_size >= MEMORY_MAPPED_BYTES
         if not large and zlib.crc32(file.read_bytes()) != state["crc"]:
             return None, [], None  # FAISS detects damaged vectors late or not at all
         index = VectorIndex.load(file, memory_map=large)
@@ -148,11 +148,11 @@ def _load(
         return None, [], None
 
 
-def _keep(kept: Path, space: EmbeddingSpace, indexed: Sequence[Indexed], index: VectorIndex) -> None:
+def _save(index_folder: Path, space: EmbeddingSpace, indexed: Sequence[IndexedFile], index: VectorIndex) -> None:
     try:
-        index.save(kept / "vectors.faiss")
-        crc = zlib.crc32((kept / "vectors.faiss").read_bytes())
-        write_text(kept / "files.json", json.dumps({"space": space, "files": indexed, "crc": crc}))
+        index.save(index_folder / "vectors.faiss")
+        crc = zlib.crc32((index_folder / "vectors.faiss").read_bytes())
+        write_text(index_folder / "files.json", json.dumps({"space": space, "files": indexed, "crc": crc}))
     except UserError as error:
         warnings.warn(f"the index is not saved for the next search: {error}", stacklevel=3)
 

@@ -1,4 +1,4 @@
-"""Align latents that exist to a video language model: those of one file, or of all files of a teacher."""
+"""Trains a projector to a video language model: for one file, or shared by all files aligned to one teacher."""
 
 import json
 from pathlib import Path
@@ -12,8 +12,8 @@ from lightning_inr.chat.fit import ProjectorFit
 from lightning_inr.configuration import feature_cache, read_split, source_opener
 from lightning_inr.errors import UserError
 from lightning_inr.pipelines.projector_training import (
-    FileOptions,
-    ShareOptions,
+    FileProjectorOptions,
+    SharedProjectorOptions,
     align_file,
     examples_of_collection,
     examples_of_dataset,
@@ -24,13 +24,15 @@ from lightning_inr.teachers.video_llm.interface import VideoLLM
 
 
 def run(cfg: DictConfig) -> dict[str, Any]:
-    """Write `out`, a file with a projector in it or a shared projector, and print what it reaches as JSON."""
+    """Write `out`, a file with a projector or a shared projector, and print its figures as JSON."""
     if cfg.bitstream is not None and cfg.collection is not None:
         raise UserError("bitstream and collection: give one of bitstream=video.linr and collection=FOLDER")
     if cfg.video_llm is None:
         raise UserError("video_llm: there is no model to align to; add video_llm=llava_onevision")
     if cfg.projector is not None:
-        raise UserError(f"projector={cfg.projector}: task=align makes one; leave it out and name its file by out=…")
+        raise UserError(
+            f"projector={cfg.projector}: task=align trains one; leave it out and name the new file with out=…"
+        )
     fit = ProjectorFit(**cfg.align)
     _check_writable(Path(cfg.out).expanduser())
     figures = _align(cfg, fit) if cfg.bitstream is not None else _share(cfg, fit)
@@ -39,7 +41,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _check_writable(out: Path) -> None:
-    """UserError now, and not after hours of encoding videos, if nothing can be written at `out`."""
+    """UserError if `out` cannot be written; checked before hours of encoding videos."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=out.parent):
@@ -50,15 +52,15 @@ def _check_writable(out: Path) -> None:
 
 def _align(cfg: DictConfig, fit: ProjectorFit) -> dict[str, Any]:
     llm: VideoLLM = instantiate(cfg.video_llm)
-    options = FileOptions(feature_cache(cfg), instantiate(cfg.codec), fit, cfg.seed, cfg.device)
+    options = FileProjectorOptions(feature_cache(cfg), instantiate(cfg.codec), fit, cfg.seed, cfg.device)
     return align_file(str(cfg.bitstream), source_opener(cfg.dataset), llm, str(cfg.out), options)
 
 
 def _share(cfg: DictConfig, fit: ProjectorFit) -> dict[str, Any]:
-    options = ShareOptions(feature_cache(cfg), fit, cfg.videos, cfg.held_out, cfg.seed, cfg.device)
+    options = SharedProjectorOptions(feature_cache(cfg), fit, cfg.videos, cfg.held_out, cfg.seed, cfg.device)
     if cfg.collection is None and ("listing" not in cfg.dataset or cfg.teacher is None):
         raise UserError(
-            "align: nothing to learn from; give one of bitstream=video.linr, collection=FOLDER, and a captioned "
+            "align: no training data; give one of bitstream=video.linr, collection=FOLDER, and a captioned "
             "dataset with a teacher, as dataset=shapes dataset.listing.split=train teacher=shapes"
         )
     llm: VideoLLM = instantiate(cfg.video_llm)

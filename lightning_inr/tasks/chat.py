@@ -1,4 +1,4 @@
-"""Ask a `.linr` file about its video: latents are what the model reads, and no pixel is decoded."""
+"""Questions about the video of a `.linr` file, answered from its latents; no pixel is decoded."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -10,9 +10,9 @@ from lightning_inr.chat.session import Session, check_question
 from lightning_inr.configuration import chat_backend_options, questions_of
 from lightning_inr.errors import UserError
 from lightning_inr.pipelines.chat_backend import UNTRAINED, ChatBackend, FileTokens, check_sampling, find_backend
-from lightning_inr.pipelines.chat_collection import Asking, answer_collection, choose_questions
+from lightning_inr.pipelines.chat_collection import CollectionChatOptions, answer_collection, choose_questions
 
-EXIT, FORGET = "exit", "forget"  # what is typed to end, and to begin anew
+EXIT, FORGET = "exit", "forget"  # inputs that end the conversation, and that clear its history
 PROMPT = "> "
 
 
@@ -23,9 +23,9 @@ def run(cfg: DictConfig) -> None:
     backend_options, sampling = chat_backend_options(cfg), check_sampling(cfg.max_new_tokens, cfg.temperature)
     if cfg.collection is not None:
         question = None if cfg.question is None else str(cfg.question)
-        asked = choose_questions(Path(cfg.collection), question, questions_of(cfg))
-        asking = Asking(backend_options, cfg.max_new_tokens, cfg.temperature, cfg.seed)
-        answer_collection(Path(cfg.collection), Path(cfg.out).expanduser(), asked, asking)
+        questions = choose_questions(Path(cfg.collection), question, questions_of(cfg))
+        options = CollectionChatOptions(backend_options, cfg.max_new_tokens, cfg.temperature, cfg.seed)
+        answer_collection(Path(cfg.collection), Path(cfg.out).expanduser(), questions, options)
         return
     if cfg.questions is not None:
         raise UserError("questions: they are for a collection=FOLDER; ask a file with question=…")
@@ -45,17 +45,17 @@ def run(cfg: DictConfig) -> None:
 
 
 def introduction(file_tokens: FileTokens, backend: ChatBackend) -> str:
-    """One line: the file, which frames of it are shown and when, to whom, as how many tokens."""
-    video, shown = file_tokens.video, file_tokens.shown
-    times = ", ".join(f"{number / video.fps:.2f}" for number in shown)
+    """One line: the file, its sampled frames and their times, the language model and the number of tokens."""
+    video, numbers = file_tokens.video, file_tokens.frame_numbers
+    times = ", ".join(f"{number / video.fps:.2f}" for number in numbers)
     return (
-        f"{file_tokens.path}: {len(shown)} of {video.frames} frames, at {times} s, "
-        f"shown to {backend.llm.name} as {len(file_tokens.tokens)} tokens; no pixel decoded"
+        f"{file_tokens.path}: {len(numbers)} of {video.frames} frames, at {times} s, "
+        f"given to {backend.llm.name} as {len(file_tokens.tokens)} tokens; no pixel decoded"
     )
 
 
 def print_answer(session: Session, question: str) -> None:
-    """Print the answer as it comes; Ctrl-C ends it and is passed on, and the session keeps the pieces so far."""
+    """Print the answer piece by piece; Ctrl-C stops it and is raised again, and the pieces so far are kept."""
     dropped = session.dropped
     with closing(session.ask(question)) as pieces:
         if session.dropped > dropped:
@@ -68,7 +68,7 @@ def print_answer(session: Session, question: str) -> None:
 
 
 def converse(session: Session) -> None:
-    """Questions from stdin until it ends, or `exit`. Ctrl-C in an answer ends that, at the prompt the conversation."""
+    """Answer questions from stdin until its end or `exit`; Ctrl-C ends an answer, or at the prompt the conversation."""
     for question in _questions():
         try:
             if question == FORGET:

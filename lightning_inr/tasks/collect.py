@@ -9,5 +9,5 @@ from lightning_inr.pipelines.collection import collect
 
 
 def run(cfg: DictConfig) -> None:
-    """Fit every video of `dataset` that `collection` does not hold yet."""
+    """Fit every video of `dataset` that is not in `collection` yet."""
     collect(collection_options(cfg), Path(cfg.collection))

@@ -1,20 +1,20 @@
-"""A `.linr` file to a video or a folder of PNGs; nothing but the file is needed."""
+"""Decodes a `.linr` file to a video or a folder of PNGs; needs no other file."""
 
 import re
 from typing import Any
 
 from omegaconf import DictConfig
-from tqdm import tqdm
 
 from lightning_inr.codec import decode
 from lightning_inr.data.writer import check_target, write_frames
 from lightning_inr.devices import choose_device
 from lightning_inr.errors import UserError
 from lightning_inr.paths import read_bytes
+from lightning_inr.progress import ProgressBar
 
 
 def run(cfg: DictConfig) -> None:
-    """Decode the frames asked for, and only those."""
+    """Decode the requested frames, and only those."""
     target = check_target(cfg.out)
     model = decode(read_bytes(cfg.bitstream, "bitstream"), choose_device(cfg.device))
     frames = parse_frames(cfg.frames, model.video.frames)
@@ -22,8 +22,8 @@ def run(cfg: DictConfig) -> None:
     slowdown = parse_slowdown(cfg.slowdown)
     index = frame_positions(frames, slowdown)
     frames_at = model.render(index, size)
-    rendered = tqdm(frames_at, total=len(index), desc="decode", unit="frame", disable=len(index) < 100)
-    first = frames.start + 1 if slowdown == 1 else 1  # PNGs keep the numbers their frames have in the video
+    rendered = ProgressBar(frames_at, total=len(index), desc="decode", unit="frame", disable=len(index) < 100)
+    first = frames.start + 1 if slowdown == 1 else 1  # PNGs are numbered as the frames of the video
     write_frames(rendered, target, parse_fps(cfg.fps, model.video.fps), first)
     print(f"{len(index)} frames -> {target}")
 
@@ -59,7 +59,7 @@ def parse_size(text: Any) -> tuple[int, int] | None:
 
 
 def parse_fps(value: Any, own: float) -> float:
-    """Frames a second of the video that is written, or null for the video's `own`."""
+    """Frame rate of the written video; null: that of the file, `own`."""
     if value is None:
         return own
     if not isinstance(value, int | float) or not 0.1 <= value <= 1000:
@@ -68,7 +68,7 @@ def parse_fps(value: Any, own: float) -> float:
 
 
 def parse_slowdown(value: Any) -> int:
-    """How many frames to show for each one of the video."""
+    """Number of rendered frames per frame of the video."""
     if not isinstance(value, int) or not 1 <= value <= 1000:
         raise UserError(f"slowdown={value}: give a whole number from 1 to 1000")
     return value

@@ -1,4 +1,4 @@
-"""Answers from latents beside the model's own from the true frames, and floors."""
+"""Evaluation of answers from latents, against the model's own answers from the true frames, and baselines."""
 
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
 
 
 def prepare_items(cfg: DictConfig) -> tuple[list[EvaluationItem], dict[str, Any]]:
-    """The files, fitted first if they are this configuration's own, and what result.json holds of them."""
+    """The items, fitted first if neither file nor collection is given, and their entries in result.json."""
     folder = Path(cfg.run_dir)
     if cfg.collection is not None or (cfg.bitstream is None and "listing" in cfg.dataset):
         if cfg.collection is None:

@@ -1,4 +1,4 @@
-"""How well a collection is found by words: its latents beside CLIP itself and beside chance."""
+"""Evaluation of text retrieval in a collection: latents compared with CLIP and with random latents."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from lightning_inr.pipelines.retrieval_evaluation import evaluate_retrieval
 
 
 def run(cfg: DictConfig) -> dict[str, Any]:
-    """Measure `collection`, or else this configuration's own, which is fitted first; results go to the run folder."""
+    """Evaluate `collection`, or one fitted first with this configuration; results go to the run folder."""
     folder = Path(cfg.run_dir)
     options = retrieval_options(cfg)
     if cfg.collection is None:

@@ -1,4 +1,4 @@
-"""The main job: fit a video, write it as one file, decode that file, measure it, draw it."""
+"""The main job: fits a video, writes it as one file, decodes and measures that file, and draws figures."""
 
 from pathlib import Path
 from typing import Any
@@ -10,5 +10,5 @@ from lightning_inr.pipelines.run_folder import fit_into
 
 
 def run(cfg: DictConfig) -> dict[str, Any]:
-    """Leave the run folder of the README behind; a fit that was begun there is resumed."""
+    """Fit into the run folder; an interrupted fit is resumed."""
     return fit_into(Path(cfg.run_dir), run_options(cfg))

@@ -1,4 +1,4 @@
-"""Look inside a `.linr` file: JSON on stdout, no tensor decoded."""
+"""Prints the header and the cost of a `.linr` file as JSON; no tensor is decoded."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Collected runs as rate-distortion curves, tables and one page."""
+"""Report on collected runs: rate-distortion curves, tables and an HTML page."""
 
 import csv
 import io
@@ -30,31 +30,34 @@ def run(cfg: DictConfig) -> None:
 
 
 def write_report(folders: Sequence[Path], out: Path, logger: DictConfig | None) -> None:
-    """Tables, curves and bytes by role as pictures, and report.html, into `out`; and the board, if there is one."""
+    """Write tables, charts and report.html to `out`, and log them to W&B if `logger` is its group."""
     runs, missing = find_runs(folders)
     if not runs:
         raise UserError(f"runs={', '.join(map(str, folders))}: no result.json there; name the folder of a sweep")
     each = {metric: curves(runs, metric) for metric in METRICS}
-    each = {metric: own for metric, own in each.items() if own}
-    between = {metric: differences(own) for metric, own in each.items()}
-    charts = {metric: draw_curves(own, metric, out / f"rate_distortion_{metric}")[-1] for metric, own in each.items()}
-    bars = _bytes_by_role(runs)
-    spread = draw_bytes(bars, out / "bytes")[-1] if bars else None
+    each = {metric: metric_curves for metric, metric_curves in each.items() if metric_curves}
+    between = {metric: differences(metric_curves) for metric, metric_curves in each.items()}
+    charts = {
+        metric: draw_curves(metric_curves, metric, out / f"rate_distortion_{metric}")[-1]
+        for metric, metric_curves in each.items()
+    }
+    role_bytes = _bytes_by_role(runs)
+    role_chart = draw_bytes(role_bytes, out / "bytes")[-1] if role_bytes else None
     _write_csv(out / "runs.csv", *_figures(runs))
-    rows = [[metric, *difference] for metric, own in between.items() for difference in own]
+    rows = [[metric, *difference] for metric, metric_curves in between.items() for difference in metric_curves]
     _write_csv(out / "bjontegaard.csv", ["metric", "video", "anchor", "test", "rate_percent", "quality"], rows)
-    write_page(out / "report.html", charts, spread, between, runs, missing)
+    write_page(out / "report.html", charts, role_chart, between, runs, missing)
     if logger is not None and "project" in logger:
-        board = instantiate(logger, save_dir=str(out), name=logger.name or "report").experiment
-        log_report(board, each, between)
-        board.finish()
-    for absent in missing:
-        print(f"missing: {absent.folder}: {absent.reason}")
+        wandb_run = instantiate(logger, save_dir=str(out), name=logger.name or "report").experiment
+        log_report(wandb_run, each, between)
+        wandb_run.finish()
+    for missing_run in missing:
+        print(f"missing: {missing_run.folder}: {missing_run.reason}")
     print(f"{len(runs)} runs, {len(missing)} missing -> {out / 'report.html'}")
 
 
 def _bytes_by_role(runs: Sequence[Run]) -> dict[str, dict[str, int]]:
-    """For each file its name in the chart, and bytes by role."""
+    """Name of each file in the chart -> role -> bytes."""
     labels = [
         " ".join(filter(None, [run.result["video"], method, run.rate_setting]))
         for run, method in zip(runs, name_methods(runs), strict=True)

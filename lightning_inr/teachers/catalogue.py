@@ -1,30 +1,21 @@
 """Loads video language models: those of transformers, or a small one with random weights for tests."""
 
 from pathlib import Path
+from typing import Any
 
 from lightning_inr.errors import UserError
+from lightning_inr.teachers.load_options import LoadOptions
 from lightning_inr.teachers.video_llm.interface import VideoLLM
 
 CHECKPOINTS = (".pth", ".safetensors")  # file name extensions of Video-LLaMA checkpoints
 WHOLE = "video_llama"  # the family that is no class of transformers: a LLaMA and a vision tower
 
 
-def load_video_llm(
-    model: str,
-    load_vision: bool = True,
-    frames: int = 8,
-    side: int = 112,
-    dtype: str = "auto",
-    device: str = "auto",
-    device_map: str | None = None,
-    bits: int | None = None,
-) -> VideoLLM:
-    """Load a video language model of transformers by hub id or folder; it encodes at most `frames` frames of a video.
+def load_video_llm(model: str, **options: Any) -> VideoLLM:
+    """Load a video language model of transformers by hub id or folder; `options` are those of `LoadOptions`.
 
-    `side`: frames have about side² pixels if the model takes any frame size. `load_vision=False` does not load the
-    vision tower. `dtype` is auto (as saved), float32, bfloat16 or float16; `bits` (4 or 8) quantises the weights with
-    bitsandbytes; `device_map` distributes them with accelerate. UserError, with how to get it, if any part is missing:
-    weights are never initialised at random, and code that comes with a model is never run.
+    UserError, with how to get it, if any part is missing: weights are never initialised at random, and code that comes
+    with a model is never run.
     """
     if model.endswith(CHECKPOINTS):  # the token space of a file may have such a name
         raise UserError(
@@ -35,17 +26,10 @@ def load_video_llm(
         load_transformers_llm,  # here, as the import takes seconds
     )
 
-    return load_transformers_llm(model, load_vision, frames, side, dtype, device, device_map, bits)
+    return load_transformers_llm(model, LoadOptions(**options))
 
 
-def load_tiny(
-    folder: str,
-    family: str = "llava_onevision",
-    load_vision: bool = True,
-    frames: int = 8,
-    side: int = 112,
-    device: str = "auto",
-) -> VideoLLM:
+def load_tiny(folder: str, family: str = "llava_onevision", **options: Any) -> VideoLLM:
     """Load the small model of `family` (of RECIPES, or video_llama) from `folder`, written first if it is missing."""
     from lightning_inr.teachers.tiny.video_llama import write_small_video_llama  # here, as these take seconds
     from lightning_inr.teachers.tiny.video_llm import RECIPES, write_small
@@ -57,8 +41,8 @@ def load_tiny(
     if family != WHOLE:
         if not (path / "config.json").exists():
             write_small(path, family)
-        return load_video_llm(folder, load_vision, frames, side, device=device)
+        return load_video_llm(folder, **options)
     if not (path / "video_llama.pth").exists():
         write_small_video_llama(path)
     weights, llama, blip2 = (str(path / piece) for piece in ("video_llama.pth", "llama", "blip2"))
-    return load_video_llama(weights, llama, blip2, load_vision=load_vision, frames=frames, device=device)
+    return load_video_llama(weights, llama, blip2, **options)

@@ -48,27 +48,27 @@ class Clip:
                 raise UserError(f"query={text!r}: an empty text describes nothing; describe the frames")
         return self._embed(self._encode_texts, texts, batch)
 
-    def unreadable(self, text: str) -> str | None:
+    def readability_warning(self, text: str) -> str | None:
         """A one-line warning if the teacher cannot embed all of `text` well, else None.
 
         That is the case if most letters are in words of a script other than Latin for which the tokenizer needs at
         least one token per letter, or if the text is longer than the teacher's context.
         """
-        shown = f"query={reprlib.repr(text)}: {self.embedding_space.teacher}"
-        foreign = [word for word in text.split() if any(map(_beyond_latin, word))]
-        unknown = _letters("".join(foreign))
-        if 2 * unknown > _letters(text) and self._tokens(" ".join(foreign)) >= unknown:
-            return f"{shown} can only spell these letters and has no words of them; write the query in English"
-        most, there = self.tokenizer.context_length - FRAMING, self._tokens(text)
-        if there > most:
-            return f"{shown} reads {most} tokens, the last {there - most} are cut; shorten the query"
+        prefix = f"query={reprlib.repr(text)}: {self.embedding_space.teacher}"
+        non_latin = [word for word in text.split() if any(map(_is_non_latin_letter, word))]
+        letters = _letters("".join(non_latin))
+        if 2 * letters > _letters(text) and self._tokens(" ".join(non_latin)) >= letters:
+            return f"{prefix} has no tokens for words of this script; write the query in English"
+        most, count = self.tokenizer.context_length - FRAMING, self._tokens(text)
+        if count > most:
+            return f"{prefix} reads {most} tokens, the last {count - most} are cut; shorten the query"
         return None
 
     def _embed(self, encode: Callable[[list[Item]], Tensor], items: Iterable[Item], batch: int) -> Tensor:
-        found = [torch.empty(0, self.embedding_space.width)]
+        embedded = [torch.empty(0, self.embedding_space.width)]
         with torch.inference_mode():
-            found += [encode(group).float().cpu() for group in _batches(items, batch)]
-        return torch.cat(found)  # outside of inference mode: inference tensors cannot enter a loss
+            embedded += [encode(group).float().cpu() for group in _batches(items, batch)]
+        return torch.cat(embedded)  # outside of inference mode: inference tensors cannot enter a loss
 
     def _encode_frames(self, frames: list[Tensor]) -> Tensor:
         images = [self.prepare(Image.fromarray(frame.permute(1, 2, 0).numpy())) for frame in frames]
@@ -142,8 +142,8 @@ def _find(model: str | None, weights: str) -> _Origin:
             f"teacher.weights={weights}: no such folder; make one with task=train_shapes_clip, or name another"
         )
     if name not in open_clip.list_models():
-        near = get_close_matches(name, open_clip.list_models(), 5, 0.3) or ["ViT-B-32-quickgelu"]
-        raise UserError(f"teacher.model={model}: open_clip has no such model; choose for example {', '.join(near)}")
+        closest = get_close_matches(name, open_clip.list_models(), 5, 0.3) or ["ViT-B-32-quickgelu"]
+        raise UserError(f"teacher.model={model}: open_clip has no such model; choose for example {', '.join(closest)}")
     if os.path.isfile(path):
         return _Origin(name, str(path), f"{name}/{path.name}")
     tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
@@ -177,11 +177,11 @@ def _check_folder(name: str, folder: Path) -> None:
     with torch.device("meta"):  # takes no memory
         model = open_clip.create_model(name, load_weights=False, pretrained_text=False, device="meta")
     numbers = sum(parameter.numel() for parameter in model.parameters())
-    there = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
-    if numbers > there:
+    size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
+    if numbers > size:
         raise UserError(
             f"teacher.weights={folder}: {config.name} describes {numbers} numbers, but the weights beside it are "
-            f"missing or cut ({there} bytes); get the whole folder again"
+            f"missing or cut ({size} bytes); get the whole folder again"
         )
 
 
@@ -219,5 +219,5 @@ def _letters(text: str) -> int:
     return sum(map(str.isalpha, text))
 
 
-def _beyond_latin(character: str) -> bool:
+def _is_non_latin_letter(character: str) -> bool:
     return character.isalpha() and "LATIN" not in unicodedata.name(character, "")

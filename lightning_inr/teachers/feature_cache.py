@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from lightning_inr.errors import UserError
 from lightning_inr.paths import writing
+from lightning_inr.progress import ProgressBar
 from lightning_inr.teachers.clip import Clip
 from lightning_inr.teachers.video_llm.interface import VideoLLM
 from lightning_inr.types import TokenSpace, VideoShape
@@ -27,18 +27,19 @@ def default_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "lightning_inr" / "features"
 
 
-def teacher_features(read: Callable[[int], Tensor], seen: Iterable[int], clip: Clip, cache: Path) -> Tensor:
-    """The teacher embeddings by `clip` of the frames `seen`, in that order: (N, width) float32 of length 1.
+def teacher_features(read: Callable[[int], Tensor], numbers: Iterable[int], clip: Clip, cache: Path) -> Tensor:
+    """The teacher embeddings by `clip` of the frames `numbers`, in that order: (N, width) float32 of length 1.
 
     `read` gives a frame, (3, H, W) uint8, by its number. It is called once per frame in order, for the cache key of the
     video, and once more per frame if the embeddings are not cached. A cache that cannot be written causes a warning.
     """
-    seen = list(seen)
-    kept = cache.expanduser() / clip.embedding_space.fingerprint / f"{_video_key(read, seen)}.npy"
-    features = _load(kept, (len(seen), clip.embedding_space.width), np.float32)
+    numbers = list(numbers)
+    path = cache.expanduser() / clip.embedding_space.fingerprint / f"{_video_key(read, numbers)}.npy"
+    features = _load(path, (len(numbers), clip.embedding_space.width), np.float32)
     if features is None or not torch.isclose(features.norm(dim=1), torch.tensor(1.0), atol=UNIT).all():
-        features = clip.embed_frames(read(index) for index in tqdm(seen, "teacher", leave=False, unit="frame"))
-        _keep(kept, features.numpy())
+        bar = ProgressBar(numbers, "teacher", leave=False, unit="frame")
+        features = clip.embed_frames(read(index) for index in bar)
+        _save(path, features.numpy())
     return features
 
 
@@ -51,22 +52,22 @@ def video_tokens(
     not cached. The seconds between them are used by the language model alone, and are not part of the cache key.
     """
     sampled = video.spread(space.sampling.frames)
-    way = f"{llm.vision_fingerprint}-{space.sampling.height}x{space.sampling.width}-{space.tokens}x{space.width}"
-    kept = cache.expanduser() / way / f"{_video_key(read, sampled)}.npy"
-    tokens = _load(kept, (space.tokens, space.width), np.float16)
+    subfolder = f"{llm.vision_fingerprint}-{space.sampling.height}x{space.sampling.width}-{space.tokens}x{space.width}"
+    path = cache.expanduser() / subfolder / f"{_video_key(read, sampled)}.npy"
+    tokens = _load(path, (space.tokens, space.width), np.float16)
     if tokens is None:
         tokens = llm.features([read(index) for index in sampled], space)
         rounded = tokens.half()
         if not rounded.isfinite().all():  # beyond 65504: not cached, computed each time
             return tokens
-        _keep(kept, rounded.numpy())
+        _save(path, rounded.numpy())
         tokens = rounded.float()
     return tokens
 
 
-def _video_key(read: Callable[[int], Tensor], seen: Iterable[int]) -> str:
+def _video_key(read: Callable[[int], Tensor], numbers: Iterable[int]) -> str:
     digest = hashlib.blake2b(digest_size=16)
-    for index in seen:
+    for index in numbers:
         frame = read(index)
         digest.update(repr(tuple(frame.shape)).encode())
         digest.update(frame.contiguous().numpy().data)
@@ -85,7 +86,7 @@ def _load(path: Path, shape: tuple[int, int], kind: type[np.floating[Any]]) -> T
     return values if values.isfinite().all() else None
 
 
-def _keep(path: Path, values: NDArray[np.floating[Any]]) -> None:
+def _save(path: Path, values: NDArray[np.floating[Any]]) -> None:
     try:
         with writing(path) as draft:
             np.save(draft, values, allow_pickle=False)

@@ -12,7 +12,7 @@ from lightning_inr.metrics import PEAK, mean_squares, psnr
 from lightning_inr.training.modules.alignment import AlignmentModule
 from lightning_inr.training.modules.fit_module import FitModule
 
-LOOKS = 8  # evenly spaced training frames at most, on which the PSNR is measured
+CHECKED_FRAMES = 8  # evenly spaced training frames at most, on which the PSNR is measured
 LEAST_GAIN = 1.5  # dB above the PSNR of one colour: 0.7 times its mean squared error
 FLAT = 40.0  # dB: a video for which one colour has this PSNR is not checked
 LEAST_COSINE = 0.8  # to the teacher embeddings; the lowest value measured with working retrieval is 0.83
@@ -42,7 +42,7 @@ def why_unconverged(module: FitModule, data: FrameDataModule, embeddings: Tensor
 
 
 def _rows(data: FrameDataModule) -> range:
-    return range(0, len(data.frames), -(-len(data.frames) // LOOKS))
+    return range(0, len(data.frames), -(-len(data.frames) // CHECKED_FRAMES))
 
 
 def _psnr(module: FitModule, data: FrameDataModule) -> float:
@@ -60,7 +60,7 @@ def _floor(data: FrameDataModule) -> float:
 
 
 def _mean_psnr(pairs: Iterable[tuple[Tensor, Tensor]]) -> float:
-    return fmean(float(psnr(float(mean_squares(ours[None], true[None])), PEAK)) for ours, true in pairs)
+    return fmean(float(psnr(float(mean_squares(decoded[None], true[None])), PEAK)) for decoded, true in pairs)
 
 
 @torch.no_grad()

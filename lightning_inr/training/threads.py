@@ -16,13 +16,13 @@ from lightning_inr.errors import UserError
 LITTLE_WORK = 100_000_000
 
 
-def choose_threads(asked: int | None, multiply_adds: float) -> int:
-    """The number of threads for a step of so many multiply-adds; `asked` if it is given, UserError if it is below 1."""
-    if asked is None:
+def choose_threads(requested: int | None, multiply_adds: float) -> int:
+    """The threads for a step of so many multiply-adds; `requested` if it is given, UserError if it is below 1."""
+    if requested is None:
         return torch.get_num_threads() if multiply_adds > LITTLE_WORK else 1
-    if asked < 1:
-        raise UserError(f"threads={asked}: choose at least 1, or null")
-    return asked
+    if requested < 1:
+        raise UserError(f"threads={requested}: choose at least 1, or null")
+    return requested
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A projector alone, for latents that exist."""
+"""Training of a projector on fixed latents."""
 
 from typing import Any
 
@@ -17,17 +17,17 @@ WHOLE = SPACE._replace(tokens=5, groups=0)
 
 
 def videos(space: TokenSpace, count: int = 4) -> tuple[list[Tensor], list[Tensor]]:
-    """Unrelated latents and tokens: a start that is not yet perfect."""
+    """Independent random latents and tokens, for which least squares is not yet optimal."""
     return list(torch.randn(count, 3, 8)), list(5 * torch.randn(count, space.tokens, space.width) + 3)
 
 
 def distance(projector: Projector, latents: list[Tensor], tokens: list[Tensor]) -> float:
-    seen, said = projector.gather(latents, tokens)
-    return float(token_loss(projector(seen), said, 0.5).detach())
+    inputs, target = projector.gather(latents, tokens)
+    return float(token_loss(projector(inputs), target, 0.5).detach())
 
 
 @pytest.mark.parametrize("space", [SPACE, WHOLE], ids=["by frame", "whole"])
-def test_steps_lead_on_from_least_squares(space: TokenSpace) -> None:
+def test_steps_improve_on_least_squares(space: TokenSpace) -> None:
     latents, tokens = videos(space)
     found = []
     for steps in (0, 200):
@@ -37,7 +37,7 @@ def test_steps_lead_on_from_least_squares(space: TokenSpace) -> None:
     assert found[1] < 0.99 * found[0]
 
 
-def test_videos_of_different_lengths_share_one() -> None:
+def test_videos_of_different_lengths_share_a_projector() -> None:
     latents, tokens = videos(SPACE)
     latents[1], tokens[1] = latents[1][:2], tokens[1][:6]
     projector = projector_for(8, SPACE)
@@ -59,18 +59,18 @@ def test_the_seed_decides() -> None:
     assert not torch.equal(found[0], found[2])
 
 
-def test_noise_teaches_to_bear_it() -> None:
-    """Two numbers of a latent tell the same, one of them in a tiny voice: who trusts it is misled later."""
+def test_training_with_noise_reduces_its_effect() -> None:
+    """The first number of a latent determines the tokens; the others are small noise that a fit must not use."""
     torch.manual_seed(1)
     true = torch.randn(40, 3, 1)
     latents = list(torch.cat([true, 0.001 * torch.randn(40, 3, 7)], dim=2))
     tokens = list(true.repeat_interleave(3, 1) * torch.randn(24) + 0.1 * torch.randn(40, 9, 24))
-    shaken = [latent + 0.1 * torch.randn(3, 8) for latent in latents]
+    noisy = [latent + 0.1 * torch.randn(3, 8) for latent in latents]
     found = []
     for noise in (0.0, 0.3):
         projector = projector_for(8, SPACE)
         fit_projector(projector, latents, tokens, ProjectorFit(50, batch=40, noise=noise))
-        found.append(distance(projector, shaken, tokens))
+        found.append(distance(projector, noisy, tokens))
     assert found[1] < 0.7 * found[0]
 
 

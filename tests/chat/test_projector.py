@@ -1,4 +1,4 @@
-"""What files say: through their own projector or a shared one, and what is said where they cannot."""
+"""Visual tokens of files, by their own projector or a shared one, and errors where there are none."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lightning_inr.chat.projector import KIND, SharedProjector, load_shared, read_tokens, save_shared
+from lightning_inr.chat.projector import FILE_KIND, SharedProjector, load_shared, read_tokens, save_shared
 from lightning_inr.codec import Codec, decode
 from lightning_inr.errors import UserError
 from lightning_inr.models.base import VideoRepresentation
@@ -23,13 +23,13 @@ WRITES = TokenSpace("tiny", "0123", 6, 3, 10, FrameSampling(3, 32, 32, 0.1))
 
 
 def llm(fingerprint: str = "0123", frames: int = 3, height: int = 32) -> VideoLLM:
-    """A model that would be shown so much of any video."""
-    shown = WRITES._replace(tokens=2 * frames, groups=frames, sampling=FrameSampling(frames, height, 32, 0.1))
-    return cast(VideoLLM, SimpleNamespace(name="tiny", fingerprint=fingerprint, token_space=lambda video: shown))
+    """A video language model with this frame sampling for any video."""
+    space = WRITES._replace(tokens=2 * frames, groups=frames, sampling=FrameSampling(frames, height, 32, 0.1))
+    return cast(VideoLLM, SimpleNamespace(name="tiny", fingerprint=fingerprint, token_space=lambda video: space))
 
 
 def aligned(reads: EmbeddingSpace | None = READS, writes: TokenSpace | None = WRITES) -> VideoRepresentation:
-    """A file, decoded, with an aligned `semantic` and a projector."""
+    """A decoded file with an aligned embedding space and a projector."""
     net = small_model(video=VideoShape(5, 22, 30, 25.0))
     if reads is not None:
         net.align(reads)
@@ -52,43 +52,43 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "shared.safetensors"
 
 
-def test_a_file_speaks_for_itself() -> None:
+def test_a_file_has_its_own_projector() -> None:
     net = aligned()
     space, tokens = read_tokens(net, llm())
     assert space == WRITES
     assert torch.equal(tokens, net.visual_tokens())
-    assert read_tokens(net, llm(frames=2))[0].sampling.frames == 3  # as the file says
+    assert read_tokens(net, llm(frames=2))[0].sampling.frames == 3  # that of the file
 
 
-def test_a_shared_projector_is_kept_in_two_bytes_a_number(path: Path) -> None:
+def test_a_shared_projector_is_stored_as_float16(path: Path) -> None:
     first, found = shared(), load_shared(path)
     save_shared(first, path)
     found = load_shared(path)
-    assert (found.reads, found.writes) == (READS, WRITES)
+    assert (found.embedding_space, found.token_space) == (READS, WRITES)
     latents = torch.nn.functional.normalize(torch.randn(3, 12), dim=1)
     assert torch.allclose(found.network(latents), first.network(latents), atol=0.01)
     numbers = sum(parameter.numel() for parameter in first.network.parameters())
     assert path.stat().st_size < 2 * numbers + 1000
 
 
-def test_a_shared_projector_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+def test_writing_a_shared_projector_fails_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for target in (tmp_path, tmp_path / "file" / "shared.safetensors", Path("/proc/shared.safetensors")):
         with pytest.raises(UserError, match="cannot write"):
             save_shared(shared(), target)
 
 
-def test_a_shared_one_reads_directions_of_any_aligned_file_at_any_length() -> None:
+def test_a_shared_projector_reads_normalised_embeddings_of_any_aligned_file() -> None:
     one, net = shared(), aligned(writes=None)
     space, tokens = read_tokens(net, llm(), one)
-    seen = torch.nn.functional.normalize(net.frame_embeddings(torch.tensor([0.0, 2.0, 4.0])), dim=1)
-    assert torch.allclose(tokens, one.network(seen), atol=1e-5)
+    embeddings = torch.nn.functional.normalize(net.frame_embeddings(torch.tensor([0.0, 2.0, 4.0])), dim=1)
+    assert torch.allclose(tokens, one.network(embeddings), atol=1e-5)
     space, tokens = read_tokens(net, llm(frames=5), one)
     assert (space.sampling.frames, tokens.shape) == (5, (10, 10))
 
 
 @pytest.mark.parametrize(
-    ("net", "backend", "through", "said"),
+    ("net", "backend", "use_shared", "message"),
     [
         ((READS, None), llm(), False, "aligned to no video language model; add projector=FILE"),
         ((READS, WRITES), llm("9999"), False, r"it was aligned to tiny \(0123\), and video_llm is tiny \(9999\)"),
@@ -98,16 +98,16 @@ def test_a_shared_one_reads_directions_of_any_aligned_file_at_any_length() -> No
         ((READS, None), llm(height=64), True, "it was trained on 3 frames of 32x32.* gives 3 frames of 32x64"),
     ],
 )
-def test_who_does_not_understand_is_told_why(net: Any, backend: VideoLLM, through: bool, said: str) -> None:
-    with pytest.raises(UserError, match=said) as error:
-        read_tokens(aligned(*net), backend, shared() if through else None)
+def test_mismatched_models_and_teachers_are_errors(net: Any, backend: VideoLLM, use_shared: bool, message: str) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        read_tokens(aligned(*net), backend, shared() if use_shared else None)
     assert "\n" not in str(error.value)
 
 
-def tell(path: Path, **changed: Any) -> None:
-    """Write the same tensors with another description."""
-    told = {"kind": KIND, "reads": json.dumps(READS), "writes": json.dumps(WRITES)}
-    save_file(load_file(path), path, {**told, **changed})
+def write_metadata(path: Path, **changed: Any) -> None:
+    """Write the same tensors with changed metadata."""
+    metadata = {"kind": FILE_KIND, "reads": json.dumps(READS), "writes": json.dumps(WRITES)}
+    save_file(load_file(path), path, {**metadata, **changed})
 
 
 @pytest.mark.parametrize(
@@ -127,28 +127,28 @@ def tell(path: Path, **changed: Any) -> None:
         {"writes": "[" * 10**5},
     ],
 )
-def test_a_foreign_description_is_one_line(path: Path, damage: dict[str, str]) -> None:
-    tell(path, **damage)
+def test_invalid_metadata_are_errors_of_one_line(path: Path, damage: dict[str, str]) -> None:
+    write_metadata(path, **damage)
     with pytest.raises(UserError, match="damaged, or no projector") as error:
         load_shared(path)
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "noise", "nan", "folder", "missing"])
-def test_a_damaged_file_is_one_line(path: Path, damage: str) -> None:
+def test_damaged_files_are_errors_of_one_line(path: Path, damage: str) -> None:
     whole = path.read_bytes()
     if damage == "nan":
         tensors = load_file(path)
         tensors["shift"][0, 0] = torch.nan
         save_file(tensors, path)
-        tell(path)
+        write_metadata(path)
     elif damage in ("folder", "missing"):
         path.unlink()
         if damage == "folder":
             path.mkdir()
     else:
         path.write_bytes({"cut": whole[:-1], "empty": b"", "noise": b"\xff" * 500}[damage])
-    said = "no such file" if damage == "missing" else "damaged, or no projector"
-    with pytest.raises(UserError, match=f"^projector={path}: {said}") as error:
+    message = "no such file" if damage == "missing" else "damaged, or no projector"
+    with pytest.raises(UserError, match=f"^projector={path}: {message}") as error:
         load_shared(path)
     assert "\n" not in str(error.value)

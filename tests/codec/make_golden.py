@@ -40,7 +40,7 @@ DEFAULT_CODEC = Codec(default_bits=4)
 
 
 def golden_model(name: str) -> VideoRepresentation:
-    """The model whose file is `name`."""
+    """The model of the golden file `name`."""
     torch.manual_seed(0)
     model = _model_with_all_roles() if name == OPTIONS else build(name, VIDEO, **(SMALL[name] | NARROW.get(name, {})))
     with torch.no_grad():  # frames of high contrast, which differ
@@ -75,7 +75,7 @@ def decoded_values(data: bytes) -> dict[str, NDArray[Any]]:
 
 
 def write_golden(name: str) -> None:
-    """The file `name` and its record, unless they are there."""
+    """Write the golden file `name` and its record, unless they exist."""
     folder = GOLDEN / f"version_{VERSION}"
     folder.mkdir(parents=True, exist_ok=True)
     file, record = folder / f"{name}.linr", folder / f"{name}.npz"

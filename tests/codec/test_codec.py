@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lightning_inr.codec import Codec, Limits, check_cost, decode, describe, use_limits
 from lightning_inr.codec.container import MAGIC, VERSION, Container, pack, unpack
-from lightning_inr.codec.cost import frame_cost, upper_bound
+from lightning_inr.codec.cost import cost_upper_bound, frame_cost
 from lightning_inr.errors import BitstreamError
 from lightning_inr.models import build_on_meta
 from lightning_inr.types import FrameSampling, TokenSpace, VideoShape
@@ -23,7 +23,7 @@ DATA = Codec(default_bits=6).encode(small_model())
 
 
 def changed(**changes: Any) -> bytes:
-    """DATA with a header that says otherwise, its checksums right."""
+    """DATA with a changed header and valid checksums."""
     container = unpack(DATA)
     return pack(Container(container.header | changes, container.sections))
 
@@ -48,7 +48,7 @@ def test_a_file_with_any_bit_flipped_is_refused(bit: int) -> None:
 
 
 @given(st.binary(max_size=200))
-def test_noise_is_refused(noise: bytes) -> None:
+def test_random_bytes_are_refused(noise: bytes) -> None:
     for data in (noise, MAGIC + noise):
         with pytest.raises(BitstreamError):
             decode(data)
@@ -63,19 +63,19 @@ def test_a_newer_version_is_named() -> None:
 
 
 def tokens(**changes: Any) -> list[Any]:
-    """What a header says of the tokens of a video language model."""
+    """A token space as a header stores it."""
     return list(TokenSpace("tiny", "01", 4, 2, 6, FrameSampling(2, 8, 8, 0.1))._replace(**changes))
 
 
 def without(section: str) -> bytes:
-    """DATA without one of its sections, checksums right."""
+    """DATA without one of its sections, with valid checksums."""
     container = unpack(DATA)
     kept = {role: each for role, each in container.sections.items() if role != section}
     return pack(Container(container.header, kept))
 
 
 def with_sections(**changes: bytes) -> bytes:
-    """DATA with other sections, checksums right."""
+    """DATA with other sections and valid checksums."""
     container = unpack(DATA)
     return pack(Container(container.header, container.sections | changes))
 
@@ -89,7 +89,7 @@ def with_sections(**changes: bytes) -> bytes:
     ],
     ids=["a section less", "a section more", "words that nothing reads"],
 )
-def test_bytes_that_nothing_reads_are_refused(data: bytes) -> None:
+def test_unused_bytes_are_refused(data: bytes) -> None:
     with pytest.raises(BitstreamError):
         decode(data)
 
@@ -102,7 +102,7 @@ def test_weights_that_are_not_finite_are_refused() -> None:
         decode(Codec(default_bits=16).encode(net))
 
 
-def test_weights_beyond_half_precision_are_its_largest() -> None:
+def test_weights_beyond_half_precision_are_clamped() -> None:
     net = small_model()
     with torch.no_grad():
         next(each for each in net.parameters() if each.ndim == 1)[0] = -1e9
@@ -110,7 +110,7 @@ def test_weights_beyond_half_precision_are_its_largest() -> None:
     assert next(each for each in decoded.parameters() if each.ndim == 1)[0] == -65504
 
 
-def test_frames_that_are_not_finite_are_no_frames() -> None:
+def test_frames_that_are_not_finite_are_errors() -> None:
     net = small_model()
     with torch.no_grad():
         for parameter in net.parameters():  # infinities of both signs, which add up to no number
@@ -130,9 +130,9 @@ def test_a_limit_is_named_and_can_be_raised() -> None:
 
 
 @pytest.mark.parametrize("name", list(SMALL))
-def test_what_a_frame_costs_is_bounded_before_it_is_counted(name: str) -> None:
+def test_the_cost_of_a_frame_is_bounded_before_it_is_counted(name: str) -> None:
     net = build_on_meta(name, VideoShape(5, 22, 30, 25.0), **SMALL[name]).eval()
-    cost, most = frame_cost(net), upper_bound(net)
+    cost, most = frame_cost(net), cost_upper_bound(net)
     assert 0 < cost.multiply_adds <= most.multiply_adds
     assert 660 <= cost.pixels == most.pixels
     assert cost.numbers <= most.numbers
@@ -146,7 +146,7 @@ def test_what_a_frame_costs_is_bounded_before_it_is_counted(name: str) -> None:
 
 
 def hostile_headers() -> dict[str, bytes]:
-    """Files with sound checksums whose headers lie."""
+    """Files with valid checksums and invalid headers."""
     good = header()
     video, config, tensors = good["video"], good["config"], good["tensors"]
     huge = [[*tensors[0][:2], [2**40, 8], *tensors[0][3:]], *tensors[1:]]
@@ -205,7 +205,7 @@ def refused_after(data: bytes) -> int:
 
 
 @pytest.mark.parametrize("name", list(hostile_headers()))
-def test_a_lying_header_is_refused_after_little_work_and_takes_no_memory(name: str) -> None:
+def test_an_invalid_header_is_refused_after_little_work_and_takes_no_memory(name: str) -> None:
     data = hostile_headers()[name]
     tracemalloc.start()
     assert refused_after(data) < 50_000  # a sound file of this size takes 8000
@@ -213,7 +213,7 @@ def test_a_lying_header_is_refused_after_little_work_and_takes_no_memory(name: s
     tracemalloc.stop()
 
 
-def test_a_single_frame_may_be_shown_as_a_pair() -> None:
+def test_a_single_frame_may_be_sampled_twice() -> None:
     net = small_model(video=VideoShape(1, 22, 30, 25.0))
     net.attach_projector(TokenSpace("tiny", "01", 4, 1, 6, FrameSampling(2, 8, 8, 0.04)))
     assert decode(Codec().encode(net)).visual_tokens().shape == (4, 6)
@@ -245,7 +245,7 @@ def test_the_header_is_json_and_the_sections_are_the_rest() -> None:
     assert len(DATA) == 14 + length + sum(len(section) for section in unpack(DATA).sections.values())
 
 
-def test_what_is_described_is_what_is_there() -> None:
+def test_the_description_matches_the_file() -> None:
     model = small_model()
     described = describe(DATA)
     assert described["params"] == sum(parameter.numel() for parameter in model.parameters())
@@ -256,7 +256,7 @@ def test_what_is_described_is_what_is_there() -> None:
 
 @pytest.mark.parametrize("ranges", ["tensor", "channel"])
 @pytest.mark.parametrize("bits", [2, 6, 12, 16])
-def test_more_bits_are_nearer(ranges: str, bits: int) -> None:
+def test_more_bits_give_smaller_errors(ranges: str, bits: int) -> None:
     model = small_model()
     decoded = decode(Codec(default_bits=bits, ranges=ranges).encode(model))
     for (name, parameter), copy in zip(model.named_parameters(), decoded.parameters(), strict=True):
@@ -272,7 +272,7 @@ def test_bits_are_spent_by_role() -> None:
         assert (len(section) < len(unpack(rich).sections[role])) == (role == "grid")
 
 
-def test_the_papers_setting_keeps_latents_and_base_exact() -> None:
+def test_the_paper_codec_keeps_latents_and_base_exact() -> None:
     model = small_model()
     codec = Codec(bits={"latents": 32, "base": 32}, default_bits=8, coder="huffman")
     decoded = decode(codec.encode(model)).state_dict()
@@ -290,6 +290,6 @@ def test_wrong_settings_are_named() -> None:
         Codec(coder="zip")
 
 
-def test_a_large_video_costs_the_header_nothing() -> None:
+def test_the_header_does_not_grow_with_the_video() -> None:
     model = small_model(video=VideoShape(500, 22, 30, 29.97))
     assert decode(Codec().encode(model)).video.fps == 29.97

@@ -1,11 +1,11 @@
-"""Tables over time, from numbers to words and back."""
+"""Coding of grids over time as coefficients."""
 
 import numpy as np
 import pytest
 import torch
 
 from lightning_inr.codec.coefficients import (
-    ALIVE,
+    NONZERO_SHARES,
     PARAMETERS,
     Coefficients,
     dequantize_table,
@@ -15,7 +15,7 @@ from lightning_inr.codec.coefficients import (
     rounding_error,
     runs_of,
 )
-from lightning_inr.codec.contexts import CONTEXTS, all_places, contexts, heights, known
+from lightning_inr.codec.contexts import CONTEXTS, all_positions, block_frequencies, coded_magnitudes, contexts
 from lightning_inr.codec.entropy import RangeCoder
 from lightning_inr.types import GridLayout
 
@@ -23,7 +23,7 @@ LAYOUT = GridLayout((4, 2), 20, 33, 2)
 
 
 def smooth_table() -> torch.Tensor:
-    """Waves, and a few sharp points: what grids are like."""
+    """A grid of waves with a few sharp points, as fitted grids are."""
     place = torch.arange(LAYOUT.rows)[:, None] / 7 + torch.arange(LAYOUT.columns) / 5
     waves = torch.sin(place + torch.arange(LAYOUT.slices)[:, None, None] / 9)
     table = waves.flatten(1)[:, :, None].repeat(1, 1, LAYOUT.channels)
@@ -35,7 +35,7 @@ def written(coefficients: Coefficients, layout: GridLayout = LAYOUT) -> tuple[np
     return parameters, RangeCoder().encode(runs_of(coefficients, parameters, layout))
 
 
-def test_what_is_written_is_read() -> None:
+def test_encoded_coefficients_are_decoded() -> None:
     coefficients = quantize_table(smooth_table(), LAYOUT, 0.2, 0)
     parameters, words = written(coefficients)
     read = read_table(parameters, LAYOUT, RangeCoder().open(words))
@@ -60,7 +60,7 @@ def test_a_decoded_table_is_quantised_to_the_same_symbols() -> None:
     assert again.high == first.high
 
 
-def test_fewer_bits_than_one_table_for_all() -> None:
+def test_contexts_take_fewer_bits_than_one_table() -> None:
     coefficients = quantize_table(smooth_table(), LAYOUT, 0.2, 0)
     counts = np.unique(coefficients.symbols, return_counts=True)[1] / coefficients.symbols.size
     order_0 = -(counts * np.log2(counts)).sum() * coefficients.symbols.size
@@ -68,12 +68,12 @@ def test_fewer_bits_than_one_table_for_all() -> None:
     assert 32 * len(words) + 8 * PARAMETERS.itemsize < order_0
 
 
-def test_a_context_depends_on_lower_frequencies_alone() -> None:
+def test_a_context_depends_on_lower_frequencies_only() -> None:
     def of(magnitudes: torch.Tensor) -> torch.Tensor:
-        return contexts(known(magnitudes, LAYOUT), all_places(LAYOUT, magnitudes.device))
+        return contexts(coded_magnitudes(magnitudes, LAYOUT), all_positions(LAYOUT, magnitudes.device))
 
     magnitudes = torch.randint(0, 9, (LAYOUT.slices, LAYOUT.channels, LAYOUT.rows, LAYOUT.columns))
-    height = heights(LAYOUT)
+    height = block_frequencies(LAYOUT)
     for least in range(int(height.max()) + 1):
         higher = (height >= least).view(LAYOUT.rows, LAYOUT.columns)
         changed = torch.where(higher, torch.randint_like(magnitudes, 0, 9), magnitudes)
@@ -81,20 +81,20 @@ def test_a_context_depends_on_lower_frequencies_alone() -> None:
     assert int(of(magnitudes).max()) < CONTEXTS
 
 
-def test_a_table_of_zeros_costs_its_parameters() -> None:
+def test_a_grid_of_zeros_takes_only_its_parameters() -> None:
     coefficients = quantize_table(torch.zeros(LAYOUT.slices, LAYOUT.rows * LAYOUT.columns, 2), LAYOUT, 0.1, 0)
     assert len(written(coefficients)[1]) == 0
     assert not dequantize_table(coefficients, LAYOUT).any()
 
 
-def test_training_sees_what_a_file_holds() -> None:
+def test_rounding_in_training_equals_coding() -> None:
     table = smooth_table()
-    seen = table + rounding_error(table, LAYOUT, 0.2, 0)
+    rounded = table + rounding_error(table, LAYOUT, 0.2, 0)
     stored = dequantize_table(quantize_table(table, LAYOUT, 0.2, 0), LAYOUT)
-    torch.testing.assert_close(seen, stored, atol=0.02, rtol=0)  # half precision of the largest
+    torch.testing.assert_close(rounded, stored, atol=0.02, rtol=0)  # half precision of the largest
 
 
-def test_parameters_that_cannot_be_are_refused() -> None:
+def test_invalid_parameters_are_refused() -> None:
     parameters = parameters_of(quantize_table(smooth_table(), LAYOUT, 0.2, 0), LAYOUT)
     parameters["high"] = np.nan
     with pytest.raises(ValueError, match="largest coefficient of nan"):
@@ -102,5 +102,5 @@ def test_parameters_that_cannot_be_are_refused() -> None:
 
 
 def test_shares_are_the_same_everywhere() -> None:
-    assert ALIVE[:3] == [4294967295, 4148664942, 4007346184]
-    assert ALIVE[20] == pytest.approx(2**31, rel=1e-8)
+    assert NONZERO_SHARES[:3] == [4294967295, 4148664942, 4007346184]
+    assert NONZERO_SHARES[20] == pytest.approx(2**31, rel=1e-8)

@@ -12,7 +12,7 @@ def entropy(symbols: torch.Tensor) -> float:
 
 @pytest.mark.parametrize("density", list(DENSITIES))
 @pytest.mark.parametrize(("scale", "tolerance"), [(0.3, 0.15), (2.0, 0.03), (40.0, 0.03)])
-def test_the_estimate_is_what_a_coder_would_spend(density: str, scale: float, tolerance: float) -> None:
+def test_the_estimate_is_the_size_of_the_entropy_code(density: str, scale: float, tolerance: float) -> None:
     draw = np.random.default_rng(0).normal if density == "gaussian" else np.random.default_rng(0).laplace
     values = torch.from_numpy(draw(0, scale, 100_000)).float()
     bits = DENSITIES[density](values.round()).mean()
@@ -20,7 +20,7 @@ def test_the_estimate_is_what_a_coder_would_spend(density: str, scale: float, to
 
 
 @pytest.mark.parametrize("density", list(DENSITIES))
-def test_the_gradient_pulls_rare_values_towards_common_ones(density: str) -> None:
+def test_the_gradient_moves_rare_values_towards_common_ones(density: str) -> None:
     values = torch.from_numpy(np.random.default_rng(0).laplace(0, 3, 10_000)).float().requires_grad_()
     DENSITIES[density](values).sum().backward()
     assert values.grad is not None

@@ -31,14 +31,14 @@ def test_round_trip(coder: str, runs: list[tuple[int, list[int]]]) -> None:
 
 
 @given(st.lists(st.integers(0, 255), min_size=1, max_size=2000))
-def test_tables_are_sound(values: list[int]) -> None:
+def test_tables_are_valid(values: list[int]) -> None:
     symbols = np.array(values, dtype=np.int32)
     table = frequency_table(symbols, 256)
     assert table.sum(dtype=np.int64) == TOTAL
     assert (table[symbols] > 0).all()
 
 
-def test_range_coding_nears_the_entropy_and_huffman_is_not_far() -> None:
+def test_code_lengths_are_close_to_the_entropy() -> None:
     symbols = np.clip(np.random.default_rng(0).laplace(32, 3, 50_000).round(), 0, 63).astype(np.int32)
     table = frequency_table(symbols, 64)
     share = np.bincount(symbols, minlength=64) / len(symbols)
@@ -49,7 +49,7 @@ def test_range_coding_nears_the_entropy_and_huffman_is_not_far() -> None:
 
 
 @given(st.lists(st.integers(0, 255), min_size=2, max_size=4096))
-def test_any_bytes_that_are_not_all_zero_are_a_sound_table(codes: list[int]) -> None:
+def test_any_nonzero_bytes_are_a_valid_table(codes: list[int]) -> None:
     if not any(codes):
         with pytest.raises(ValueError, match="empty"):
             table_of(np.array(codes, dtype=np.uint8))
@@ -59,7 +59,7 @@ def test_any_bytes_that_are_not_all_zero_are_a_sound_table(codes: list[int]) -> 
     assert (table[np.array(codes) > 0] > 0).all()
 
 
-def test_a_count_is_a_thirtieth_off_at_most() -> None:
+def test_the_error_of_a_count_is_at_most_a_thirtieth() -> None:
     symbols = np.repeat(np.arange(5), [1, 10, 100, 1000, 10_000]).astype(np.int32)
     share = table_of(count_codes(symbols, 5)) / TOTAL
     np.testing.assert_allclose(share[1:], np.array([10, 100, 1000, 10_000]) / 11_111, rtol=0.05)

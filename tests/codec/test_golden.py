@@ -1,4 +1,4 @@
-"""Files that were written once (tests/codec/make_golden.py) and that every later program must read."""
+"""Golden files (tests/codec/make_golden.py), which every later version must decode."""
 
 import struct
 import zlib
@@ -66,7 +66,7 @@ def test_recorded_pixels_have_contrast_and_differ_in_time(file: Path) -> None:
 
 
 def content(data: bytes) -> dict[str, Any]:
-    """All that a file holds: what zlib makes of it, which differs from one version of zlib to the next, inflated."""
+    """The content of a file with its deflated parts inflated, as they differ between versions of zlib."""
     container = unpack(data)
     return {
         "preamble": data[:6],
@@ -87,7 +87,7 @@ def written_again(file: Path) -> bytes:
 
 
 @pytest.mark.parametrize("file", CURRENT, ids=label)
-def test_a_file_is_written_today_as_it_was_then(file: Path) -> None:
+def test_encoding_gives_the_bytes_of_the_golden_files(file: Path) -> None:
     then, today = content(file.read_bytes()), content(written_again(file))
     assert [part for part in then if then[part] != today.get(part)] == [], CHANGED
     assert set(today) == set(then), CHANGED

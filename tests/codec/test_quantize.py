@@ -27,12 +27,12 @@ def test_round_trip_stays_within_half_a_step_and_is_stable(values: np.ndarray, b
 
 
 @pytest.mark.parametrize("axis", [None, 0, 1, 3])
-def test_training_sees_what_a_decoder_will_see(axis: int | None) -> None:
+def test_fake_quantisation_equals_decoding(axis: int | None) -> None:
     tensor = torch.randn(4, 5, 3, 3).to(memory_format=torch.channels_last)
-    seen = fake_quantize(tensor, 32, axis)
+    quantised = fake_quantize(tensor, 32, axis)
     decoded = dequantize(quantize(tensor, 32, axis), tuple(tensor.shape), axis)
-    torch.testing.assert_close(seen, decoded, atol=1e-5, rtol=1e-5)
-    assert seen.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(quantised, decoded, atol=1e-5, rtol=1e-5)
+    assert quantised.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_a_constant_tensor_is_exact() -> None:
@@ -41,7 +41,7 @@ def test_a_constant_tensor_is_exact() -> None:
     assert torch.equal(fake_quantize(tensor, 16, 0), tensor)
 
 
-def test_eq_3_as_corrected() -> None:
+def test_min_max_quantisation_is_eq_3_as_corrected() -> None:
     quantized = quantize(torch.tensor([-1.0, 0.1, 1.0]), 4, None)
     assert quantized.symbols.tolist() == [0, 2, 3]  # (0.1 + 1) / (2 / 3) = 1.65
 
@@ -59,7 +59,7 @@ def test_a_learned_grid_is_kept_and_is_stable(values: np.ndarray, size: float, o
         assert np.array_equal(once.symbols, quantize_by(decoded, step).symbols)
 
 
-def test_a_learned_grid_need_not_meet_the_extremes() -> None:
+def test_a_learned_grid_may_exclude_the_extremes() -> None:
     quantized = quantize_by(torch.tensor([-1.0, 0.1, 1.0]), QuantizationStep(0.75, 0.25))
     assert quantized.symbols.tolist() == [0, 2, 3]
     assert quantized.levels == 4

@@ -1,4 +1,4 @@
-"""A part of a file is read whatever the sections hold that nobody has asked for."""
+"""A role is decoded from its own section, whatever the bytes of the others."""
 
 from collections.abc import Collection
 
@@ -13,7 +13,7 @@ from lightning_inr.models.base import VideoRepresentation
 
 
 def with_noise_in(data: bytes, roles: Collection[str]) -> bytes:
-    """`data` with noise in place of these sections: no checksum, no deflated stream and no code of theirs is right."""
+    """`data` with random bytes in these sections: checksums, deflated streams and codes are invalid."""
     lengths = unpack(data).lengths
     damaged, random = bytearray(data), np.random.default_rng(0)
     start = len(data) - sum(lengths.values())
@@ -24,7 +24,7 @@ def with_noise_in(data: bytes, roles: Collection[str]) -> bytes:
     return bytes(damaged)
 
 
-def test_a_role_is_read_whatever_the_others_hold(model: VideoRepresentation) -> None:
+def test_a_role_is_read_whatever_the_bytes_of_the_others(model: VideoRepresentation) -> None:
     data = Codec(default_bits=6).encode(model)
     whole = decode(data).state_dict()
     for role, names in model.coded_groups().items():
@@ -34,7 +34,7 @@ def test_a_role_is_read_whatever_the_others_hold(model: VideoRepresentation) -> 
         assert all(tensor.is_meta for name, tensor in part.items() if name not in names)
 
 
-def test_noise_in_a_section_is_seen_by_whoever_asks_for_it(model: VideoRepresentation) -> None:
+def test_noise_in_a_section_is_detected_if_its_role_is_read(model: VideoRepresentation) -> None:
     data = Codec(default_bits=6).encode(model)
     for role in model.coded_groups():
         for roles in (None, [role], list(model.coded_groups())):

@@ -10,7 +10,7 @@ from tests.conftest import moving_square
 
 
 @pytest.mark.parametrize("memory_gib", [4.0, 0.0])
-def test_an_epoch_shows_every_frame_once_as_bytes(images: Path, memory_gib: float) -> None:
+def test_an_epoch_has_every_frame_once_as_bytes(images: Path, memory_gib: float) -> None:
     data = FrameDataModule(open_source(str(images)), batch_size=4, memory_gib=memory_gib)
     batches = list(data.train_dataloader())
     assert sorted(int(index) for batch in batches for index in batch.index) == list(range(6))
@@ -20,7 +20,7 @@ def test_an_epoch_shows_every_frame_once_as_bytes(images: Path, memory_gib: floa
     assert (data.frames.memory is None) == (memory_gib == 0)
 
 
-def test_a_window_is_where_it_says(images: Path) -> None:
+def test_a_window_is_at_its_position(images: Path) -> None:
     data = FrameDataModule(open_source(str(images)), batch_size=2, window=(10, 200))
     for batch in data.train_dataloader():
         top, left, height, width = batch.window
@@ -35,14 +35,14 @@ def test_frames_become_floats_on_the_device_only(images: Path) -> None:
     assert batch.frames.max() <= 1
 
 
-def test_only_every_second_frame_is_seen(images: Path) -> None:
+def test_stride_two_trains_on_every_second_frame(images: Path) -> None:
     batches = list(FrameDataModule(open_source(str(images)), stride=2).train_dataloader())
     assert sorted(float(batch.index) for batch in batches) == [0, 2, 4]
     for batch in batches:
         assert torch.equal(batch.frames[0], moving_square()[int(batch.index)])
 
 
-def test_blends_lie_where_they_say(images: Path) -> None:
+def test_blends_are_at_their_positions(images: Path) -> None:
     data = FrameDataModule(open_source(str(images)), stride=2, batch_size=3, blend_probability=0.99)
     for batch in data.train_dataloader():
         for position, frame in zip(batch.index, batch.frames, strict=True):

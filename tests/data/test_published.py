@@ -1,4 +1,4 @@
-"""The published datasets, small, in exactly their form on disk."""
+"""The published datasets: small ones in the published formats."""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ def yuv(frames: int, width: int = 64, height: int = 32) -> bytes:
 
 
 def write_numbered(folder: Path, video: Tensor, pattern: str, first: int) -> Path:
-    """Images named by `pattern`, counted from `first`."""
+    """Write images named by `pattern`, numbered from `first`."""
     folder.mkdir(parents=True)
     for number, frame in enumerate(video, start=first):
         Image.fromarray(frame.permute(1, 2, 0).numpy()).save(folder / (pattern % number))
@@ -67,12 +67,12 @@ def test_uvg_prefers_raw_files_and_records_their_matrix(uvg: Path) -> None:
     assert open_uvg("Bosphorus", str(uvg)).matrix == "rgb"
 
 
-def test_a_sequence_that_is_not_there_lists_those_that_are(uvg: Path) -> None:
+def test_an_unknown_sequence_is_an_error_that_lists_existing_ones(uvg: Path) -> None:
     with pytest.raises(UserError, match=r"dataset.sequence=Beutty: choose one of Beauty, Bosphorus, HoneyBee"):
         open_uvg("Beutty", str(uvg))
 
 
-def test_a_missing_root_says_where_the_data_come_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_root_is_an_error_with_the_origin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LIGHTNING_INR_DATA", str(tmp_path))
     with pytest.raises(UserError, match=r"ultravideo.fi.*Beauty_1920x1080.*dataset.root=.*LIGHTNING_INR_DATA"):
         open_uvg("Beauty")
@@ -81,7 +81,7 @@ def test_a_missing_root_says_where_the_data_come_from(tmp_path: Path, monkeypatc
         open_uvg("Beauty")
 
 
-def test_one_variable_names_the_folder_of_all(uvg: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_environment_variable_names_the_folder_of_all_datasets(uvg: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LIGHTNING_INR_DATA", str(uvg.parent))
     assert open_uvg("Beauty", first=2, frames=3, crop=[16, 32], width=16).shape[:3] == (3, 8, 16)
 
@@ -165,13 +165,13 @@ def test_numbers_without_padding_are_numbers(tmp_path: Path) -> None:
      ({"crop": [100, 10]}, r"dataset.crop=\[100, 10\]: give \[height,width\] up to 48x64"),
      ({"crop": [10]}, "dataset.crop"), ({"height": 0}, "dataset.height=0: choose a whole number from 1")],
 )  # fmt: skip
-def test_parts_that_are_not_there(images: Path, part: dict[str, Any], message: str) -> None:
+def test_parts_outside_the_video(images: Path, part: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         open_bunny(str(images), **part)
 
 
 @pytest.mark.parametrize(("stride", "frames"), [(1, 6), (2, 5), (3, 4), (5, 6)])
-def test_the_last_frame_is_seen(images: Path, stride: int, frames: int) -> None:
+def test_the_last_frame_is_a_training_frame(images: Path, stride: int, frames: int) -> None:
     source = open_bunny(str(images)).trim_to_stride(stride)
     assert source.frames == frames
     assert source.shape._replace(stride=stride).training_frames[-1] == frames - 1

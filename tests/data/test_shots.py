@@ -4,7 +4,7 @@ from lightning_inr.data.shots import find_shots
 
 
 def scene(seed: int, frames: int) -> torch.Tensor:
-    """A still picture in which a square moves."""
+    """Frames of a static background with a moving square."""
     torch.manual_seed(seed)
     picture = torch.nn.functional.interpolate(torch.rand(1, 3, 4, 5), (60, 80), mode="bilinear") * 255
     video = picture.to(torch.uint8).repeat(frames, 1, 1, 1)
@@ -13,7 +13,7 @@ def scene(seed: int, frames: int) -> torch.Tensor:
     return video
 
 
-def test_a_cut_is_found_where_it_is() -> None:
+def test_a_cut_is_detected_at_its_frame() -> None:
     assert find_shots(torch.cat([scene(0, 12), scene(1, 15), scene(2, 9)])) == [0, 12, 27]
 
 

@@ -22,11 +22,11 @@ def test_a_video_comes_back(tmp_path: Path, size: tuple[int, int]) -> None:
     assert source.fps == pytest.approx(29.97, abs=0.01)
     assert (source.height, source.width) == (48, 64)  # odd sides gain an edge pixel
     for index in range(5):
-        seen = source.read(index)[:, : size[0], : size[1]].float()
-        assert (seen - video[index].float()).abs().mean() < 8
+        decoded = source.read(index)[:, : size[0], : size[1]].float()
+        assert (decoded - video[index].float()).abs().mean() < 8
 
 
-def test_an_encoder_leaves_the_process_its_priority(tmp_path: Path) -> None:
+def test_encoding_restores_the_priority(tmp_path: Path) -> None:
     before = os.sched_getscheduler(0)
     encode_video(moving_square(3), tmp_path / "out.mp4", 25, Encoding("libsvtav1", {"preset": "12"}))
     assert os.sched_getscheduler(0) == before
@@ -48,7 +48,7 @@ def test_an_existing_folder_keeps_its_other_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["out.mp4", "frames"])
-def test_what_breaks_half_way_leaves_nothing(tmp_path: Path, name: str) -> None:
+def test_a_failed_write_leaves_nothing(tmp_path: Path, name: str) -> None:
     def broken() -> Iterator[Tensor]:
         yield from moving_square(2)
         raise RuntimeError("power cut")

@@ -1,4 +1,4 @@
-"""What the pages of the documentation hold."""
+"""Commands and programs in the pages of the documentation."""
 
 import re
 import shlex
@@ -11,7 +11,7 @@ DOOR = "python -m lightning_inr.run"
 
 
 def commands_of(path: Path) -> list[str]:
-    """The lines of the ```bash blocks of a page, those that go on joined."""
+    """The lines of the ```bash blocks of a page, with continued lines joined."""
     text = path.read_text().replace("\\\n", " ")
     blocks = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
     return [line.strip() for block in blocks for line in block.splitlines() if line.strip()]

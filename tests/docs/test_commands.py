@@ -1,4 +1,4 @@
-"""Every command of the documentation names options that there are; those of the guides run on small clips."""
+"""Every command of the documentation has existing options; those of the guides run on small clips."""
 
 import re
 import shlex
@@ -41,7 +41,7 @@ def test_pages_have_commands() -> None:
     assert len(COMMANDS) > 40
 
 
-def test_tasks_named_in_the_docs_are_those_there_are() -> None:
+def test_tasks_named_in_the_docs_exist() -> None:
     rows = re.findall(r"^\| `(\w+)` \|", (DOCS / "cli.md").read_text().partition("Former names")[0], re.MULTILINE)
     assert set(rows) == {path.stem for path in (ROOT / "conf" / "task").glob("*.yaml")}
 
@@ -56,7 +56,7 @@ def test_choices_named_in_the_text_exist(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"], ids=lambda path: path.name)
-def test_links_lead_somewhere(path: Path) -> None:
+def test_links_have_targets(path: Path) -> None:
     for link in re.findall(r"\]\(((?!http|#)[^)#]+)", path.read_text()):
         elsewhere = "experiments/" in link or link.endswith(
             "SECURITY.md"
@@ -111,7 +111,7 @@ def test_the_commands_for_a_random_video_language_model_run(cli: Callable[..., O
     assert cli(*ask).code == 0
 
 
-def test_the_navigation_names_pages_there_are() -> None:
+def test_pages_of_the_navigation_exist() -> None:
     # Python tags, as mkdocs' own, are not of this file.
     nav = yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]
     named = re.findall(r"'([\w/]+\.md)'", repr(nav))

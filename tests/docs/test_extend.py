@@ -1,4 +1,4 @@
-"""The examples of docs/extend: each by itself, and all three added to a copy of the package as the pages say."""
+"""The examples of docs/extend: each alone, and all three added to a copy of the package as documented."""
 
 import inspect
 import json
@@ -83,7 +83,7 @@ def test_the_loss_is_smooth_and_zero_at_equality() -> None:
     assert slope.isfinite().all()
 
 
-def test_all_three_added_as_the_pages_say_fit_a_video(tmp_path: Path) -> None:
+def test_model_dataset_and_loss_added_as_documented_fit_a_video(tmp_path: Path) -> None:
     for folder in ("lightning_inr", "conf"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     pages = {"key_frames.py": "model", "key_frames.yaml": "model", "npy.py": "dataset", "npy.yaml": "dataset"}
@@ -94,7 +94,7 @@ def test_all_three_added_as_the_pages_say_fit_a_video(tmp_path: Path) -> None:
         shutil.copy(EXAMPLES / example, tmp_path / target)
     entry = "\nMODELS: dict[str, type[VideoRepresentation]] = {\n"
     imported = "\nfrom lightning_inr.models.key_frames import KeyFrames\n"
-    _change(tmp_path / "lightning_inr/models/__init__.py", entry, f'{imported}{entry}    "key_frames": KeyFrames,\n')
+    _change(tmp_path / "lightning_inr/models/registry.py", entry, f'{imported}{entry}    "key_frames": KeyFrames,\n')
     losses = tmp_path / "lightning_inr/losses.py"
     _change(losses, "\nLOSSES:", f"\n{inspect.getsource(charbonnier)}\n\nLOSSES:")
     _change(losses, "boost)\n}", "boost, charbonnier)\n}")

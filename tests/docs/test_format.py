@@ -1,4 +1,4 @@
-"""docs/format.md is exact: a reader written from it reads every file, and its example is the file it shows."""
+"""docs/format.md is exact: a reader written from it reads every file, and its example is the printed file."""
 
 import json
 import re
@@ -64,9 +64,9 @@ def test_there_are_golden_files_of_both_versions() -> None:
 
 def test_the_example_is_the_file_that_the_page_shows() -> None:
     dump, side = re.findall(r"```text\n(.*?)```", PAGE, re.DOTALL)
-    shown = bytes.fromhex("".join(line.split("  ", 1)[1] for line in dump.strip().splitlines()))
+    printed = bytes.fromhex("".join(line.split("  ", 1)[1] for line in dump.strip().splitlines()))
     data = TINY.read_bytes()
-    assert shown == data
+    assert printed == data
     header, sections = read_linr.read_container(data)
     [json_block] = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
     assert json.loads(json_block) == header

@@ -27,14 +27,14 @@ def test_options_have_their_names_values_and_comments(pages: dict[str, str]) -> 
     assert "Sweeps over `codec.coder=range,huffman`." in pages["experiment.md"]
 
 
-def test_a_file_shows_what_it_changes_of_those_it_builds_on(pages: dict[str, str]) -> None:
+def test_a_file_lists_the_options_it_changes(pages: dict[str, str]) -> None:
     preset = pages["model.md"].partition("`model=nerv_320x180`")[2].partition("\n## ")[0]
     assert "Built on `model=nerv`." in preset
     assert "`model.stem_width` | `64`" in preset
     assert "`model.octaves`" not in preset
 
 
-def test_every_file_of_every_group_is_there(pages: dict[str, str]) -> None:
+def test_every_file_of_every_group_is_listed(pages: dict[str, str]) -> None:
     for path in (ROOT / "conf").rglob("*.yaml"):
         group = path.parent.relative_to(ROOT / "conf").as_posix()
         if group != ".":

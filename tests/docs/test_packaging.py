@@ -1,4 +1,4 @@
-"""Extras name what each part imports, and the documentation says what decoding needs."""
+"""Extras list the packages that each part imports, and the documentation states what decoding needs."""
 
 import configparser
 import os
@@ -35,18 +35,18 @@ def name_of(requirement: str) -> str:
     return re.split(r"[<>=\[; ]", requirement)[0]
 
 
-def test_the_parts_are_what_an_installation_brings() -> None:
+def test_documented_extras_match_the_package() -> None:
     assert sorted(each for part in PARTS for each in EXTRAS[part]) == sorted(REQUIREMENTS)
     assert {"docs", "dev", "test", "gpu"} <= set(EXTRAS)
 
 
-def test_the_page_installs_what_the_extra_for_decoding_names() -> None:
+def test_the_page_installs_the_packages_of_the_decode_extra() -> None:
     [line] = [each for each in commands_of(DOCS / "index.md") if each.startswith("pip install av")]
     written = [each.strip('"') for each in line.removeprefix("pip install ").split()]
     assert [name_of(each) for each in written] == [name_of(each) for each in EXTRAS["decode"]]
 
 
-def test_decoding_needs_the_extra_for_decoding_alone(tmp_path: Path) -> None:
+def test_decoding_needs_only_the_decode_extra(tmp_path: Path) -> None:
     others = [name_of(each) for part in PARTS if part != "decode" for each in EXTRAS[part]]
     blocked = {MODULES.get(name, name) for name in others} - {"hydra_plugins"}
     program = BLOCKED.format(blocked=blocked, file=ROOT / "tests" / "docs" / "examples" / "tiny.linr")

@@ -1,4 +1,4 @@
-"""The programs of docs/guide/python.md call what there is, as it is; its data loader runs."""
+"""The programs of docs/guide/python.md use existing names and arguments; the data loader runs."""
 
 import ast
 import inspect
@@ -23,7 +23,7 @@ def _nodes(kind: type[Any]) -> Iterator[Any]:
             yield node
 
 
-def test_every_name_is_there() -> None:
+def test_every_name_exists() -> None:
     owners = {"li": li, "video": li.open(TINY)}
     named = [node for node in _nodes(ast.Attribute) if isinstance(node.value, ast.Name)]
     assert len(named) >= 8
@@ -31,7 +31,7 @@ def test_every_name_is_there() -> None:
         assert node.attr in dir(owners[node.value.id]), ast.unparse(node)
 
 
-def test_every_call_has_arguments_that_there_are() -> None:
+def test_every_call_has_existing_arguments() -> None:
     for node in _nodes(ast.Call):
         assert isinstance(node.func, ast.Attribute)
         assert isinstance(node.func.value, ast.Name)

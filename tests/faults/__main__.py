@@ -14,40 +14,40 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.faults.harness import COMMANDS, FIT, Command, Fate, chosen, failed, killed, moments, small_disk
+from tests.faults.harness import COMMANDS, FIT, Command, FaultResult, chosen, failed, killed, moments, small_disk
 
 DISKS = [4, 40, 400, 1500]  # KiB left
 SLOW = 100  # milliseconds a read
 
 
 def main() -> None:
-    """Run all, print what became of each."""
+    """Run all faults and print the result of each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=20, help="faults of each kind, of each command")
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as root:
-        fates = run_all(Path(root), options.count, options.jobs)
+        results = run_all(Path(root), options.count, options.jobs)
     print(f"{'command':<10}{'fault':<12}{'tried':>6}{'lost':>6}")
-    for key in sorted({(fate.command, fate.kind) for fate in fates}):
-        of_kind = [fate for fate in fates if (fate.command, fate.kind) == key]
-        print(f"{key[0]:<10}{key[1]:<12}{len(of_kind):>6}{sum(fate.problem is not None for fate in of_kind):>6}")
-    sys.exit(1 if any(fate.problem for fate in fates) else 0)
+    for key in sorted({(result.command, result.kind) for result in results}):
+        of_kind = [result for result in results if (result.command, result.kind) == key]
+        print(f"{key[0]:<10}{key[1]:<12}{len(of_kind):>6}{sum(result.problem is not None for result in of_kind):>6}")
+    sys.exit(1 if any(result.problem for result in results) else 0)
 
 
-def run_all(root: Path, count: int, jobs: int) -> list[Fate]:
-    """All faults, `jobs` side by side, each in a folder of its own."""
+def run_all(root: Path, count: int, jobs: int) -> list[FaultResult]:
+    """All faults, `jobs` in parallel, each in its own folder."""
     waiting = [each for command in COMMANDS for each in faults(command, root, count)]
     with ThreadPoolExecutor(jobs) as pool:
-        fates = []
-        for fate in pool.map(lambda each: each(), waiting):
-            fates.append(fate)
-            print(f"{fate.command} {fate.kind} at {fate.moment}: {fate.problem or 'nothing lost'}", flush=True)
-    return fates
+        results = []
+        for result in pool.map(lambda each: each(), waiting):
+            results.append(result)
+            print(f"{result.command} {result.kind} at {result.moment}: {result.problem or 'nothing lost'}", flush=True)
+    return results
 
 
-def faults(command: Command, root: Path, count: int) -> Iterator[Callable[[], Fate]]:
-    """Those of one command, after a run without any has shown how many moments there are."""
+def faults(command: Command, root: Path, count: int) -> Iterator[Callable[[], FaultResult]]:
+    """The faults of one command, after a run without faults that counts its file system calls."""
     changes, reads = moments(command, root / f"dry-{command.name}")
     print(f"{command.name}: {changes} changes of the file system, {reads} files read", flush=True)
     chance = random.Random(command.name)

@@ -1,4 +1,4 @@
-"""Commands that are killed, find the disk full or cannot read, and are run again: what is lost, what is left behind."""
+"""Runs commands that are killed, get a full disk or cannot read, and runs them again: lost and leftover files."""
 
 import json
 import os
@@ -23,7 +23,7 @@ SMALL = ["model.width=16", "model.latent_dim=8", "model.hyper_width=8", "rank=4"
 
 
 class Command(NamedTuple):
-    """A command under test; it works in a folder that holds `frames`, and the fit `begun` where it needs one."""
+    """A command under test, in a folder with `frames` and, if needed, a finished fit in `finished`."""
 
     name: str
     options: list[str]
@@ -49,26 +49,26 @@ COLLECT = Command(
 ALIGN = Command(
     "align",
     [
-        "task=align", "bitstream=begun/video.linr", "dataset=file", "dataset.path=frames", "video_llm=tiny",
-        "video_llm.frames=3", "feature_cache=features", "align.steps=20", "out=talking.linr",
+        "task=align", "bitstream=finished/video.linr", "dataset=file", "dataset.path=frames", "video_llm=tiny",
+        "video_llm.frames=3", "feature_cache=features", "align.steps=20", "out=aligned.linr",
     ],
-    {"talking.linr": set()},
+    {"aligned.linr": set()},
     needs_fit=True,
 )  # fmt: skip
 REPORT = Command(
     "report",
-    ["task=report", "runs=begun", "out=report"],
+    ["task=report", "runs=finished", "out=report"],
     {"report/report.html": set(), "report/runs.csv": set()},
     needs_fit=True,
 )
 DECODE = Command(
-    "decode", ["task=decode", "bitstream=begun/video.linr", "out=out.mp4"], {"out.mp4": set()}, needs_fit=True
+    "decode", ["task=decode", "bitstream=finished/video.linr", "out=out.mp4"], {"out.mp4": set()}, needs_fit=True
 )
 COMMANDS = (FIT, COLLECT, ALIGN, REPORT, DECODE)
 
 
-class Fate(NamedTuple):
-    """What became of a command that something happened to, and of the same command run again."""
+class FaultResult(NamedTuple):
+    """The result of a command with a fault, and of the same command run again."""
 
     command: str
     kind: str
@@ -77,7 +77,7 @@ class Fate(NamedTuple):
 
 
 def run(options: Sequence[str], folder: Path, kind: str = "count", number: int = 0) -> "subprocess.Popen[str]":
-    """The command in `folder`, in a session of its own."""
+    """Start the command in `folder`, in its own session."""
     environment = {name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR"}
     temporary = folder.with_name(f"{folder.name}-temporary")
     temporary.mkdir(exist_ok=True)
@@ -89,26 +89,26 @@ def run(options: Sequence[str], folder: Path, kind: str = "count", number: int =
 
 
 def prepare(command: Command, folder: Path) -> None:
-    """What the command reads; a fit is made once, beside `folder`, and copied."""
+    """Write the command's inputs; a fit is run once, next to `folder`, and copied."""
     folder.mkdir(parents=True, exist_ok=True)
     write_images(folder / "frames", moving_square())
-    begun = folder.parent / "begun"
+    finished = folder.parent / "finished"
     if command.needs_fit:
-        if not begun.exists():
-            fit_once(folder, begun)
-        shutil.copytree(begun, folder / "begun")
+        if not finished.exists():
+            fit_once(folder, finished)
+        shutil.copytree(finished, folder / "finished")
 
 
-def fit_once(folder: Path, begun: Path) -> None:
-    """The fit that other commands read, in `begun`."""
+def fit_once(folder: Path, finished: Path) -> None:
+    """Run the fit that other commands read, into `finished`."""
     draft = folder / "draft"
     _, error = run([*FIT.options, f"run_dir={draft}", "max_seconds=2"], folder).communicate(timeout=300)
     assert (draft / "result.json").exists(), error
-    draft.rename(begun)
+    draft.rename(finished)
 
 
 def moments(command: Command, folder: Path) -> tuple[int, int]:
-    """How many times the file system is changed, and read, by the command."""
+    """The numbers of file system changes and of reads by the command."""
     prepare(command, folder)
     out, error = run(command.options, folder).communicate(timeout=300)
     found = re.search(r"changes: (\d+) reads: (\d+)\s*$", out)
@@ -116,7 +116,7 @@ def moments(command: Command, folder: Path) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def killed(command: Command, folder: Path, number: int | float) -> Fate:
+def killed(command: Command, folder: Path, number: int | float) -> FaultResult:
     """Kill the command before its `number`-th change, or after so many seconds, and run it again."""
     prepare(command, folder)
     aimed = isinstance(number, int)
@@ -128,22 +128,22 @@ def killed(command: Command, folder: Path, number: int | float) -> Fate:
         process.communicate()
     moment = f"change {number}" if aimed else f"{number:.1f} s"
     problem = None if none_left(process.pid) else "a process is left after 5 s"
-    return Fate(command.name, "kill", moment, problem or again(command, folder))
+    return FaultResult(command.name, "kill", moment, problem or again(command, folder))
 
 
-def failed(command: Command, folder: Path, number: int, kind: str) -> Fate:
-    """Let the disk be full, or reading fail, from a moment on or be slow; and run it again as it should be."""
+def failed(command: Command, folder: Path, number: int, kind: str) -> FaultResult:
+    """Run the command with a full disk, or with failing or slow reads, from a moment on; then run it again without."""
     prepare(command, folder)
     process = run(command.options, folder, kind, number)
-    _, said = process.communicate(timeout=300)
-    problem = one_line(process.returncode, said)
+    _, stderr = process.communicate(timeout=300)
+    problem = one_line(process.returncode, stderr)
     if kind in ("full_temp", "slow") and process.returncode:
-        problem = f"ends: {said.strip()[-150:]}"
-    return Fate(command.name, kind, f"moment {number}", problem or again(command, folder))
+        problem = f"ends: {stderr.strip()[-150:]}"
+    return FaultResult(command.name, kind, f"moment {number}", problem or again(command, folder))
 
 
-def small_disk(command: Command, folder: Path, number: int) -> Fate:
-    """Run the command on a real disk of so many KiB beyond what it reads, and again with room; needs root."""
+def small_disk(command: Command, folder: Path, number: int) -> FaultResult:
+    """Run the command on a real disk with so many free KiB, then again with enough; needs root."""
     folder.mkdir(parents=True)
     mount("-t", "tmpfs", "-o", "size=512m", "tmpfs", str(folder))
     try:
@@ -151,10 +151,10 @@ def small_disk(command: Command, folder: Path, number: int) -> Fate:
         used = sum(path.stat().st_blocks * 512 for path in folder.rglob("*")) // 1024
         mount("-o", f"remount,size={used + number}k", str(folder))
         process = run(command.options, folder)
-        _, said = process.communicate(timeout=300)
-        problem = one_line(process.returncode, said)
+        _, stderr = process.communicate(timeout=300)
+        problem = one_line(process.returncode, stderr)
         mount("-o", "remount,size=512m", str(folder))
-        return Fate(command.name, "small_disk", f"{number} KiB", problem or again(command, folder))
+        return FaultResult(command.name, "small_disk", f"{number} KiB", problem or again(command, folder))
     finally:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
@@ -164,16 +164,16 @@ def mount(*arguments: str) -> None:
     subprocess.run(["mount", *arguments], check=True, capture_output=True)
 
 
-def one_line(status: int, said: str) -> str | None:
-    """What is wrong with how a command has ended; nothing, if it went on or ended in one line of its own."""
-    lines = [line for line in said.replace("\r", "\n").splitlines() if line.strip()]
-    if status and (status != 1 or not lines[-1].startswith("error: ") or "Traceback" in said):
+def one_line(status: int, stderr: str) -> str | None:
+    """The problem with how a command ended; None if it succeeded or ended with one line of its own."""
+    lines = [line for line in stderr.replace("\r", "\n").splitlines() if line.strip()]
+    if status and (status != 1 or not lines[-1].startswith("error: ") or "Traceback" in stderr):
         return f"status {status}, {lines[-1][:150] if lines else 'no line'}"
     return None
 
 
 def none_left(session: int) -> bool:
-    """Whether all processes of the session end, within a minute on a loaded machine."""
+    """Whether all processes of the session end within a minute."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         if not any(_session(each) == session for each in psutil.process_iter()):
@@ -190,11 +190,11 @@ def _session(process: psutil.Process) -> int | None:
 
 
 def again(command: Command, folder: Path) -> str | None:
-    """Run the same command to its end; what is wrong then, None if nothing is."""
+    """Run the same command to its end; the problem then, None if there is none."""
     process = run(command.options, folder)
-    _, said = process.communicate(timeout=300)
+    _, stderr = process.communicate(timeout=300)
     if process.returncode:
-        return f"the same command ends with {said.strip().splitlines()[-1][:200]}"
+        return f"the same command ends with {stderr.strip().splitlines()[-1][:200]}"
     for place, content in command.leaves.items():
         path = folder / place
         if not path.exists() or (content and {each.name for each in path.iterdir()} != content):
@@ -211,5 +211,5 @@ def again(command: Command, folder: Path) -> str | None:
 
 
 def chosen(count: int, most: int, seed: int) -> list[int]:
-    """`count` moments of `most`, all of them if there are no more."""
+    """`count` of `most` moments, all of them if there are no more."""
     return sorted(random.Random(seed).sample(range(1, most + 1), min(count, most)))

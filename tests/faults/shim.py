@@ -20,8 +20,8 @@ import time
 from typing import Any
 
 
-class Watch:
-    """An audit hook: Python calls it before it acts."""
+class FileSystemHook:
+    """An audit hook, called by Python before each operation."""
 
     def __init__(self, kind: str, number: int) -> None:
         self.kind, self.number = kind, number
@@ -58,13 +58,13 @@ class Watch:
 
 
 if __name__ == "__main__":  # the measuring process imports this file too
-    watch = Watch(sys.argv[1], int(sys.argv[2]))
+    hook = FileSystemHook(sys.argv[1], int(sys.argv[2]))
     sys.argv[1:] = sys.argv[3:]
-    sys.addaudithook(watch)
+    sys.addaudithook(hook)
     from lightning_inr.run import main
 
     try:
         main()
     finally:
-        if watch.kind == "count":
-            print(f"changes: {watch.changes} reads: {watch.reads}", flush=True)
+        if hook.kind == "count":
+            print(f"changes: {hook.changes} reads: {hook.reads}", flush=True)

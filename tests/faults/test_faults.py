@@ -8,7 +8,7 @@ from tests.faults.harness import FIT, failed, killed
 
 
 @pytest.mark.parametrize("number", [6, 14])
-def test_a_fit_killed_at_a_change_of_the_file_system(tmp_path: Path, number: int) -> None:
+def test_a_fit_killed_at_a_file_system_call(tmp_path: Path, number: int) -> None:
     assert killed(FIT, tmp_path / "work", number).problem is None
 
 

@@ -1,4 +1,4 @@
-"""An hour of hostile files: python -m tests.fuzz [--minutes 60] [--first 0]
+"""An hour of invalid files: python -m tests.fuzz [--minutes 60] [--first 0]
 
 Prints faults as they come, and a line of counts at the end; case N is made again by `tests.fuzz.mutations.case(N)`.
 """

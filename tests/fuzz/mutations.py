@@ -1,4 +1,4 @@
-"""Damaged and hostile `.linr` files by the thousand: from small sound files, each case from its number alone."""
+"""Damaged and invalid `.linr` files, made from small valid files; a case depends on its number alone."""
 
 import functools
 import json
@@ -35,7 +35,7 @@ BAD_TEXTS = ("NaN", "Infinity", "-Infinity", "1e999", "[" * 2000, '"\\ud800"')
 
 @functools.cache
 def sound(number: int) -> bytes:
-    """One of the sound files: every model, three codecs, aligned ones and one of version 2."""
+    """A valid file: of every model, three codecs, with alignment, and one of version 2."""
     names = list(SMALL)
     if number % 40 == 39:
         return OLD.read_bytes()
@@ -51,14 +51,14 @@ def sound(number: int) -> bytes:
 
 
 def case(number: int) -> bytes:
-    """The mutation of that number."""
+    """The mutation of this number."""
     chance = random.Random(number)
     kinds: tuple[Callable[[bytes, random.Random], bytes], ...] = (raw, header, text, section, both, weights)
     return kinds[number % len(kinds)](sound(chance.randrange(40)), chance)
 
 
 def raw(data: bytes, chance: random.Random) -> bytes:
-    """Bits flipped, bytes cut, put in, or moved; checksums as they were."""
+    """Bits flipped, bytes removed, inserted or moved; checksums unchanged."""
     damaged = bytearray(data)
     for _ in range(chance.randint(1, 4)):
         place = chance.randrange(len(damaged))
@@ -77,7 +77,7 @@ def raw(data: bytes, chance: random.Random) -> bytes:
 
 
 def header(data: bytes, chance: random.Random) -> bytes:
-    """One to three values of the header changed, checksums right."""
+    """One to three values of the header changed, with valid checksums."""
     container = unpack(data)
     for _ in range(chance.randint(1, 3)):
         _change(container.header, chance)
@@ -85,7 +85,7 @@ def header(data: bytes, chance: random.Random) -> bytes:
 
 
 def text(data: bytes, chance: random.Random) -> bytes:
-    """The header's text changed, so that it may be no JSON, its checksum right."""
+    """The header's text changed, possibly to invalid JSON, with a valid checksum."""
     _, version, length, _ = struct.unpack_from("<4sHII", data)
     written = zlib.decompress(data[14 : 14 + length]).decode()
     place = chance.randrange(len(written))
@@ -98,7 +98,7 @@ def text(data: bytes, chance: random.Random) -> bytes:
 
 
 def section(data: bytes, chance: random.Random) -> bytes:
-    """Bytes of sections changed, or sections left out, exchanged, made up; checksums right."""
+    """Bytes of sections changed, or sections removed, exchanged or added, with valid checksums."""
     container = unpack(data)
     sections = dict(container.sections)
     for _ in range(chance.randint(1, 3)):
@@ -118,12 +118,12 @@ def section(data: bytes, chance: random.Random) -> bytes:
 
 
 def both(data: bytes, chance: random.Random) -> bytes:
-    """Header and sections changed, checksums right."""
+    """Header and sections changed, with valid checksums."""
     return section(header(data, chance), chance)
 
 
 def weights(data: bytes, chance: random.Random) -> bytes:
-    """A sound file of a model whose options were changed, or whose weights are extreme."""
+    """A valid file of a model with changed options or extreme weights."""
     name = chance.choice(list(SMALL))
     options = json.loads(json.dumps(SMALL[name]))
     if chance.random() < 0.7:
@@ -148,7 +148,7 @@ def weights(data: bytes, chance: random.Random) -> bytes:
 
 
 def _change(node: Any, chance: random.Random) -> None:
-    """Change, remove or double one value somewhere below a JSON object or list."""
+    """Change, remove or duplicate one value in a JSON object or list."""
     while True:
         keys = list(node) if isinstance(node, dict) else list(range(len(node)))
         if not keys:
@@ -174,7 +174,7 @@ def _change(node: Any, chance: random.Random) -> None:
 
 
 def _side_changed(data: bytes, chance: random.Random) -> bytes:
-    """The deflated side information of a section changed and deflated anew: ranges, counts, floats."""
+    """The side information of a section changed (ranges, counts, floats) and deflated again."""
     length = int.from_bytes(data[:4], "little")
     try:
         side = bytearray(zlib.decompress(data[4 : 4 + length]))

@@ -6,19 +6,19 @@ from tests.fuzz.mutations import sound
 from tests.fuzz.worker import run_cases, try_file
 
 SEEDS = sorted((Path(__file__).parent / "seeds").glob("*.linr"))
-# Large but honest: they decode, or ask for a limit to be raised.
+# Large but valid: they decode, or the error names the limit to raise.
 HONEST = {"bomb_attn64k.linr", "bomb_frames16M.linr", "bomb_frames16M_aligned.linr", "case_nirvana_19543.linr"}
 
 
 @pytest.mark.parametrize("path", SEEDS, ids=lambda path: path.stem)
-def test_files_that_once_did_harm(path: Path) -> None:
+def test_files_of_former_faults(path: Path) -> None:
     outcome = try_file(0, path.read_bytes())
     assert outcome.fault is None
     assert not outcome.decoded or path.name in HONEST
 
 
 @pytest.mark.parametrize("number", range(40))
-def test_what_is_mutated_is_sound(number: int) -> None:
+def test_the_unmutated_files_are_valid(number: int) -> None:
     outcome = try_file(number, sound(number))
     assert outcome.fault is None
     assert outcome.decoded

@@ -1,4 +1,4 @@
-"""Cases one after the other in a process of its own, which may be killed: by a file, or by who waits for it."""
+"""Runs cases one after the other in a separate process, which a file may kill, or the waiting process."""
 
 import multiprocessing
 import multiprocessing.connection
@@ -18,7 +18,7 @@ MEMORY = 200 * 2**20  # bytes that a case may take beyond those before it
 
 
 class Outcome(NamedTuple):
-    """What became of a case."""
+    """The result of a case."""
 
     number: int
     fault: str | None  # None: refused in one line, or decoded to frames
@@ -27,7 +27,7 @@ class Outcome(NamedTuple):
 
 
 def run_cases(first: int, count: int, until: float = float("inf")) -> Iterator[Outcome]:
-    """The cases from `first` on, until a time.monotonic(); a worker that dies or hangs is replaced."""
+    """Run the cases from `first` on until a time.monotonic(); a worker that dies or hangs is replaced."""
     number, end = first, first + count
     while number < end and time.monotonic() < until:
         ours, theirs = multiprocessing.Pipe(duplex=False)
@@ -81,7 +81,7 @@ def try_file(number: int, data: bytes) -> Outcome:
     except UserError as error:
         if len(str(error)) > 2000:
             fault = f"a message of {len(str(error))} characters"
-    except Exception as error:  # whatever else it is, it is what is looked for
+    except Exception as error:  # any other error is a fault
         fault = repr(error)[:300]
     seconds = time.process_time() - start  # of this process alone, whatever else the machine does
     taken = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)

@@ -10,12 +10,12 @@ from lightning_inr.types import VideoShape
 from tests.conftest import SMALL
 
 
-def test_it_has_the_size_of_the_comparison() -> None:
+def test_the_size_is_that_of_t_nervs_comparison() -> None:
     net = build_on_meta("c_nerv", VideoShape(600, 720, 1280, 25.0))
     assert count_coded(net) == pytest.approx(12.4e6, rel=0.01)
 
 
-def test_the_first_layer_reads_place_and_time_side_by_side() -> None:
+def test_the_first_layer_reads_position_and_time_codes() -> None:
     net = build("c_nerv", VideoShape(5, 22, 30, 25.0), **SMALL["c_nerv"])
     assert isinstance(net, CNeRV)
     row, column, position = 2, 5, 3.0

@@ -41,12 +41,12 @@ def test_published_sizes(video: VideoShape, options: dict[str, Any], difference:
     assert count_coded(net) == pytest.approx(size, rel=0.01)
 
 
-def test_changes_are_to_the_seen_neighbours_and_none_beyond_the_ends() -> None:
+def test_differences_are_to_training_neighbours_and_zero_at_the_ends() -> None:
     net = fresh(5, stride=2)
     frames = net.pad(random_bytes(3).float() / 255)
     index = torch.tensor([0.0, 2.0, 4.0])
-    net._meet(index, frames)
-    changes = net._changes(torch.tensor([0.0, 2.0, 3.0, 4.0]), frames[[0, 1, 1, 2]])
+    net._store_frames(index, frames)
+    differences = net._differences(torch.tensor([0.0, 2.0, 3.0, 4.0]), frames[[0, 1, 1, 2]])
     still = torch.zeros_like(frames[0])
     expected = [
         torch.cat([still, frames[1] - frames[0]]),
@@ -54,26 +54,26 @@ def test_changes_are_to_the_seen_neighbours_and_none_beyond_the_ends() -> None:
         torch.cat([still, frames[2] - frames[1]]),
         torch.cat([frames[2] - frames[1], still]),
     ]
-    torch.testing.assert_close(changes, torch.stack(expected))
+    torch.testing.assert_close(differences, torch.stack(expected))
 
 
-def test_blends_are_not_taken_for_frames() -> None:
+def test_blended_frames_are_not_stored() -> None:
     net = fresh(5, stride=2)
     net.reconstruct(torch.tensor([1.0]), random_bytes(1).float() / 255)
-    assert not net.met.known_rows()
+    assert not net.frame_store.written_rows()
     net.reconstruct(torch.tensor([2.0]), random_bytes(1).float() / 255)
-    assert net.met.known_rows() == [1]
+    assert net.frame_store.written_rows() == [1]
 
 
-def test_embeddings_are_stored_with_all_neighbours_known() -> None:
+def test_embeddings_are_stored_with_all_neighbours_available() -> None:
     frames = random_bytes(4)
     index = torch.arange(4.0)
     net = fresh(4)
     net.store_embeddings([FrameBatch(index[order], frames[order]) for order in ([2], [0, 3], [1])])
-    assert net.stored
-    assert not net.met.known_rows()
+    assert net.embeddings_stored
+    assert not net.frame_store.written_rows()
     stored = {name: table.detach().clone() for name, table in net.embeddings.items()}
-    net._meet(index, net.pad(frames.float() / 255))
+    net._store_frames(index, net.pad(frames.float() / 255))
     for name, value in net.embed(index, net.pad(frames.float() / 255)).items():
         torch.testing.assert_close(stored[name], value)
 

@@ -6,23 +6,23 @@ from lightning_inr.models import build, build_on_meta
 from lightning_inr.models.e_nerv import ENeRV
 from lightning_inr.models.size import count_coded
 from lightning_inr.models.spatial import SpatialRepresentation
-from lightning_inr.nn.adaptive_stages import FactoredStage, halving
+from lightning_inr.nn.adaptive_stages import FactoredStage, halved_channels
 from lightning_inr.types import VideoShape
 from tests.conftest import SMALL, moving_square
 
 FIRST = torch.tensor([0.0, 1.0, 2.0, 3.0, 4.0])
 
 
-def test_it_has_the_papers_size() -> None:
+def test_the_size_is_that_of_the_paper() -> None:
     net = build_on_meta("e_nerv", VideoShape(132, 720, 1280, 25.0))
     assert count_coded(net) == pytest.approx(12.49e6, rel=0.001)
     assert isinstance(net, ENeRV)
     assert isinstance(net.blocks.stages[0], FactoredStage)
-    assert halving(196, 3.0, 96, 5) == [588, 294, 147, 96, 96]
+    assert halved_channels(196, 3.0, 96, 5) == [588, 294, 147, 96, 96]
 
 
 @pytest.mark.parametrize("name", ["e_nerv", "c_nerv"])
-def test_place_is_worked_out_once_for_all_frames(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_spatial_features_are_computed_once_for_all_frames(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     net = build(name, VideoShape(40, 22, 30, 25.0), **SMALL[name])
     assert isinstance(net, SpatialRepresentation)
     calls: list[None] = []
@@ -40,8 +40,8 @@ def test_place_is_worked_out_once_for_all_frames(name: str, monkeypatch: pytest.
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("name", ["e_nerv", "c_nerv", "hnerv", "hnerv_boost", "dnerv"])
-def test_fresh_frames_differ_and_soon_fit(name: str, seed: int) -> None:
-    """A network that starts with all frames alike, or without a gradient, would stay near the mean."""
+def test_initial_frames_differ_and_can_be_fitted(name: str, seed: int) -> None:
+    """A network with equal initial frames, or without a gradient, would stay near the mean."""
     torch.manual_seed(seed)
     net = build(name, VideoShape(5, 22, 30, 25.0), **SMALL[name])
     video = moving_square(5, 22, 30).float() / 255

@@ -50,7 +50,7 @@ def test_published_sizes_are_met(file: str, height: int, width: int, millions: f
     [(1, 0.0, [BLACK, BLACK, 1, 2]), (1, 4.0, [2, 3, 5, 6]), (1, 4.2, [2, 3, 5, 6]), (1, 8.0, [6, 7, BLACK, BLACK]),
      (2, 4.0, [0, 1, 3, 4]), (2, 3.5, [0, 1, 3, 4]), (2, 8.0, [2, 3, BLACK, BLACK])],
 )  # fmt: skip
-def test_neighbours_are_seen_frames(stride: int, position: float, rows: list[int]) -> None:
+def test_neighbours_are_training_frames(stride: int, position: float, rows: list[int]) -> None:
     net = flow_guided(SHAPE._replace(stride=stride))
     none = len(net.video.training_frames)
     assert net._rows_around(torch.tensor([position])).tolist() == [[none if row == BLACK else row for row in rows]]
@@ -66,7 +66,7 @@ def test_consecutive_frames_cost_one_pass_each() -> None:
     assert (alone.int() - torch.stack(frames).int()).abs().max() <= 2  # bfloat16, where the machine has it
 
 
-def test_a_frame_follows_its_neighbours() -> None:
+def test_a_frame_depends_on_its_neighbours() -> None:
     net = flow_guided()
     assert isinstance(net.head, nn.Conv2d)
     assert net.head.bias is not None
@@ -81,33 +81,33 @@ def test_a_frame_follows_its_neighbours() -> None:
         torch.testing.assert_close(net(torch.tensor([4.0, 8.0])), expected, atol=1e-5, rtol=1e-4)
 
 
-def test_training_reads_neighbours_as_they_were_painted_last() -> None:
+def test_training_reads_the_neighbours_rendered_last() -> None:
     net = flow_guided()
     target = torch.rand(1, 3, 22, 30)
     outputs = net.training_outputs(torch.tensor([4.0]), target)
     assert set(outputs) == {"final", *net.aux_weights}
-    assert net.store.known_rows() == list(range(9))
+    assert net.frame_store.written_rows() == list(range(9))
     assert net.drafted == 1 + 9  # all are drafted once
-    assert net.store.frames is not None
-    before = net.store.frames.clone()
+    assert net.frame_store.frames is not None
+    before = net.frame_store.frames.clone()
     assert isinstance(net.head, nn.Conv2d)
     assert net.head.bias is not None
     with torch.no_grad():
         net.head.bias.add_(1)
     net.training_outputs(torch.tensor([4.0]), target)
     assert net.drafted == 1 + 9 + 1
-    changed = (net.store.frames != before).flatten(1).any(1)
+    changed = (net.frame_store.frames != before).flatten(1).any(1)
     assert changed.nonzero().flatten().tolist() == [4]
     assert not any("store" in name for name in net.state_dict())
 
 
-def test_a_window_of_the_views_is_a_crop() -> None:
+def test_a_window_of_the_training_outputs_is_a_crop() -> None:
     net = flow_guided()
     index = torch.tensor([4.0])
     whole = net.training_outputs(index, torch.rand(1, 3, 22, 30))
     part = net.training_outputs(index, torch.rand(1, 3, 6, 7), Window(3, 5, 6, 7))
-    for name, view in part.items():
-        torch.testing.assert_close(view, whole[name][:, :, 3:9, 5:12])
+    for name, output in part.items():
+        torch.testing.assert_close(output, whole[name][:, :, 3:9, 5:12])
 
 
 @pytest.mark.parametrize(

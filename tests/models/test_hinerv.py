@@ -30,7 +30,7 @@ def test_the_published_sizes_are_met(name: str, video: VideoShape, millions: flo
     assert sum(tensor.numel() for tensor in net.state_dict().values()) == pytest.approx(millions * 1e6, rel=0.01)
 
 
-def test_channels_grow_the_model_in_small_steps() -> None:
+def test_model_size_changes_in_small_steps_with_channels() -> None:
     options: Any = OmegaConf.to_container(compose("model=hinerv_small").model, resolve=True)
     counts = []
     for step in range(200):
@@ -50,7 +50,7 @@ def test_a_grid_is_linear_between_the_centres_of_its_slices() -> None:
     torch.testing.assert_close(read[3:], grid.table[[3, 3]])
 
 
-def test_slices_stand_for_seen_frames() -> None:
+def test_slices_correspond_to_training_frames() -> None:
     net = small_model("hinerv", VideoShape(9, 22, 30, 25.0, stride=4))
     assert isinstance(net, HiNeRV)
     stage = net.stages[0]
@@ -77,7 +77,7 @@ def test_a_stage_interpolates_and_adds_the_same_code_to_every_cell() -> None:
     assert (code[0] - code[1]).abs().max() > 0.01
 
 
-def test_a_block_adds_its_input_where_channels_agree() -> None:
+def test_a_block_is_residual_where_channels_are_equal() -> None:
     x = torch.randn(1, 4, 5, 6)
     for width in (4, 3):
         block = PlainConvNeXtBlock(4, width, 8, 3)

@@ -32,7 +32,7 @@ def test_kernels_grow_and_channels_shrink() -> None:
     assert [stage.convolution.out_channels // stage.stride**2 for stage in stages] == [57, 48, 40, 33, 28]
 
 
-def test_an_encoder_may_shrink_more_than_the_decoder_grows_in_its_blocks() -> None:
+def test_the_encoder_may_have_larger_strides_than_the_decoder() -> None:
     options = {**SMALL["hnerv"], "encoder_strides": [2, 2, 2]}
     net = build("hnerv", VideoShape(3, 22, 30, 25.0), **options)
     assert isinstance(net, HNeRV)
@@ -41,7 +41,7 @@ def test_an_encoder_may_shrink_more_than_the_decoder_grows_in_its_blocks() -> No
     assert net.reconstruct(torch.arange(3.0), torch.rand(3, 3, 22, 30)).shape == (3, 3, 22, 30)
 
 
-def test_a_held_out_frame_is_painted_from_the_mean_of_its_neighbours() -> None:
+def test_a_held_out_frame_is_decoded_from_the_mean_embedding_of_its_neighbours() -> None:
     net = build("hnerv", VideoShape(5, 22, 30, 25.0, stride=2), **SMALL["hnerv"])
     frames = torch.rand(5, 3, 22, 30)
     net.store_embeddings([FrameBatch(torch.arange(5.0), frames)])
@@ -50,7 +50,7 @@ def test_a_held_out_frame_is_painted_from_the_mean_of_its_neighbours() -> None:
     torch.testing.assert_close(between, (first + second) / 2)
 
 
-def test_stored_embeddings_give_the_frames_the_encoder_gave() -> None:
+def test_stored_embeddings_give_the_frames_of_the_encoder() -> None:
     net = build("hnerv", VideoShape(3, 22, 30, 25.0), **SMALL["hnerv"])
     index, frames = torch.arange(3.0), torch.rand(3, 3, 22, 30)
     fresh = net.reconstruct(index, frames)
@@ -58,7 +58,7 @@ def test_stored_embeddings_give_the_frames_the_encoder_gave() -> None:
     torch.testing.assert_close(net(index), fresh)
 
 
-def test_a_convnext_block_scales_what_it_adds() -> None:
+def test_a_convnext_block_scales_its_residual() -> None:
     block = ConvNeXtBlock(4)
     block.reset_parameters()
     assert block.scale is not None

@@ -11,7 +11,7 @@ from lightning_inr.types import VideoShape
 from tests.conftest import SMALL, small_model
 
 
-def test_it_has_three_million_parameters() -> None:
+def test_the_default_has_three_million_parameters() -> None:
     net = build_on_meta("hnerv_boost", VideoShape(132, 720, 1280, 25.0))
     assert count_coded(net) == pytest.approx(3e6, rel=0.01)
     assert isinstance(net, HNeRVBoost)
@@ -19,7 +19,7 @@ def test_it_has_three_million_parameters() -> None:
     assert net.embeddings["content"].shape == (132, 16, 9, 16)
 
 
-def test_a_stage_scales_and_shifts_what_its_convolution_gives() -> None:
+def test_a_stage_scales_and_shifts_its_convolution() -> None:
     stage = TransformedStage(3, 4, 2, 3, 5)
     stage.reset_parameters()
     x, code = torch.randn(2, 3, 6, 7), torch.randn(2, 5)
@@ -28,7 +28,7 @@ def test_a_stage_scales_and_shifts_what_its_convolution_gives() -> None:
     torch.testing.assert_close(stage(x, code), expected, atol=1e-5, rtol=1e-4)
 
 
-def test_the_decoder_knows_the_time() -> None:
+def test_the_decoder_depends_on_time() -> None:
     net = small_model("hnerv_boost")
     assert isinstance(net, HNeRVBoost)
     same = {"content": net.embeddings["content"][:1].expand(2, -1, -1, -1)}

@@ -44,7 +44,7 @@ def test_modulation_has_the_shape_and_rank_of_the_paper() -> None:
 
 
 @pytest.mark.parametrize("sigma", ["sigmoid", "tanh", "one_plus"])
-def test_a_fresh_model_paints_as_if_unmodulated(sigma: str) -> None:
+def test_a_new_model_renders_as_an_unmodulated_one(sigma: str) -> None:
     model = latent_inr(modulation=sigma)
     frames = model(torch.arange(5))
     torch.testing.assert_close(frames, frames[:1].expand_as(frames), atol=1e-5, rtol=0)
@@ -57,7 +57,7 @@ def test_any_layers_can_be_modulated(layers: Any) -> None:
     assert [int(name) for name in model.hypernetworks] == ([2] if layers == 2 else layers)
 
 
-def test_smooth_latents_start_smooth_and_normal_ones_small() -> None:
+def test_initial_latents_are_smooth_or_small() -> None:
     video = VideoShape(100, 8, 8, 25.0)
     smooth = latent_inr(video, latent_start="smooth", latent_cycles=4.0).latents
     normal = latent_inr(video, latent_start="normal", latent_scale=0.01).latents
@@ -66,7 +66,7 @@ def test_smooth_latents_start_smooth_and_normal_ones_small() -> None:
     assert 0.008 < normal.std() < 0.012
 
 
-def test_pixelwise_network_paints_any_size() -> None:
+def test_a_pixelwise_network_renders_any_size() -> None:
     model = latent_inr(**PIXELWISE)
     assert model.is_pixelwise
     coarse = model(torch.tensor([2.0]), size=(11, 15))
@@ -75,7 +75,7 @@ def test_pixelwise_network_paints_any_size() -> None:
     torch.testing.assert_close(fine[:, :, 1::3, 1::3], coarse, atol=1e-5, rtol=1e-4)
 
 
-def test_one_latent_a_seen_frame_and_the_line_between_them() -> None:
+def test_one_latent_per_training_frame_linear_between_them() -> None:
     model = latent_inr(VideoShape(9, 22, 30, 25.0, stride=4))
     assert len(model.latents) == 3
     with torch.no_grad():
@@ -93,7 +93,7 @@ def test_rendering_in_bands_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> 
     assert all((a.int() - b.int()).abs().max() <= 1 for a, b in zip(whole, banded, strict=True))
 
 
-def test_what_frames_share_is_computed_once_for_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shared_data_are_computed_once_for_all_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[object] = []
     prepare = LatentINR.prepare
 
@@ -107,13 +107,13 @@ def test_what_frames_share_is_computed_once_for_all_of_them(monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("height", [1, 3, 20, 21, 39])
-def test_heights_no_stride_divides(height: int) -> None:
+def test_heights_that_no_stride_divides(height: int) -> None:
     model = latent_inr(VideoShape(2, height, 30, 25.0))
     assert model(torch.tensor([0.0])).shape == (1, 3, height, 30)
     assert model.padded_size == (-(-height // 4) * 4, 32)
 
 
-def test_a_window_costs_a_window() -> None:
+def test_the_cost_of_a_window_is_its_share_of_the_frame() -> None:
     model = small_model("latent_inr", VideoShape(2, 400, 400, 25.0))
     assert model.prepare(window=Window(200, 200, 4, 4)).features.shape[0] <= 25
 
@@ -141,7 +141,7 @@ def test_wrong_values_are_named(change: dict[str, Any], message: str) -> None:
 
 
 @pytest.mark.parametrize("stages", [SMALL["latent_inr"]["stages"], PIXELWISE["stages"]])
-def test_it_begins_with_the_colour_it_is_told(stages: list[dict[str, int]]) -> None:
+def test_initial_frames_have_the_given_colour(stages: list[dict[str, int]]) -> None:
     colour = torch.tensor([0.1, 0.5, 0.9])
     model = latent_inr(stages=stages)
     model.init_output_colour(colour)

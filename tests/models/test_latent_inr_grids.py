@@ -16,7 +16,7 @@ def latent_inr_grids(video: VideoShape | None = None, **changes: Any) -> LatentI
     return model.eval()
 
 
-def test_frames_between_the_sides_of_a_cut_are_the_nearer_sides() -> None:
+def test_positions_at_a_cut_belong_to_the_nearer_shot() -> None:
     model = small_model("latent_inr_grids", VideoShape(8, 22, 30, 25.0))  # a shot starts at 3
     before, near, after = model(torch.tensor([2.0, 2.4, 3.0])).detach()
     torch.testing.assert_close(near, before)
@@ -24,14 +24,14 @@ def test_frames_between_the_sides_of_a_cut_are_the_nearer_sides() -> None:
     torch.testing.assert_close(model.latent(torch.tensor([2.6])), model.latent(torch.tensor([3.0])))
 
 
-def test_it_begins_with_the_colour_it_is_given() -> None:
+def test_initial_frames_have_the_given_colour() -> None:
     colour = torch.tensor([0.2, 0.5, 0.7])
     model = latent_inr_grids()
     model.init_output_colour(colour)
     torch.testing.assert_close(model(torch.arange(8)).mean((0, 2, 3)), colour, atol=0.05, rtol=0)
 
 
-def test_a_fresh_model_differs_in_its_maps_alone() -> None:
+def test_frames_of_a_new_model_differ_only_through_maps() -> None:
     model = latent_inr_grids(maps=[{"channels": 4, "frames_per_slice": 0}], shots=[0], stages=[
         {"stride": 4, "channels": 3, "kernel": 3, "grid_channels": 2, "frames_per_slice": 0},
     ])  # fmt: skip
@@ -39,7 +39,7 @@ def test_a_fresh_model_differs_in_its_maps_alone() -> None:
     torch.testing.assert_close(frames, frames[:1].expand_as(frames), atol=1e-5, rtol=0)
 
 
-def test_tables_are_coded_as_what_they_are() -> None:
+def test_grids_over_time_have_their_layout() -> None:
     model = latent_inr_grids()
     assert model.grid_layout("maps.0") == GridLayout((3, 5), 6, 8, 4)
     assert model.grid_layout("grids.1.table") == GridLayout((1, 1), 24, 32, 1)
@@ -65,7 +65,7 @@ def test_every_kind_of_motion_is_learned(motion: str) -> None:
     assert (model.motion is None) == (motion == "none")
 
 
-def test_shots_that_are_not_known_are_one() -> None:
+def test_unknown_shots_are_a_single_one() -> None:
     assert latent_inr_grids(shots=None).config.shots == (0,)
 
 

@@ -18,7 +18,7 @@ def test_time_is_coded_in_sines_and_cosines_of_growing_frequency() -> None:
     torch.testing.assert_close(code, torch.tensor(expected))
 
 
-def test_blocks_halve_down_to_the_least() -> None:
+def test_channels_halve_down_to_the_least() -> None:
     net = build("nerv", VideoShape(4, 180, 320, 25.0), channels=26, least_channels=20, strides=[5, 2, 2], expansion=2)
     assert isinstance(net, NeRV)
     blocks = [block for block in net.blocks if isinstance(block, UpsampleStage)]

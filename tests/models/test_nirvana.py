@@ -18,7 +18,7 @@ def nirvana(frames: int = 9, stride: int = 1, **options: Any) -> NIRVANA:
     return net
 
 
-def test_weights_are_the_running_sum_of_differences_from_the_last_full_ones() -> None:
+def test_weights_are_the_full_ones_plus_all_differences_since() -> None:
     chain = WeightChain(2, 3, 1, links=5, span=3, spread=1.0)
     assert chain.differences is not None
     torch.nn.init.normal_(chain.full)
@@ -68,7 +68,7 @@ def test_a_difference_moves_its_group_and_those_after_it_only() -> None:
     assert moved.tolist() == [False] * 3 + [True] * 6
 
 
-def test_every_patch_is_decoded_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_patches_are_decoded_independently(monkeypatch: pytest.MonkeyPatch) -> None:
     net = nirvana()
     whole = net.group_logits(torch.tensor([0]))
     rows, columns = net.rows, net.columns
@@ -80,40 +80,40 @@ def test_every_patch_is_decoded_by_itself(monkeypatch: pytest.MonkeyPatch) -> No
     torch.testing.assert_close(flipped, expected, atol=1e-5, rtol=1e-4)
 
 
-def test_groups_are_of_seen_frames_and_between_them_pictures_are_blended() -> None:
+def test_groups_consist_of_training_frames_and_frames_between_are_blends() -> None:
     net = small_model("nirvana", VideoShape(9, 22, 30, 25.0, stride=4))  # groups (0, 4) and (8)
     assert isinstance(net, NIRVANA)
-    seen = net(torch.tensor([0.0, 4.0, 8.0]))
+    training = net(torch.tensor([0.0, 4.0, 8.0]))
     between = net(torch.tensor([1.0, 7.0]))
-    torch.testing.assert_close(between[0], torch.lerp(seen[0], seen[1], 0.25))
-    torch.testing.assert_close(between[1], torch.lerp(seen[1], seen[2], 0.75))
+    torch.testing.assert_close(between[0], torch.lerp(training[0], training[1], 0.25))
+    torch.testing.assert_close(between[1], torch.lerp(training[1], training[2], 0.75))
 
 
-def test_one_pass_paints_the_whole_group(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_pass_renders_the_whole_group(monkeypatch: pytest.MonkeyPatch) -> None:
     net = nirvana(frames=9, group=3)
-    asked: list[int] = []
+    rendered_groups: list[int] = []
     original = net.group_logits
 
-    def noted(group: torch.Tensor) -> torch.Tensor:
-        asked.append(int(group))
+    def recorded(group: torch.Tensor) -> torch.Tensor:
+        rendered_groups.append(int(group))
         return original(group)
 
-    monkeypatch.setattr(net, "group_logits", noted)
+    monkeypatch.setattr(net, "group_logits", recorded)
     frames = torch.stack(list(net.render([3.0, 5.0, 4.0, 0.0])))
-    assert sorted(asked) == [0, 1]
+    assert sorted(rendered_groups) == [0, 1]
     monkeypatch.undo()
     alone = torch.stack([next(iter(net.render([position]))) for position in (3.0, 5.0, 4.0, 0.0)])
     assert (alone.int() - frames.int()).abs().max() <= 1
 
 
-def test_a_frame_alone_is_that_of_its_group() -> None:
+def test_a_single_frame_equals_that_of_its_group() -> None:
     net = nirvana(frames=9, group=3)
     group, whole = torch.tensor([1]), net.group_logits(torch.tensor([1]))
     for place in range(3):
         torch.testing.assert_close(net.group_logits(group, torch.tensor([place]))[0], whole[place])
 
 
-def test_channels_grow_the_model_in_small_steps() -> None:
+def test_model_size_changes_in_small_steps_with_channels() -> None:
     video = VideoShape(132, 180, 320, 25.0)
     counts = [
         sum(parameter.numel() for parameter in build_on_meta("nirvana", video, channels=17 + step / 32).parameters())
@@ -123,7 +123,7 @@ def test_channels_grow_the_model_in_small_steps() -> None:
     assert max(after / before for before, after in pairwise(counts)) < 1.02
 
 
-def test_a_whole_width_is_kept() -> None:
+def test_an_integer_width_is_kept() -> None:
     net = build_on_meta("nirvana", VideoShape(3, 64, 64, 25.0), channels=64.0)
     assert isinstance(net, NIRVANA)
     layers = [*net.siren, *net.decoder]

@@ -49,7 +49,7 @@ def test_the_sparse_grid_gives_the_nearest_cell_and_its_neighbours() -> None:
     net = small_model("nvp")
     assert isinstance(net, NVP)
     y, x = torch.tensor([0.0, 0.29, 1.0]), torch.tensor([0.55])  # rows 0, 1 and 5, column 3 of 6
-    read = net.around(torch.tensor([2.0]), y, x)
+    read = net.neighbourhood(torch.tensor([2.0]), y, x)
     assert read.shape == (1, 3, 1, 18)
     cells = net.sparse[2].unflatten(0, net.cells)
     nine = read[0, 1, 0].unflatten(0, (2, 3, 3))
@@ -58,13 +58,13 @@ def test_the_sparse_grid_gives_the_nearest_cell_and_its_neighbours() -> None:
     torch.testing.assert_close(read[0, 2, 0].unflatten(0, (2, 3, 3))[:, 2], cells[5, 2:5].T)
 
 
-def test_between_frames_the_sparse_grid_blends_seen_ones() -> None:
+def test_the_sparse_grid_is_linear_between_training_frames() -> None:
     net = small_model("nvp", VideoShape(5, 22, 30, 25.0, stride=2))
     assert isinstance(net, NVP)
     assert len(net.sparse) == 3
     where = torch.rand(4), torch.rand(3)
-    seen, between, after = net.around(torch.tensor([2.0, 2.5, 4.0]), *where)
-    torch.testing.assert_close(between, torch.lerp(seen, after, 0.25))
+    before, between, after = net.neighbourhood(torch.tensor([2.0, 2.5, 4.0]), *where)
+    torch.testing.assert_close(between, torch.lerp(before, after, 0.25))
 
 
 def test_a_pixel_does_not_depend_on_the_size_of_the_window_or_on_others() -> None:
@@ -76,7 +76,7 @@ def test_a_pixel_does_not_depend_on_the_size_of_the_window_or_on_others() -> Non
     assert net.prepare(window=Window(2, 3, 4, 5)).plane.shape[:2] == (4, 5)
 
 
-def test_every_layer_of_the_network_of_time_is_multiplied_by_what_the_latent_gives() -> None:
+def test_every_sine_layer_is_multiplied_by_its_modulation() -> None:
     net = small_model("nvp")
     assert isinstance(net, NVP)
     with torch.no_grad():
@@ -88,7 +88,7 @@ def test_every_layer_of_the_network_of_time_is_multiplied_by_what_the_latent_giv
         torch.testing.assert_close(frames[:, channel], value.expand(2, 22, 30))
 
 
-def test_the_sides_grow_in_turn() -> None:
+def test_the_two_sides_of_the_sparse_grid_grow_in_turn() -> None:
     sides = []
     for channels in (300.0, 300.25, 300.75, 301.0):
         net = build_on_meta("nvp", VideoShape(2, 8, 8, 25.0), channels=channels, levels=1)

@@ -16,7 +16,7 @@ def test_a_wanted_size_is_met_within_one_percent(name: str, params: int) -> None
     assert count_coded(build_on_meta(name, VIDEO, **options)) == pytest.approx(params, rel=0.01)
 
 
-def test_what_is_counted_is_what_is_coded() -> None:
+def test_counted_parameters_are_the_coded_ones() -> None:
     net = build("nerv", VIDEO, **SMALL["nerv"])
     assert count_coded(net) == sum(parameter.numel() for parameter in net.parameters())
 
@@ -27,11 +27,11 @@ def test_too_small_a_size_names_the_smallest() -> None:
 
 
 @pytest.mark.parametrize(("text", "count"), [("3.0M", 3_000_000), ("500k", 500_000), (640000, 640_000)])
-def test_sizes_are_read_as_people_write_them(text: object, count: int) -> None:
+def test_sizes_may_have_a_unit(text: object, count: int) -> None:
     assert read_count(text) == count
 
 
 @pytest.mark.parametrize("text", ["3G", "", "M", "-1M", "0", "1e6"])
-def test_other_words_are_refused(text: str) -> None:
+def test_other_texts_are_errors(text: str) -> None:
     with pytest.raises(UserError, match="write a number of parameters as"):
         read_count(text)

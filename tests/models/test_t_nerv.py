@@ -65,13 +65,13 @@ def test_the_bytes_of_the_compression_model_are_shared_out_as_published() -> Non
 
 
 @pytest.mark.parametrize("name", ABLATIONS)
-def test_every_ablation_learns_all_it_has_and_decodes(name: str) -> None:
+def test_every_ablation_trains_all_parameters_and_decodes(name: str) -> None:
     net = small(**ABLATIONS[name])
     index, target = torch.arange(9.0), torch.rand(9, 3, 22, 30)
     for _ in range(2):
         outputs = net.training_outputs(index, target)
         assert set(outputs) == ({"final"} if "D1" in name else {"final", *net.aux_weights})
-        sum(((view - target).square().mean() for view in outputs.values()), torch.zeros(())).backward()
+        sum(((output - target).square().mean() for output in outputs.values()), torch.zeros(())).backward()
         net.store_embeddings([FrameBatch(index, target)])
     assert all(parameter.grad is not None and parameter.grad.abs().max() > 0 for parameter in net.parameters())
     names = [each for group in net.coded_groups().values() for each in group]
@@ -82,7 +82,7 @@ def test_every_ablation_learns_all_it_has_and_decodes(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "role"), [("E1 embeddings only", "grid"), ("E2 grids only", "embeddings")])
-def test_what_is_left_out_takes_no_bytes(name: str, role: str) -> None:
+def test_omitted_parts_take_no_bytes(name: str, role: str) -> None:
     assert set(small().coded_groups()) - set(small(**ABLATIONS[name]).coded_groups()) == {role}
 
 
@@ -95,16 +95,16 @@ def test_the_augmentation_is_stored_with_the_embeddings() -> None:
     assert not any("augmentation" in name for names in net.coded_groups().values() for name in names)
 
 
-def test_neighbours_that_no_step_has_painted_are_black_until_embeddings_are_stored() -> None:
+def test_unrendered_neighbours_are_black_until_embeddings_are_stored() -> None:
     net = small()
     index, target = torch.tensor([4.0]), torch.rand(1, 3, 22, 30)
     assert net.training_outputs(index, target)["aggregated"].max() == 0
-    assert net.store.known_rows() == [4]
+    assert net.frame_store.written_rows() == [4]
     net.store_embeddings([FrameBatch(torch.arange(9.0), torch.rand(9, 3, 22, 30))])
     assert net.training_outputs(index, target)["aggregated"].min() > 0
 
 
-def test_an_encoder_refuses_windows() -> None:
+def test_windows_are_errors_with_an_encoder() -> None:
     with pytest.raises(UserError, match=r"data\.window=null"):
         small().training_outputs(torch.tensor([4.0]), torch.rand(1, 3, 5, 7), Window(0, 0, 5, 7))
 

@@ -4,7 +4,7 @@ import math
 import pytest
 import torch
 
-from lightning_inr.nn.encodings import DenseGrid, FourierFeatures, HashGrid, build_encoding, positions
+from lightning_inr.nn.encodings import DenseGrid, FourierFeatures, HashGrid, build_encoding, cell_positions
 
 
 def by_hand(grid: HashGrid, y: float, x: float) -> list[float]:
@@ -32,7 +32,7 @@ def by_hand(grid: HashGrid, y: float, x: float) -> list[float]:
 
 
 @pytest.mark.parametrize("log2_entries", [6, 10])
-def test_hash_grid_reads_what_tiny_cuda_nn_would(log2_entries: int) -> None:
+def test_hash_grid_equals_tiny_cuda_nns_definition(log2_entries: int) -> None:
     grid = HashGrid(levels=4, features=2, log2_entries=log2_entries, coarsest=5, finest=37)
     grid.reset_parameters()
     where = torch.tensor([[0.02, 0.97], [0.5, 0.5], [0.313, 0.721], [0.999, 0.001]])
@@ -43,14 +43,14 @@ def test_hash_grid_reads_what_tiny_cuda_nn_would(log2_entries: int) -> None:
 @pytest.mark.skipif(
     not torch.cuda.is_available() or importlib.util.find_spec("tinycudann") is None, reason="needs tinycudann, a GPU"
 )
-def test_tinycudann_gives_the_same_answer() -> None:
+def test_tinycudann_gives_the_same_result() -> None:
     grid = HashGrid(levels=8, features=2, log2_entries=12)
     grid.reset_parameters()
     where = torch.rand(1000, 2)
     torch.testing.assert_close(grid.cuda()(where.cuda()).cpu(), grid.cpu()(where), atol=1e-3, rtol=0)
 
 
-def test_hash_grid_learns_everywhere() -> None:
+def test_every_hash_grid_entry_gets_a_gradient() -> None:
     grid = HashGrid(levels=2, features=2, log2_entries=8, coarsest=4, finest=8)
     grid.reset_parameters()
     grid(torch.rand(4000, 2)).square().sum().backward()
@@ -61,7 +61,7 @@ def test_hash_grid_learns_everywhere() -> None:
 def test_dense_grid_is_exact_at_its_points_and_linear_between() -> None:
     grid = DenseGrid(height=3, width=4, channels=2)
     grid.reset_parameters()
-    where = positions(0, 0, 3, 4, 3, 4, like=grid.grid)
+    where = cell_positions(0, 0, 3, 4, 3, 4, like=grid.grid)
     torch.testing.assert_close(grid(where), grid.grid.flatten(1).T)
     middle = grid(torch.tensor([[0.5, 0.5]]))[0]
     torch.testing.assert_close(middle, (grid.grid[:, 1, 1] + grid.grid[:, 1, 2]) / 2)
@@ -77,7 +77,7 @@ def test_fourier_features_double_in_frequency() -> None:
 
 
 @pytest.mark.parametrize("kind", ["fourier", "grid", "hash"])
-def test_width_is_what_comes_out(kind: str) -> None:
+def test_width_is_the_number_of_outputs(kind: str) -> None:
     encoding = build_encoding(kind)
     assert encoding(torch.rand(5, 2)).shape == (5, encoding.width)
 

@@ -21,7 +21,7 @@ def test_neighbours_are_mixed_by_their_weights() -> None:
     torch.testing.assert_close(aggregate(frames, motion), frames[:, 2])
 
 
-def test_motion_keeps_its_length_when_enlarged() -> None:
+def test_enlarged_motion_keeps_its_length_in_pixels() -> None:
     motion = torch.full((1, 12, 3, 4), 2.5, dtype=torch.bfloat16)
     enlarged = enlarge_motion(motion, 12, 16)
     torch.testing.assert_close(enlarged, torch.full((1, 12, 12, 16), 2.5))

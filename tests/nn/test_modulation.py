@@ -31,7 +31,7 @@ def test_modulations_start_neutral(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", list(MODULATIONS))
-def test_the_first_step_already_moves_the_modulation(name: str) -> None:
+def test_the_first_step_changes_the_modulation(name: str) -> None:
     modulation = MODULATIONS[name]
     network = Hypernetwork(4, 1, 8, in_features=6, out_features=5, rank=3, start=modulation.start)
     network.reset_parameters()

@@ -12,9 +12,9 @@ def fresh_motion() -> Motion:
     return motion
 
 
-def test_a_fresh_motion_moves_nothing() -> None:
+def test_the_initial_motion_is_the_identity() -> None:
     motion = fresh_motion()
-    where = motion.places(motion(torch.randn(2, 4), torch.randn(2, 6, 8), 2, 3), 5, 7)
+    where = motion.sampling_positions(motion(torch.randn(2, 4), torch.randn(2, 6, 8), 2, 3), 5, 7)
     grid = WarpedGrid(Timeline(range(3), [0], 1), 5, 7, 2, 3)
     grid.reset_parameters()
     index = torch.tensor([0.0, 1.5])
@@ -25,7 +25,7 @@ def test_a_shift_moves_the_grid() -> None:
     motion = fresh_motion()
     with torch.no_grad():
         motion.affine.bias[2] = 2 / 7 / motion.scale  # one of seven columns, in halves of the frame
-    where = motion.places(motion(torch.zeros(1, 4), torch.zeros(1, 6, 8), 2, 3), 5, 7)
+    where = motion.sampling_positions(motion(torch.zeros(1, 4), torch.zeros(1, 6, 8), 2, 3), 5, 7)
     grid = WarpedGrid(Timeline(range(1), [0], 1), 5, 7, 2, 3)
     grid.reset_parameters()
     index = torch.zeros(1)
@@ -33,7 +33,7 @@ def test_a_shift_moves_the_grid() -> None:
     torch.testing.assert_close(moved[..., :-1], still[..., 1:], atol=1e-5, rtol=0)
 
 
-def test_places_are_pytorchs_affine_grid_and_its_interpolated_field() -> None:
+def test_sampling_positions_are_pytorchs_affine_grid_and_interpolated_field() -> None:
     motion = Motion(4, 8, field=True, scale=0.1)
     z, features = torch.randn(3, 4), torch.randn(3, 4 * 5, 8)
     assert motion.field is not None
@@ -41,16 +41,16 @@ def test_places_are_pytorchs_affine_grid_and_its_interpolated_field() -> None:
     field = (motion.scale * motion.field(features)).mT.unflatten(2, (4, 5))
     affine = F.affine_grid(maps, [3, 1, 18, 23], align_corners=False)
     moved = F.interpolate(field, (18, 23), mode="bilinear", align_corners=False).permute(0, 2, 3, 1)
-    torch.testing.assert_close(motion.places(motion(z, features, 4, 5), 18, 23), affine + moved)
+    torch.testing.assert_close(motion.sampling_positions(motion(z, features, 4, 5), 18, 23), affine + moved)
     affine_alone = Motion(4, 8, field=False, scale=0.1)
     affine_alone.affine = motion.affine
-    torch.testing.assert_close(affine_alone.places(affine_alone(z, features, 4, 5), 18, 23), affine)
+    torch.testing.assert_close(affine_alone.sampling_positions(affine_alone(z, features, 4, 5), 18, 23), affine)
 
 
-def test_what_decoding_has_worked_out_serves_training() -> None:
+def test_tables_cached_in_decoding_are_usable_in_training() -> None:
     motion = fresh_motion()
     z, features = torch.randn(1, 4), torch.randn(1, 6, 8)
     with torch.inference_mode():
-        motion.places(motion(z, features, 2, 3), 5, 7)
-    motion.places(motion(z, features, 2, 3), 5, 7).sum().backward()
+        motion.sampling_positions(motion(z, features, 2, 3), 5, 7)
+    motion.sampling_positions(motion(z, features, 2, 3), 5, 7).sum().backward()
     assert motion.affine.weight.grad is not None

@@ -4,7 +4,7 @@ import torch
 from lightning_inr.nn.timeline import Timeline
 
 
-def test_one_slice_a_frame_is_the_frame() -> None:
+def test_one_slice_per_frame_gives_that_frame() -> None:
     timeline = Timeline(range(0, 9, 2), [0], 1)
     assert timeline.slices == 5
     between = timeline.at(torch.tensor([-3.0, 0.0, 1.0, 4.0, 8.0, 12.0]))

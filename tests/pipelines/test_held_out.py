@@ -10,11 +10,11 @@ from lightning_inr.data.sources.source import VideoSource
 from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.pipelines.held_out import measure_held_out
 from lightning_inr.types import VideoShape
-from tests.pictures import share_shown
+from tests.pictures import visible_share
 
 
 class Tensors(VideoSource):
-    """A video in memory."""
+    """A video source in memory."""
 
     name = "tensors"
 
@@ -26,8 +26,8 @@ class Tensors(VideoSource):
         return self.data[index]
 
 
-class Paints(Tensors):
-    """Stands in for a decoded model."""
+class TensorRepresentation(Tensors):
+    """A representation whose rendered frames are given tensors."""
 
     def __init__(self, frames: Tensor, stride: int) -> None:
         super().__init__(frames)
@@ -42,10 +42,10 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("stride", [2, 4])
-def test_every_floor_is_what_numpy_says(tmp_path: Path, stride: int) -> None:
+def test_baselines_equal_those_by_numpy(tmp_path: Path, stride: int) -> None:
     true = torch.randint(0, 255, (9, 3, 8, 10), dtype=torch.uint8)
     decoded = (true.int() + torch.randint(-9, 9, true.shape)).clamp(0, 255).to(torch.uint8)
-    model = cast(VideoRepresentation, Paints(decoded, stride))
+    model = cast(VideoRepresentation, TensorRepresentation(decoded, stride))
     found = measure_held_out(model, Tensors(true), tmp_path / "strip.png")
 
     t, d = true.numpy(), decoded.numpy()
@@ -67,8 +67,8 @@ def test_every_floor_is_what_numpy_says(tmp_path: Path, stride: int) -> None:
         assert found["held_out"][name] == pytest.approx(np.mean(values), abs=1e-3), name
         errors = [10 ** (-value / 10) for value in values]
         assert found["held_out"][f"{name}_mean_mse"] == pytest.approx(-10 * np.log10(np.mean(errors)), abs=1e-3)
-    seen = [psnr(d[n], t[n]) for n in range(0, 9, stride)]
-    assert found["seen"]["psnr"] == pytest.approx(np.mean(seen), abs=1e-3)
+    training = [psnr(d[n], t[n]) for n in range(0, 9, stride)]
+    assert found["seen"]["psnr"] == pytest.approx(np.mean(training), abs=1e-3)
     for video in (t, d):  # frame 5 is in the gap in the middle, frame 1 is not
-        assert share_shown(tmp_path / "strip.png", video[5].transpose(1, 2, 0)) == 1
-        assert share_shown(tmp_path / "strip.png", video[1].transpose(1, 2, 0)) < 0.5
+        assert visible_share(tmp_path / "strip.png", video[5].transpose(1, 2, 0)) == 1
+        assert visible_share(tmp_path / "strip.png", video[1].transpose(1, 2, 0)) < 0.5

@@ -1,4 +1,4 @@
-"""Figures show what they are given, where it belongs."""
+"""Figures contain the given frames and values at their positions."""
 
 from pathlib import Path
 
@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_inr.report.figures import Compared, draw_comparison, draw_strip, draw_training
-from lightning_inr.report.hits import Shown, draw_neighbours
+from lightning_inr.report.figures import ComparedFrame, draw_comparison, draw_strip, draw_training
+from lightning_inr.report.hits import HitImage, draw_neighbours
 from lightning_inr.report.latents import draw_latents
 from tests.pictures import places
 
@@ -24,14 +24,14 @@ def flat(colour: tuple[int, int, int]) -> Tensor:
 
 
 def centre(path: Path, colour: tuple[int, int, int]) -> tuple[float, float]:
-    """The middle of all that has this colour, which must be a hundredth of the picture."""
+    """The centre of all pixels with this colour, which must be at least a hundredth of the picture."""
     found = places(path, colour)
     assert len(found) > 1000
     return float(found[:, 0].mean()), float(found[:, 1].mean())
 
 
 def test_a_comparison_is_source_decoded_and_four_times_the_difference(tmp_path: Path) -> None:
-    draw_comparison([Compared(3, flat((100, 60, 20)), flat((110, 40, 20)), 30.0)], tmp_path / "a.png")
+    draw_comparison([ComparedFrame(3, flat((100, 60, 20)), flat((110, 40, 20)), 30.0)], tmp_path / "a.png")
     lefts = [centre(tmp_path / "a.png", colour)[0] for colour in ((100, 60, 20), (110, 40, 20), (40, 80, 0))]
     assert lefts == pytest.approx([1 / 6, 1 / 2, 5 / 6], abs=0.03)
 
@@ -44,8 +44,11 @@ def test_a_strip_has_a_row_for_each_guess_and_a_column_for_each_frame(tmp_path: 
     assert grey[1] > 0.5 > red[1]
 
 
-def test_neighbours_stand_beside_their_query_framed_by_whether_they_are_right(tmp_path: Path) -> None:
-    hits = {"one": [Shown("a", flat(GREEN), True), Shown("b", flat(RED), False)], "two": [Shown("c", flat(GREY))]}
+def test_hits_are_beside_their_query_with_a_border_by_correctness(tmp_path: Path) -> None:
+    hits = {
+        "one": [HitImage("a", flat(GREEN), True), HitImage("b", flat(RED), False)],
+        "two": [HitImage("c", flat(GREY))],
+    }
     draw_neighbours(hits, tmp_path / "a.png")
     green, red, grey = (centre(tmp_path / "a.png", colour) for colour in (GREEN, RED, GREY))
     assert 1 / 3 < green[0] < 2 / 3 < red[0]
@@ -56,7 +59,7 @@ def test_neighbours_stand_beside_their_query_framed_by_whether_they_are_right(tm
         assert frame.min(0) == pytest.approx(2 * np.array(inner) - frame.max(0), abs=0.02)  # its middle is the frame's
 
 
-def test_training_curves_rise_and_fall_as_their_numbers(tmp_path: Path) -> None:
+def test_training_curves_follow_their_values(tmp_path: Path) -> None:
     draw_training([0, 1, 2, 3], [10, 20, 30, 40], [1, 0.1, 0.01, 0.001], tmp_path / "a.png")
     line = places(tmp_path / "a.png", BLUE)
     for side, rising in ((line[line[:, 0] < 0.5], True), (line[line[:, 0] > 0.5], False)):
@@ -67,7 +70,7 @@ def test_training_curves_rise_and_fall_as_their_numbers(tmp_path: Path) -> None:
         assert np.abs(side[:, 1] - height).max() < 0.03
 
 
-def test_latents_are_dots_from_the_first_frame_to_the_last(tmp_path: Path) -> None:
+def test_latents_are_points_coloured_by_frame(tmp_path: Path) -> None:
     line = (np.arange(30)[:, None] * np.ones((1, 4))).astype(np.float32)
     draw_latents({"a": line, "b": line}, tmp_path / "a.png")
     for colour in (DARKEST, LIGHTEST):

@@ -10,14 +10,14 @@ import pytest
 from lightning_inr.paths import FAILED
 from lightning_inr.report.charts import draw_curves
 from lightning_inr.report.curves import MEAN, Curve, Point, curves, differences
-from lightning_inr.report.latents import measure_walk
+from lightning_inr.report.latents import measure_smoothness
 from lightning_inr.report.page import write_page
 from lightning_inr.report.runs import find_runs, name_methods
 from tests.conftest import write_result
 
 
 def write_sweep(folder: Path) -> None:
-    """Two methods at three ranks on two videos; the second costs twice the rate of the first."""
+    """Results of two methods at three ranks on two videos; the second has twice the rate of the first."""
     for video in ("Beauty", "Jockey"):
         for rank in (50, 100, 200):
             for model, cost in (("latent_inr", 1.0), ("nerv", 2.0)):
@@ -27,7 +27,7 @@ def write_sweep(folder: Path) -> None:
                              psnr=psnr, overrides=overrides, rank=rank)  # fmt: skip
 
 
-def test_curves_a_video_and_their_mean(tmp_path: Path) -> None:
+def test_a_curve_per_video_and_their_mean(tmp_path: Path) -> None:
     write_sweep(tmp_path)
     runs, missing = find_runs([tmp_path])
     assert (len(runs), missing) == (12, [])
@@ -49,20 +49,20 @@ def test_twice_the_rate_is_a_difference_of_100_percent(tmp_path: Path) -> None:
     assert gained > 0.5
 
 
-def test_curves_that_do_not_meet_have_no_difference() -> None:
+def test_curves_that_do_not_overlap_have_no_difference() -> None:
     low = Curve("low", "v", [Point(0.1, 20.0, "a"), Point(0.2, 21.0, "b")])
     high = Curve("high", "v", [Point(0.5, 30.0, "a"), Point(0.9, 31.0, "b")])
     lonely = Curve("lonely", "v", [Point(0.15, 20.5, "a")])
     assert all(each.rate is None and each.quality is None for each in differences([low, high, lonely]))
 
 
-def test_a_point_that_a_cheaper_one_beats_does_not_break_the_difference() -> None:
+def test_points_below_a_cheaper_one_are_left_out() -> None:
     plain = Curve("plain", "v", [Point(0.1, 20.0, "a"), Point(0.2, 22.0, "b"), Point(0.4, 24.0, "c")])
     bent = Curve("bent", "v", sorted([*plain.points, Point(0.3, 21.0, "x")]))
     assert differences([plain, bent])[0].rate == pytest.approx(0, abs=1e-6)
 
 
-def test_settings_that_vary_name_the_method_and_the_rate_knobs_do_not(tmp_path: Path) -> None:
+def test_methods_are_named_by_varying_settings_without_rate_options(tmp_path: Path) -> None:
     for rank in (4, 8):
         for sigma in ("tanh", "sigmoid"):
             write_result(tmp_path / f"{rank}{sigma}", overrides=[f"rank={rank}", f"model.modulation={sigma}", "seed=1"])
@@ -70,7 +70,7 @@ def test_settings_that_vary_name_the_method_and_the_rate_knobs_do_not(tmp_path: 
     assert set(names) == {"latent_inr model.modulation=tanh", "latent_inr model.modulation=sigmoid"}
 
 
-def test_what_failed_and_what_never_ended_is_named(tmp_path: Path) -> None:
+def test_failed_and_unfinished_runs_are_listed(tmp_path: Path) -> None:
     write_result(tmp_path / "good")
     for name in ("failed", "killed", "broken"):
         (tmp_path / name).mkdir()
@@ -85,7 +85,7 @@ def test_what_failed_and_what_never_ended_is_named(tmp_path: Path) -> None:
     assert "damaged" in reasons["broken"]
 
 
-def test_the_page_stands_alone(tmp_path: Path) -> None:
+def test_the_page_is_one_file(tmp_path: Path) -> None:
     write_sweep(tmp_path)
     (tmp_path / "lost").mkdir()
     (tmp_path / "lost" / FAILED).write_text("out of <memory>\n")
@@ -100,22 +100,22 @@ def test_the_page_stands_alone(tmp_path: Path) -> None:
     assert page.count("<tr>") > 12 + 1
 
 
-def test_more_videos_than_panels_are_said(tmp_path: Path) -> None:
+def test_further_videos_are_in_the_table_only(tmp_path: Path) -> None:
     for number in range(14):
         write_result(tmp_path / str(number), video=f"v{number:02d}")
     own = curves(find_runs([tmp_path])[0], "psnr")
     assert len(draw_curves(own, "psnr", tmp_path / "chart")) == 2
 
 
-def test_latents_on_a_line_walk_through_time_and_noise_does_not(tmp_path: Path) -> None:
+def test_latents_on_a_line_are_smooth_and_noise_is_not(tmp_path: Path) -> None:
     import numpy as np
 
     line = np.arange(30)[:, None] * np.ones((1, 4))
     noise = np.random.default_rng(0).normal(size=(30, 4))
-    assert measure_walk(line.astype(np.float32)).correlation == pytest.approx(1)
-    assert abs(measure_walk(noise.astype(np.float32)).correlation) < 0.2
-    assert measure_walk(line.astype(np.float32)).step < 0.2 < measure_walk(noise.astype(np.float32)).step
-    assert measure_walk(np.ones((5, 2), np.float32)) == (0, 0)
+    assert measure_smoothness(line.astype(np.float32)).correlation == pytest.approx(1)
+    assert abs(measure_smoothness(noise.astype(np.float32)).correlation) < 0.2
+    assert measure_smoothness(line.astype(np.float32)).step < 0.2 < measure_smoothness(noise.astype(np.float32)).step
+    assert measure_smoothness(np.ones((5, 2), np.float32)) == (0, 0)
 
 
 def test_write_result_matches_what_a_fit_writes(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A search reads the latents of each file, whatever has happened to the network that renders its frames."""
+"""Galleries are read from the latents of each file, also if the network that renders frames is damaged."""
 
 from pathlib import Path
 
@@ -36,9 +36,7 @@ def records(tmp_path: Path) -> list[Record]:
 
 
 @pytest.mark.parametrize("damaged", MODELS)
-def test_damage_in_the_network_that_renders_does_not_stop_a_search(
-    records: list[Record], tmp_path: Path, damaged: str
-) -> None:
+def test_damage_in_the_base_network_does_not_affect_search(records: list[Record], tmp_path: Path, damaged: str) -> None:
     file = tmp_path / f"{damaged}.linr"
     query = read_gallery(tmp_path, records).vectors[5 * MODELS.index(damaged) + 2]
     file.write_bytes(with_noise_in(file.read_bytes(), RENDERING))
@@ -51,7 +49,7 @@ def test_damage_in_the_network_that_renders_does_not_stop_a_search(
         decode(file.read_bytes())
 
 
-def test_damage_in_what_a_search_reads_leaves_the_file_out(records: list[Record], tmp_path: Path) -> None:
+def test_a_file_with_damaged_search_roles_is_left_out(records: list[Record], tmp_path: Path) -> None:
     for name, role in zip(MODELS, ("latents", "semantic", "embeddings"), strict=True):
         whole = (tmp_path / f"{name}.linr").read_bytes()
         (tmp_path / f"{name}.linr").write_bytes(with_noise_in(whole, [role]))
@@ -62,7 +60,7 @@ def test_damage_in_what_a_search_reads_leaves_the_file_out(records: list[Record]
         (tmp_path / f"{name}.linr").write_bytes(whole)
 
 
-def test_only_what_a_search_reads_has_values(records: list[Record], tmp_path: Path) -> None:
+def test_only_search_roles_are_decoded(records: list[Record], tmp_path: Path) -> None:
     for record in records:
         model = read_model(tmp_path / record.path)
         whole = decode((tmp_path / record.path).read_bytes())

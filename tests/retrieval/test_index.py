@@ -1,4 +1,4 @@
-"""The index gives back what was put in, from memory and from disk, and refuses what is no index."""
+"""Vector indexes: results in memory and from disk, and files that are refused."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def vectors() -> np.ndarray:
-    """Forty videos of twenty frames that wander about a centre."""
+    """Forty videos of twenty frames in random walks about a centre."""
     random = np.random.default_rng(0)
     steps = random.standard_normal((40, 20, WIDTH))
     steps[:, 1:] *= 0.1
@@ -42,7 +42,7 @@ def test_exact_is_the_inner_product_in_order(vectors: np.ndarray) -> None:
     assert rows.dtype == np.int64
 
 
-def test_the_approximate_finds_nearly_all_that_the_exact_finds(vectors: np.ndarray) -> None:
+def test_the_approximate_index_has_high_recall(vectors: np.ndarray) -> None:
     queries = unit(vectors[::7] + 0.05)
     _, expected = built("exact", vectors).search(queries, 10)
     scores, rows = built("ivf_pq", vectors).search(queries, 10)
@@ -51,7 +51,7 @@ def test_the_approximate_finds_nearly_all_that_the_exact_finds(vectors: np.ndarr
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_still_video_hides_no_other(kind: str, vectors: np.ndarray) -> None:
+def test_a_still_video_does_not_hide_others(kind: str, vectors: np.ndarray) -> None:
     still = vectors.copy()
     still[100:600] = still[0]
     np.testing.assert_allclose(built(kind, still).search(still, 1)[0], 1, atol=2e-3)
@@ -59,7 +59,9 @@ def test_a_still_video_hides_no_other(kind: str, vectors: np.ndarray) -> None:
 
 @pytest.mark.parametrize("memory_map", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
-def test_from_disk_it_answers_the_same(kind: str, memory_map: bool, vectors: np.ndarray, tmp_path: Path) -> None:
+def test_a_loaded_index_gives_the_same_results(
+    kind: str, memory_map: bool, vectors: np.ndarray, tmp_path: Path
+) -> None:
     index = built(kind, vectors)
     index.save(tmp_path / "frames.faiss")
     loaded = VectorIndex.load(tmp_path / "frames.faiss", memory_map)
@@ -69,7 +71,7 @@ def test_from_disk_it_answers_the_same(kind: str, memory_map: bool, vectors: np.
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_on_disk_can_be_extended(kind: str, vectors: np.ndarray, tmp_path: Path) -> None:
+def test_a_loaded_index_can_be_extended(kind: str, vectors: np.ndarray, tmp_path: Path) -> None:
     path = tmp_path / "frames.faiss"
     built(kind, vectors[:700]).save(path)
     index = VectorIndex.load(path)
@@ -95,7 +97,7 @@ def test_more_hits_than_vectors(vectors: np.ndarray) -> None:
         index.search(vectors[:1], 0)
 
 
-def test_places_an_approximate_search_cannot_fill_are_marked(vectors: np.ndarray) -> None:
+def test_missing_results_of_an_approximate_search_are_marked(vectors: np.ndarray) -> None:
     index = built("ivf_pq", np.tile(vectors, (20, 1)))
     scores, rows = index.search(vectors[:1], len(index))
     assert (rows[0] < 0).any()
@@ -112,7 +114,7 @@ def test_vectors_not_of_length_1_are_refused(bad: float, vectors: np.ndarray) ->
             use(wrong)
 
 
-def test_what_the_caller_got_wrong_is_said(vectors: np.ndarray, tmp_path: Path) -> None:
+def test_wrong_arguments_are_errors(vectors: np.ndarray, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"index=hnsw: unknown; choose one of exact, ivf_pq"):
         VectorIndex(WIDTH, "hnsw")
     with pytest.raises(UserError, match=r"\(4, 23\)"):
@@ -149,7 +151,7 @@ def test_other_indexes_of_faiss_are_refused(vectors: np.ndarray, tmp_path: Path)
             VectorIndex.load(path)
 
 
-def test_a_full_disk_leaves_the_old_index(vectors: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_keeps_the_old_index(vectors: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "frames.faiss"
     built("exact", vectors[:9]).save(path)
 

@@ -1,4 +1,4 @@
-"""Ranks and what is reported of them, on cases small enough to be counted by hand."""
+"""Ranks and scores of cases small enough to be counted by hand."""
 
 import itertools
 from collections.abc import Callable
@@ -22,18 +22,18 @@ from lightning_inr.retrieval.scores import (
 ONE_EACH = np.arange(3)
 
 
-def test_one_caption_a_video_is_ranked_in_both_directions() -> None:
+def test_one_caption_per_video_is_ranked_in_both_directions() -> None:
     similarity = np.array([[0.9, 0.1, 0.2], [0.8, 0.3, 0.5], [0.7, 0.6, 0.4]])
     assert text_to_video(similarity, ONE_EACH).tolist() == [1, 3, 3]
     assert video_to_text(similarity, ONE_EACH).tolist() == [1, 2, 2]
 
 
-def test_a_tie_counts_as_the_middle_of_the_places_it_spans() -> None:
+def test_a_tie_has_the_mean_of_its_ranks() -> None:
     similarity = np.array([[0.5, 0.5, 0.1], [0.9, 0.5, 0.5], [0.5, 0.5, 0.5]])
     assert text_to_video(similarity, ONE_EACH).tolist() == [1.5, 2.5, 2.0]
 
 
-def test_a_group_of_captions_speaks_with_its_best() -> None:
+def test_the_best_caption_of_a_video_counts() -> None:
     similarity = np.array([[0.9, 0.2], [0.1, 0.8], [0.3, 0.7]])  # the middle caption is of the wrong video
     owner = np.array([0, 0, 1])
     assert text_to_video(similarity, owner).tolist() == [1, 2, 1]
@@ -50,7 +50,7 @@ def test_queries_without_a_positive_are_dropped_and_counted() -> None:
 
 
 @pytest.mark.parametrize("measure", [text_to_video, video_to_text, clip4clip])
-def test_a_similarity_that_is_no_number_is_refused(measure: Callable[[np.ndarray, np.ndarray], object]) -> None:
+def test_nan_similarities_are_refused(measure: Callable[[np.ndarray, np.ndarray], object]) -> None:
     similarity = np.eye(3)
     similarity[1, 2] = np.nan
     with pytest.raises(UserError, match="not a number"):
@@ -94,7 +94,7 @@ def test_ranks_are_the_mean_over_all_ways_to_break_ties(frames: list[tuple[int, 
     assert rank == pytest.approx(np.mean(firsts), nan_ok=True)
 
 
-def test_clip4clip_adds_a_sample_for_every_tied_place() -> None:
+def test_clip4clip_adds_a_rank_for_every_tied_position() -> None:
     for scores in clip4clip(np.ones((8, 8)), np.arange(8)):
         assert scores == (12.5, 62.5, 100, 4.5, 4.5, 64, 0)
 
@@ -112,13 +112,13 @@ def test_clip4clip_takes_the_lower_median_of_several_captions() -> None:
     assert to_text == (50, 100, 100, 1.5, 1.5, 2, 0)
 
 
-def test_pooling_weighs_frames_alike_unless_told_otherwise() -> None:
+def test_pooling_weights_frames_equally_by_default() -> None:
     frames = np.array([[4.0, 0.0], [0.0, 3.0]])
     np.testing.assert_allclose(pool(frames), [0.5**0.5, 0.5**0.5])
     np.testing.assert_allclose(pool(frames, normalise_frames=False), [0.8, 0.6])
 
 
 @pytest.mark.parametrize("frames", [np.zeros((0, 2)), np.zeros((1, 2)), np.array([[1.0, 0], [-1, 0]]), [[np.inf, 0]]])
-def test_what_has_no_direction_cannot_be_pooled(frames: np.ndarray | list[list[float]]) -> None:
+def test_zero_vectors_cannot_be_pooled(frames: np.ndarray | list[list[float]]) -> None:
     with pytest.raises(UserError, match="no direction"):
         pool(np.asarray(frames))

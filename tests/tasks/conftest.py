@@ -1,4 +1,4 @@
-"""A small video language model, and files that talk to it."""
+"""A small video language model, and files aligned to it."""
 
 import shutil
 from pathlib import Path
@@ -28,8 +28,8 @@ def llm(written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Video
     return load_video_llm("tiny", frames=3)
 
 
-def talking_model(llm: VideoLLM, video: VideoShape | None = None) -> VideoRepresentation:
-    """A small model with a projector that says something."""
+def aligned_model(llm: VideoLLM, video: VideoShape | None = None) -> VideoRepresentation:
+    """A small model with a projector of random weights."""
     net = small_model(video=video)
     net.attach_projector(llm.token_space(net.video))
     assert net.projector is not None

@@ -1,4 +1,4 @@
-"""Latents that exist learn to speak: one file's in the file, a collection's through one projector."""
+"""Training of projectors on fitted latents: for a file, and shared by a collection."""
 
 import json
 from collections.abc import Callable
@@ -19,13 +19,13 @@ from tests.conftest import Outcome, small_model
 
 Cli = Callable[..., Outcome]
 TINY = ["video_llm=llava_onevision", "video_llm.model=tiny", "video_llm.frames=3", "feature_cache=features"]
-FILE = ["task=align", "bitstream=video.linr", "dataset=file", "dataset.path=images", "out=talking.linr", *TINY]
+FILE = ["task=align", "bitstream=video.linr", "dataset=file", "dataset.path=images", "out=aligned.linr", *TINY]
 SHARE = ["task=align", "out=shared.safetensors", "held_out=0.5", "align.steps=20", *TINY]
 
 
 @pytest.fixture
 def file(images: Path, llm: VideoLLM) -> Path:
-    """A file for the six images, coded as no codec of the task's would."""
+    """A file of the six images, coded with another codec than the task's."""
     path = images.parent / "video.linr"
     path.write_bytes(Codec(bits={"latents": 9, "hyper": 5}).encode(small_model(video=VideoShape(6, 48, 64, 25.0))))
     return path
@@ -37,39 +37,39 @@ def figures(outcome: Outcome) -> dict[str, Any]:
     return found
 
 
-def test_a_file_gains_a_projector_and_keeps_all_else(cli: Cli, file: Path, llm: VideoLLM) -> None:
+def test_a_projector_is_added_and_other_bytes_are_kept(cli: Cli, file: Path, llm: VideoLLM) -> None:
     silent = file.read_bytes()
     found = figures(cli(*FILE, "align.steps=30"))
-    talking = Path("talking.linr").read_bytes()
-    assert (found["bytes_before"], found["bytes"]) == (len(silent), len(talking))
+    aligned = Path("aligned.linr").read_bytes()
+    assert (found["bytes_before"], found["bytes"]) == (len(silent), len(aligned))
     assert found["cosine"] > 0.9
     assert found["relative_mse"] < 0.5
-    before, after = unpack(silent).sections, unpack(talking).sections
+    before, after = unpack(silent).sections, unpack(aligned).sections
     assert after.pop("projector")
     assert after == before
-    assert describe(talking)["roles"]["projector"]["bytes"] > len(talking) - len(silent) - 500  # the header's part
-    model = decode(talking)
+    assert describe(aligned)["roles"]["projector"]["bytes"] > len(aligned) - len(silent) - 500  # the header's part
+    model = decode(aligned)
     assert model.token_space == llm.token_space(model.video)
-    alone = read_model(Path("talking.linr"), TOKEN_ROLES)  # no pixel could be painted from these roles
+    alone = read_model(Path("aligned.linr"), TOKEN_ROLES)  # not enough roles to render a frame
     assert np.allclose(read_tokens(alone, llm)[1], read_tokens(model, llm)[1], atol=1e-5)
 
-    again = cli(*FILE, "bitstream=talking.linr", "align.steps=0", "out=again.linr")  # replaces the one it has
+    again = cli(*FILE, "bitstream=aligned.linr", "align.steps=0", "out=again.linr")  # replaces the one it has
     assert figures(again)["cosine"] > 0.9
-    assert len(unpack(Path("again.linr").read_bytes()).header["tensors"]) == len(unpack(talking).header["tensors"])
+    assert len(unpack(Path("again.linr").read_bytes()).header["tensors"]) == len(unpack(aligned).header["tensors"])
 
 
-def test_a_collection_shares_a_projector_and_is_tested_on_the_unseen(cli: Cli, collection: Path, llm: VideoLLM) -> None:
+def test_a_shared_projector_is_tested_on_held_out_videos(cli: Cli, collection: Path, llm: VideoLLM) -> None:
     found = figures(cli(*SHARE, "collection=collection"))
     assert (found["videos"], found["held_out"]["videos"]) == (2, 2)
     assert found["relative_mse"] < 0.5 * found["floor"]["relative_mse"]
     assert found["bytes"] == Path("shared.safetensors").stat().st_size
     shared = load_shared("shared.safetensors")
     model = read_model(collection / "video0.linr", TOKEN_ROLES)
-    assert shared.reads == model.embedding_space
-    assert read_tokens(model, llm, shared)[1].shape == (shared.writes.tokens, shared.writes.width)
+    assert shared.embedding_space == model.embedding_space
+    assert read_tokens(model, llm, shared)[1].shape == (shared.token_space.tokens, shared.token_space.width)
 
 
-def test_a_teachers_own_view_stands_in_for_latents(cli: Cli, collection: Path, llm: VideoLLM) -> None:
+def test_teacher_embeddings_replace_latents(cli: Cli, collection: Path, llm: VideoLLM) -> None:
     options = ["dataset=shapes", "dataset.listing.root=shapes", "dataset.listing.videos=4"]
     found = figures(cli(*SHARE, *options, "teacher=shapes", "teacher.weights=clip"))
     assert (found["videos"], found["held_out"]["videos"]) == (2, 2)
@@ -78,7 +78,7 @@ def test_a_teachers_own_view_stands_in_for_latents(cli: Cli, collection: Path, l
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ([], "nothing to learn from"),
         (["bitstream=video.linr", "collection=collection"], "give one of"),
@@ -94,8 +94,8 @@ def test_a_teachers_own_view_stands_in_for_latents(cli: Cli, collection: Path, l
         (["collection=images", "held_out=half"], "held_out=half"),
     ],
 )
-def test_a_wrong_wish_is_answered_in_one_line(cli: Cli, file: Path, options: list[str], said: str) -> None:
+def test_wrong_options_are_errors_of_one_line(cli: Cli, file: Path, options: list[str], message: str) -> None:
     Path("noise.linr").write_bytes(b"noise")
     tiny = [] if "video_llm=none" in options else TINY
-    assert said in cli("task=align", "out=out.linr", *tiny, *options).error
+    assert message in cli("task=align", "out=out.linr", *tiny, *options).error
     assert not Path("out.linr").exists()

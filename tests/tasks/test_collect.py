@@ -1,4 +1,4 @@
-"""Collections, small, through the command line: killed, shared, damaged, full."""
+"""Small collections through the command line: killed, shared, damaged, with a full disk."""
 
 import errno
 import json
@@ -25,7 +25,7 @@ Cli = Callable[..., Outcome]
 COLLECT = ["task=collect", "collection=collection", *ALIGNED, "dataset.listing.root=shapes", "teacher.weights=clip"]
 
 
-def test_a_collection_is_a_file_a_video_and_a_manifest(collection: Path) -> None:
+def test_a_collection_is_a_file_per_video_and_a_manifest(collection: Path) -> None:
     records = read_manifest(collection)
     assert [record.id for record in records] == ["video0", "video1", "video2", "video3"]
     for record in records:
@@ -58,7 +58,7 @@ def test_a_manifest_of_an_older_version_is_read(collection: Path) -> None:
     assert [record.unconverged for record in read_manifest(collection)] == [None] * 4
 
 
-def test_what_is_done_is_not_done_again(cli: Cli, collection: Path) -> None:
+def test_finished_videos_are_not_fitted_again(cli: Cli, collection: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in collection.glob("*.linr")}
     (collection / "video2.linr").unlink()  # a record alone is no video
     outcome = cli(*COLLECT)
@@ -77,7 +77,7 @@ def test_another_teacher_needs_another_folder(cli: Cli, collection: Path) -> Non
     assert "the teacher is in the embedding space of other" in cli(*COLLECT, "teacher.weights=other").error
 
 
-def test_an_interruption_keeps_what_is_done(cli: Cli, collection: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interruption_keeps_finished_videos(cli: Cli, collection: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("video1", "video3"):
         (collection / "records" / f"{name}.json").unlink()
 
@@ -89,11 +89,11 @@ def test_an_interruption_keeps_what_is_done(cli: Cli, collection: Path, monkeypa
     monkeypatch.setattr(task, "fit_video", until_the_second)
     outcome = cli(*COLLECT)
     assert outcome.code == 130
-    assert "interrupted; the same command goes on with this video" in outcome.error
+    assert "interrupted; the same command resumes with this video" in outcome.error
     assert [record.id for record in read_manifest(collection)] == ["video0", "video1", "video2"]
 
 
-def test_a_corrupt_video_is_tried_again_listed_and_left_behind(cli: Cli, collection: Path) -> None:
+def test_a_corrupt_video_is_tried_again_and_listed_as_failed(cli: Cli, collection: Path) -> None:
     shutil.rmtree(collection)
     Path("shapes/videos/video1.mp4").write_bytes(b"no video")
     outcome = cli(*COLLECT)
@@ -112,7 +112,7 @@ def test_a_missing_video_is_counted(cli: Cli, collection: Path) -> None:
     assert (collection / "missing.txt").read_text() == "video1\n"
 
 
-def test_a_full_disk_ends_the_run_and_keeps_what_is_done(
+def test_a_full_disk_ends_the_run_and_keeps_finished_videos(
     cli: Cli, collection: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("video1", "video3"):
@@ -137,8 +137,10 @@ def test_a_video_belongs_to_one_worker_at_a_time(tmp_path: Path) -> None:
     )
     with CollectionLock(tmp_path) as shared, shared.claim(3) as ours:
         assert ours
-        said = subprocess.run([sys.executable, "-c", other, str(tmp_path)], capture_output=True, text=True, check=True)
-    assert said.stdout.split() == ["False", "True"]
+        output = subprocess.run(
+            [sys.executable, "-c", other, str(tmp_path)], capture_output=True, text=True, check=True
+        )
+    assert output.stdout.split() == ["False", "True"]
 
 
 def test_shards_share_the_videos_between_them() -> None:
@@ -150,11 +152,11 @@ def test_shards_share_the_videos_between_them() -> None:
             take_shard(videos, wrong)
 
 
-def test_one_video_is_no_collection(cli: Cli) -> None:
+def test_a_single_video_is_not_a_collection(cli: Cli) -> None:
     assert "one video is no collection; choose msrvtt" in cli("task=collect").error
 
 
-def test_a_teacher_and_the_module_that_listens_come_together(cli: Cli, collection: Path) -> None:
+def test_a_teacher_requires_an_alignment_module_and_conversely(cli: Cli, collection: Path) -> None:
     assert "add teacher=clip" in cli("module=alignment", "dataset.frames=4").error
     wrong = cli("teacher=shapes", "teacher.weights=clip", "dataset.frames=4")
     assert "add module=alignment" in wrong.error

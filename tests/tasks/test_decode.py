@@ -37,7 +37,7 @@ def test_to_a_video(cli: Cli, bitstream: Path) -> None:
     assert (source.frames, source.height, source.width, source.fps) == (12, 48, 64, 25)
 
 
-def test_some_frames_are_those_of_the_whole_and_keep_their_numbers(cli: Cli, bitstream: Path) -> None:
+def test_a_range_of_frames_equals_that_of_the_video_and_keeps_its_numbers(cli: Cli, bitstream: Path) -> None:
     assert cli("task=decode", f"bitstream={bitstream}", "out=all").code == 0
     assert cli("task=decode", f"bitstream={bitstream}", "out=some", "frames=7:9").code == 0
     whole, some = pngs("all"), pngs("some")
@@ -45,17 +45,17 @@ def test_some_frames_are_those_of_the_whole_and_keep_their_numbers(cli: Cli, bit
     assert all(np.abs(some[name].astype(int) - whole[name]).max() <= 1 for name in some)
 
 
-def test_one_frame_costs_one_frame(cli: Cli, bitstream: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[float] = []
+def test_one_frame_is_decoded_alone(cli: Cli, bitstream: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rendered: list[float] = []
     render = VideoRepresentation.render
 
     def counting(self: VideoRepresentation, index: list[float], size: tuple[int, int] | None = None) -> object:
-        asked.extend(index)
+        rendered.extend(index)
         return render(self, index, size)
 
     monkeypatch.setattr(VideoRepresentation, "render", counting)
     assert cli("task=decode", f"bitstream={bitstream}", "out=one", "frames=7:8").code == 0
-    assert asked == [7.0]
+    assert rendered == [7.0]
 
 
 def test_another_size_and_slow_motion(cli: Cli, bitstream: Path) -> None:
@@ -112,7 +112,7 @@ def test_info_is_json_on_stdout(cli: Cli, bitstream: Path) -> None:
     assert sum(role["bytes"] for role in described["roles"].values()) < described["bytes"]
 
 
-def test_nothing_is_left_of_a_decode_that_fails(cli: Cli, bitstream: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_decode_leaves_nothing(cli: Cli, bitstream: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full_disk(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -123,7 +123,7 @@ def test_nothing_is_left_of_a_decode_that_fails(cli: Cli, bitstream: Path, monke
     assert sorted(path.name for path in Path.cwd().iterdir()) == ["video.linr"]
 
 
-def test_a_decode_needs_the_file_and_nothing_else(cli: Cli, bitstream: Path, tmp_path: Path) -> None:
+def test_decoding_needs_only_the_file(cli: Cli, bitstream: Path, tmp_path: Path) -> None:
     lonely = tmp_path / "elsewhere" / "copy.linr"
     lonely.parent.mkdir()
     lonely.write_bytes(bitstream.read_bytes())

@@ -1,4 +1,4 @@
-"""What latents are worth in answers, beside the true frames and the floors."""
+"""Evaluation of answers from latents, with those from true frames and baselines."""
 
 import json
 import math
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from lightning_inr.chat.scores import Nearness
+from lightning_inr.chat.scores import TokenDistances
 from lightning_inr.codec import Codec, decode
 from lightning_inr.data.captioned.questions import Question
 from lightning_inr.data.sources.file import open_video
@@ -27,8 +27,8 @@ from lightning_inr.pipelines.token_sources import (
 from lightning_inr.teachers.video_llm.interface import VideoLLM
 from lightning_inr.types import VideoShape
 from tests.conftest import Outcome, moving_square, small_model, write_images
-from tests.pictures import share_shown
-from tests.tasks.conftest import talking_model
+from tests.pictures import visible_share
+from tests.tasks.conftest import aligned_model
 
 Cli = Callable[..., Outcome]
 SOURCE = ["dataset=file", "dataset.path=images"]
@@ -37,7 +37,7 @@ SHAPE = VideoShape(6, 48, 64, 25.0)
 
 
 def exact_model(llm: VideoLLM) -> VideoRepresentation:
-    """A model whose tokens are those that `llm` makes of the moving square, but for rounding."""
+    """A model whose tokens are those of `llm` for the moving square, up to rounding."""
     net = small_model(video=SHAPE)
     space = llm.token_space(SHAPE)
     net.attach_projector(space)
@@ -59,13 +59,13 @@ def test_a_file_is_measured_beside_its_source(cli: Cli, llm: VideoLLM) -> None:
     write_images(Path("images"), moving_square())
     Path("video.linr").write_bytes(Codec(default_bits=32).encode(exact_model(llm)))
     Path("q.jsonl").write_text('{"id": "images", "question": "What?", "answer": "a square", "kind": "what"}\n')
-    asked = ["questions=file", "questions.path=q.jsonl"]
-    outcome = cli(*MEASURE, *SOURCE, "bitstream=video.linr", *asked)
+    questions = ["questions=file", "questions.path=q.jsonl"]
+    outcome = cli(*MEASURE, *SOURCE, "bitstream=video.linr", *questions)
     assert outcome.code == 0, outcome.err
     rows = by_method()
     true, ours, mean = (rows[name] for name in ("true frames", "our latents", "mean token"))
     assert (true["kl"], true["top1"], true["exact"], true["relative_mse"]) == (0.0, 100.0, 100.0, 0.0)
-    # This file says the mean token everywhere, so the model cannot tell the two apart.
+    # All tokens of this file are the mean token, so the answers are equal.
     assert ours["relative_mse"] == pytest.approx(1.0, abs=0.01)
     assert ours["kl"] == pytest.approx(mean["kl"], abs=0.05)
     assert rows["random latents"]["kl"] == pytest.approx(mean["kl"], abs=0.05)
@@ -73,19 +73,19 @@ def test_a_file_is_measured_beside_its_source(cli: Cli, llm: VideoLLM) -> None:
     assert rows["most common answer"]["kl"] is None
     assert "another video's latents" not in rows
     assert "left out, there is one file" in outcome.out
-    assert "this tests plumbing, not understanding" in outcome.out
+    assert "the answers have no meaning" in outcome.out
     (line,) = map(json.loads, Path("out/answers.jsonl").read_text().splitlines())
     assert (line["id"], line["truth"], set(line["answers"])) == (
         "images",
         "a square",
         set(rows) - {"most common answer"},
     )
-    assert share_shown("out/answers.png", moving_square()[0].permute(1, 2, 0).numpy()) > 0.9
+    assert visible_share("out/answers.png", moving_square()[0].permute(1, 2, 0).numpy()) > 0.9
 
 
-def test_frames_that_a_stride_left_over_are_not_missed(cli: Cli, llm: VideoLLM) -> None:
+def test_frames_beyond_the_last_stride_are_ignored(cli: Cli, llm: VideoLLM) -> None:
     write_images(Path("images"), moving_square())
-    Path("video.linr").write_bytes(Codec().encode(talking_model(llm, SHAPE._replace(frames=5, stride=2))))
+    Path("video.linr").write_bytes(Codec().encode(aligned_model(llm, SHAPE._replace(frames=5, stride=2))))
     outcome = cli(*MEASURE, *SOURCE, "bitstream=video.linr")
     assert outcome.code == 0, outcome.err
     assert by_method()["true frames"]["exact"] == 100.0
@@ -95,9 +95,9 @@ def test_a_collection_has_another_videos_latents_too(cli: Cli, collection: Path,
     shape = VideoShape(6, 64, 64, 25.0)
     manifest = json.loads((collection / "records" / "video0.json").read_text())
     shape = shape._replace(height=manifest["height"], width=manifest["width"], fps=manifest["fps"])
-    for number in (0, 2):  # video1 stays as it is: mute
+    for number in (0, 2):  # video1 stays as it is: unaligned
         torch.manual_seed(number)
-        (collection / f"video{number}.linr").write_bytes(Codec().encode(talking_model(llm, shape)))
+        (collection / f"video{number}.linr").write_bytes(Codec().encode(aligned_model(llm, shape)))
     outcome = cli(*MEASURE, "collection=collection", "answers.videos=3")
     assert outcome.code == 0, outcome.err
     rows = by_method()
@@ -107,12 +107,12 @@ def test_a_collection_has_another_videos_latents_too(cli: Cli, collection: Path,
     assert len(Path("out/answers.jsonl").read_text().splitlines()) == 2
 
 
-def test_a_measuring_that_was_killed_goes_on(
+def test_an_interrupted_evaluation_is_resumed(
     cli: Cli, collection: Path, llm: VideoLLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     video = decode((collection / "video0.linr").read_bytes()).video
     for path in collection.glob("*.linr"):
-        path.write_bytes(Codec().encode(talking_model(llm, video)))
+        path.write_bytes(Codec().encode(aligned_model(llm, video)))
     request = [*MEASURE, "collection=collection", "answers.videos=3"]
     sources: list[str] = []
 
@@ -134,7 +134,7 @@ def test_a_measuring_that_was_killed_goes_on(
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["bitstream=a.linr", "collection=b"], "give one of them"),
         (["bitstream=none.linr"], "no such file"),
@@ -146,14 +146,14 @@ def test_a_measuring_that_was_killed_goes_on(
         (["bitstream=video.linr", "questions=file", "questions.path=q.jsonl"], "none is about images"),
     ],
 )
-def test_a_wrong_wish_is_answered_in_one_line(cli: Cli, llm: VideoLLM, options: list[str], said: str) -> None:
+def test_wrong_options_are_errors_of_one_line(cli: Cli, llm: VideoLLM, options: list[str], message: str) -> None:
     write_images(Path("images"), moving_square())
-    Path("video.linr").write_bytes(Codec().encode(talking_model(llm, SHAPE)))
+    Path("video.linr").write_bytes(Codec().encode(aligned_model(llm, SHAPE)))
     Path("q.jsonl").write_text('{"id": "another", "question": "What?"}\n')
-    assert said in cli(*MEASURE, *SOURCE, *options).error
+    assert message in cli(*MEASURE, *SOURCE, *options).error
 
 
-def test_means_leave_out_what_is_not_known_and_accuracy_is_by_kind() -> None:
+def test_means_ignore_undefined_values_and_accuracy_is_by_kind() -> None:
     questions = [Question("a", "?", "red", "colour"), Question("a", "?", "two", "count"), Question("a", "?")]
     texts = ["Red.", "three", "who knows"]
     kls = [0.5, math.nan, 1.5]
@@ -161,16 +161,16 @@ def test_means_leave_out_what_is_not_known_and_accuracy_is_by_kind() -> None:
         Exchange(question, [Answer("our latents", text, kl, 1.0, text == "Red.")])
         for question, text, kl in zip(questions, texts, kls, strict=True)
     ]
-    ours, lucky = summarize_answers(
-        exchanges, [{"our latents": near} for near in (Nearness(0.5, 0.25, 1.0), Nearness(1.0, 0.75, 0.0))]
+    ours, chance_level = summarize_answers(
+        exchanges, [{"our latents": near} for near in (TokenDistances(0.5, 0.25, 1.0), TokenDistances(1.0, 0.75, 0.0))]
     )
     assert (ours.kl, ours.top1, ours.exact) == pytest.approx((1.0, 100.0, 100 / 3))
     assert (ours.cosine, ours.centred_cosine, ours.relative_mse) == (0.75, 0.5, 0.5)
     assert ours.accuracy == {"all": 50.0, "colour": 100.0, "count": 0.0}
-    assert lucky.accuracy["all"] == 100.0
+    assert chance_level.accuracy["all"] == 100.0
 
 
-def test_scrambled_latents_keep_their_mean_and_spread() -> None:
+def test_random_latents_keep_mean_and_standard_deviation() -> None:
     net = small_model(video=VideoShape(400, 22, 30, 25.0))
     before = net.state_dict()["latents"].clone()
     after = with_random_latents(net).state_dict()["latents"]
@@ -179,7 +179,7 @@ def test_scrambled_latents_keep_their_mean_and_spread() -> None:
     assert torch.allclose(before.std(0), after.std(0), rtol=0.3)
 
 
-def test_samples_are_of_as_many_films_and_questions_as_there_are(images: Path) -> None:
+def test_samples_cover_items_and_questions(images: Path) -> None:
     results = []
     for name in "ab":
         exchanges = [Exchange(Question(name, text), []) for text in ("who?", "what?")]

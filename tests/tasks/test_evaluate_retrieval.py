@@ -1,4 +1,4 @@
-"""Recall of a collection beside CLIP's own and beside chance, small, through the command line."""
+"""Evaluation of retrieval in a small collection through the command line."""
 
 import csv
 import json
@@ -12,7 +12,7 @@ import pytest
 
 from lightning_inr.retrieval.collection import read_manifest, write_manifest
 from lightning_inr.retrieval.gallery import read_gallery
-from lightning_inr.retrieval.protocols import Options, ask_classes, ask_segments, ask_videos
+from lightning_inr.retrieval.protocols import ProtocolOptions, query_classes, query_segments, query_videos
 from tests.conftest import ALIGNED, Outcome
 from tests.pictures import places
 
@@ -26,7 +26,7 @@ def rows(folder: str = "measured") -> list[dict[str, Any]]:
     return found
 
 
-def test_every_table_has_four_rows_and_every_query_is_kept(cli: Cli, collection: Path) -> None:
+def test_every_protocol_has_four_rows_and_every_query_is_written(cli: Cli, collection: Path) -> None:
     outcome = cli(*MEASURE)
     assert outcome.code == 0, outcome.err
     protocols = ["class", "segment", "text to video", "video to text"]
@@ -66,20 +66,22 @@ def test_a_sweep_of_the_weight_ends_in_one_report(cli: Cli, collection: Path) ->
     assert {run["video"] for run in runs} == {"shapes"}
 
 
-def test_perfect_latents_find_everything(collection: Path) -> None:
+def test_perfect_latents_have_recall_100(collection: Path) -> None:
     records = read_manifest(collection)
     records = [record._replace(label=f"class {place}") for place, record in enumerate(records)]
     gallery = read_gallery(collection, records)
     eye = np.eye(len(records), gallery.embedding_space.width, dtype=np.float32)
     gallery = gallery._replace(vectors=eye[gallery.video])
-    [classes] = ask_classes(records, gallery, lambda texts: eye[[int(text[-1]) for text in texts]], Options())
+    [classes] = query_classes(records, gallery, lambda texts: eye[[int(text[-1]) for text in texts]], ProtocolOptions())
     assert classes.scores.recall_1 == 100
     captions = [record.captions[0] for record in records]
-    for asked in ask_videos(records, gallery, lambda texts: eye[[captions.index(text) for text in texts]], Options()):
-        assert asked.scores.recall_1 == 100
+    for result in query_videos(
+        records, gallery, lambda texts: eye[[captions.index(text) for text in texts]], ProtocolOptions()
+    ):
+        assert result.scores.recall_1 == 100
 
 
-def test_only_a_frame_inside_a_segment_is_right(collection: Path) -> None:
+def test_only_frames_inside_a_segment_are_positives(collection: Path) -> None:
     records = read_manifest(collection)
     gallery = read_gallery(collection, records)
     inside = 3  # frames 0 to 3 of 12 a second lie in the first quarter of a second, its end included
@@ -89,14 +91,14 @@ def test_only_a_frame_inside_a_segment_is_right(collection: Path) -> None:
     late[np.arange(len(late)), np.where((gallery.video == 0) & (gallery.frame > inside), 0, 1)] = 1
     query = np.zeros((1, gallery.embedding_space.width), np.float32)
     query[0, 0] = 1
-    [asked] = ask_segments(records, gallery._replace(vectors=late), lambda texts: query, Options())
+    [result] = query_segments(records, gallery._replace(vectors=late), lambda texts: query, ProtocolOptions())
     outside = int(((gallery.video == 0) & (gallery.frame > inside)).sum())
     assert outside == 2
-    assert asked.ranks[0] > outside
-    assert asked.queries == ["it begins"]
+    assert result.ranks[0] > outside
+    assert result.queries == ["it begins"]
 
 
-def test_recall_goes_to_weights_and_biases(
+def test_recall_is_logged_to_weights_and_biases(
     cli: Cli, collection: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     import wandb
@@ -106,11 +108,11 @@ def test_recall_goes_to_weights_and_biases(
     sent: list[str] = []
     original = wandb.sdk.wandb_run.Run.log
 
-    def noted(run: Any, data: dict[str, Any], **rest: Any) -> None:
+    def recorded(run: Any, data: dict[str, Any], **rest: Any) -> None:
         sent.extend(data)
         original(run, data, **rest)
 
-    monkeypatch.setattr(wandb.sdk.wandb_run.Run, "log", noted)
+    monkeypatch.setattr(wandb.sdk.wandb_run.Run, "log", recorded)
     outcome = cli(*MEASURE, "logger=wandb", "retrieval.protocols=[class]")
     assert outcome.code == 0, outcome.err
     assert sent == ["retrieval", "recall/class"]

@@ -1,4 +1,4 @@
-"""Sweeps, reports, references and the tasks of the paper's figures, small, through the command line."""
+"""Small sweeps, reports, reference codecs and tasks of the paper's figures through the command line."""
 
 import csv
 import json
@@ -16,13 +16,13 @@ from lightning_inr.data.writer import Encoding, encode_video
 from lightning_inr.pipelines.reference_codecs import decode_stream
 from lightning_inr.types import VideoShape
 from tests.conftest import SMALL_OVERRIDES, Outcome, moving_square, small_model, write_images, write_result, write_yuv
-from tests.pictures import places, read_picture, share_shown
+from tests.pictures import places, read_picture, visible_share
 
 Cli = Callable[..., Outcome]
 WITHOUT_RANK = [each for each in SMALL_OVERRIDES if not each.startswith("rank")]
 
 
-def test_a_sweep_ends_with_its_report_and_goes_on_past_a_failed_job(cli: Cli, images: Path) -> None:
+def test_a_sweep_ends_with_a_report_and_continues_after_a_failed_job(cli: Cli, images: Path) -> None:
     command = ["-m", "dataset=file", f"dataset.path={images}", "run_dir=sweep", "rank=2,99,4", *WITHOUT_RANK]
     outcome = cli(*command)
     assert outcome.code == 1
@@ -41,15 +41,15 @@ def test_a_sweep_ends_with_its_report_and_goes_on_past_a_failed_job(cli: Cli, im
 
 
 def test_an_interruption_ends_the_whole_sweep(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    begun: list[object] = []
+    started: list[object] = []
 
     def interrupted(cfg: object) -> None:
-        begun.append(cfg)
+        started.append(cfg)
         raise KeyboardInterrupt("the same command goes on")
 
     monkeypatch.setattr("lightning_inr.tasks.info.run", interrupted)
     outcome = cli("-m", "task=info", "bitstream=a.linr,b.linr", "run_dir=sweep")
-    assert (outcome.code, len(begun)) == (130, 1)
+    assert (outcome.code, len(started)) == (130, 1)
     assert "interrupted; the same command goes on" in outcome.error
     assert not Path("sweep").exists()
 
@@ -59,26 +59,26 @@ def test_a_sweep_in_weights_and_biases(cli: Cli, images: Path, monkeypatch: pyte
 
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
-    seen: list[dict[str, object]] = []
+    recorded: list[dict[str, object]] = []
     groups: list[object] = []
     init, log = wandb.init, wandb.sdk.wandb_run.Run.log
 
-    def watching_init(*args: Any, **options: Any) -> object:
+    def recording_init(*args: Any, **options: Any) -> object:
         groups.append(options.get("group"))
         return init(*args, **options)
 
-    def watching_log(run: Any, data: dict[str, object], *args: Any, **options: Any) -> None:
-        seen.append(data)
+    def recording_log(run: Any, data: dict[str, object], *args: Any, **options: Any) -> None:
+        recorded.append(data)
         log(run, data, *args, **options)
 
-    monkeypatch.setattr(wandb, "init", watching_init)
-    monkeypatch.setattr(wandb.sdk.wandb_run.Run, "log", watching_log)
+    monkeypatch.setattr(wandb, "init", recording_init)
+    monkeypatch.setattr(wandb.sdk.wandb_run.Run, "log", recording_log)
     overrides = [each for each in WITHOUT_RANK if not each.startswith("logger")]
     overrides += ["logger=wandb", "dataset=file", f"dataset.path={images}"]
     outcome = cli("-m", "run_dir=sweep", "rank=2,4", *overrides)
     assert outcome.code == 0, outcome.err
     assert groups[:2] == ["sweep", "sweep"]
-    charts = {name: value for data in seen for name, value in data.items()}
+    charts = {name: value for data in recorded for name, value in data.items()}
     assert type(charts["rate_distortion/psnr/images"]).__name__ == "CustomChart"
     assert isinstance(charts["points/psnr"], wandb.Table)
     assert len(charts["points/psnr"].data) == 2
@@ -103,7 +103,7 @@ def test_the_papers_sweep_over_uvg(cli: Cli, tmp_path: Path) -> None:
     assert "mean of all videos" in Path("sweep/report.html").read_text()
 
 
-def test_an_experiment_that_sweeps_by_itself(cli: Cli, images: Path) -> None:
+def test_an_experiment_that_defines_its_sweep(cli: Cli, images: Path) -> None:
     overrides = [each for each in SMALL_OVERRIDES if not each.startswith("max")]
     overrides += ["dataset=file", f"dataset.path={images}", "max_epochs=1"]
     outcome = cli("experiment=ablation_coder", "run_dir=sweep", *overrides)
@@ -154,14 +154,14 @@ def test_conventional_codecs_are_measured_from_their_files(cli: Cli, tmp_path: P
     assert Path("peers/svt_av1-crf30/result.json").stat().st_mtime_ns == written
 
 
-def test_an_encoder_that_is_not_there(cli: Cli, images: Path) -> None:
+def test_a_missing_encoder(cli: Cli, images: Path) -> None:
     outcome = cli("task=reference_codecs", "dataset=file", f"dataset.path={images}", "run_dir=peers",
                   "peers.x265_veryslow.codec=libnothing")  # fmt: skip
     assert outcome.code == 1
     assert "peers: libnothing cannot encode this" in outcome.error
 
 
-def test_evaluation_measures_vmaf_where_it_is_asked_for(cli: Cli, images: Path) -> None:
+def test_evaluation_measures_vmaf_on_request(cli: Cli, images: Path) -> None:
     Path("video.linr").write_bytes(Codec().encode(small_model(video=VideoShape(6, 48, 64, 25.0))))
     command = ["task=evaluate", "bitstream=video.linr", "dataset=file", f"dataset.path={images}"]
     assert "vmaf" not in json.loads(cli(*command).out)
@@ -192,16 +192,16 @@ def test_one_file_at_several_sizes(cli: Cli, tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-def test_interpolation_is_measured_beside_its_floors(cli: Cli, images: Path) -> None:
+def test_interpolation_is_measured_with_its_baselines(cli: Cli, images: Path) -> None:
     overrides = [each for each in SMALL_OVERRIDES if not each.startswith("max")]
     outcome = cli("experiment=interpolation", "dataset=file", f"dataset.path={images}", "run_dir=run", "max_epochs=2",
                   "max_seconds=null", *overrides)  # fmt: skip
     assert outcome.code == 0, outcome.err
     result = json.loads(Path("run/result.json").read_text())
-    assert result["frames"] == 5  # the sixth lies between no two seen frames
+    assert result["frames"] == 5  # the sixth lies between no two training frames
     names = {"psnr", "blend_true", "blend_decoded", "nearest"}
     assert set(result["held_out"]) == names | {f"{name}_mean_mse" for name in names}
-    assert share_shown("run/strip.png", read_picture(images / "00004.png")) == 1
+    assert visible_share("run/strip.png", read_picture(images / "00004.png")) == 1
     assert "held out" in outcome.out
     measured = cli("task=evaluate", "bitstream=run/video.linr", "dataset=file", f"dataset.path={images}")
     assert json.loads(measured.out)["held_out"] == pytest.approx(result["held_out"])
@@ -209,14 +209,14 @@ def test_interpolation_is_measured_beside_its_floors(cli: Cli, images: Path) -> 
         "dataset=file", f"dataset.path={images}", "stride=6", "run_dir=other").error  # fmt: skip
 
 
-def test_latents_as_a_picture(cli: Cli) -> None:
+def test_latents_are_plotted(cli: Cli) -> None:
     for name in ("a", "b"):
         Path(f"{name}.linr").write_bytes(Codec().encode(small_model(video=VideoShape(20, 22, 30, 25.0))))
-    outcome = cli("task=plot_latents", "bitstreams=[a.linr,b.linr]", "out=seen")
+    outcome = cli("task=plot_latents", "bitstreams=[a.linr,b.linr]", "out=latents")
     assert outcome.code == 0, outcome.err
     assert set(json.loads(outcome.out)) == {"a", "b"}
     for first_or_last in ((68, 1, 84), (253, 231, 37)):  # the ends of viridis
-        dots = places("seen/latents.png", first_or_last)[:, 0]
+        dots = places("latents/latents.png", first_or_last)[:, 0]
         assert (dots < 0.4).any()  # a panel a file
         assert ((dots > 0.5) & (dots < 0.9)).any()
     Path("n.linr").write_bytes(Codec().encode(small_model("nerv")))
@@ -227,9 +227,11 @@ def test_jobs_of_a_sweep_are_spread_over_gpus(cli: Cli, monkeypatch: pytest.Monk
     Path("a.linr").write_bytes(Codec().encode(small_model()))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")  # so that the end of the test undoes what the sweep sets
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    seen: list[str | None] = []
-    monkeypatch.setattr("lightning_inr.tasks.info.run", lambda cfg: seen.append(os.environ.get("CUDA_VISIBLE_DEVICES")))
+    recorded: list[str | None] = []
+    monkeypatch.setattr(
+        "lightning_inr.tasks.info.run", lambda cfg: recorded.append(os.environ.get("CUDA_VISIBLE_DEVICES"))
+    )
     cli("-m", "task=info", "bitstream=a.linr", "seed=1,2", "run_dir=sweep")
-    assert seen == [None, None]
+    assert recorded == [None, None]
     cli("-m", "task=info", "bitstream=a.linr", "seed=1,2", "run_dir=sweep", "gpus=4")
-    assert seen[2:] == ["0", "0"]  # one process keeps the GPU it has begun with
+    assert recorded[2:] == ["0", "0"]  # one process keeps its first GPU

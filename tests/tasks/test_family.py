@@ -1,4 +1,4 @@
-"""Other methods than Latent-INR through the command line, small: one size, one codec, one table."""
+"""Other methods than Latent-INR through the command line: one size, one codec, one table."""
 
 import csv
 import json
@@ -30,7 +30,7 @@ def test_a_sweep_over_methods_is_one_table_at_one_size(cli: Cli, images: Path) -
 
 
 @pytest.mark.parametrize("model", ["hnerv_320x180", "t_nerv_320x180", "latent_inr_conv"])
-def test_any_model_trains_under_its_rate(cli: Cli, images: Path, model: str) -> None:
+def test_every_model_trains_with_the_rate_term(cli: Cli, images: Path, model: str) -> None:
     options = [*SHORT, "dataset=file", f"dataset.path={images}", "callbacks.quantization_aware=null"]
     size = [each for each in options if not each.startswith("model.strides")]
     outcome = cli(
@@ -54,7 +54,7 @@ def test_any_model_trains_under_its_rate(cli: Cli, images: Path, model: str) -> 
         (["model=nerv_320x180", "model.strides=[5,2,2,99]"], "strides=99: choose a whole number from 1 to 16"),
     ],
 )
-def test_wrong_wishes_are_answered_in_one_line(cli: Cli, images: Path, options: list[str], line: str) -> None:
+def test_wrong_options_are_errors_of_one_line(cli: Cli, images: Path, options: list[str], line: str) -> None:
     given = {option.split("=")[0] for option in options}
     short = [each for each in SHORT if each.split("=")[0] not in given]
     outcome = cli("experiment=family", "run_dir=run", "dataset=file", f"dataset.path={images}", *short, *options)
@@ -63,7 +63,7 @@ def test_wrong_wishes_are_answered_in_one_line(cli: Cli, images: Path, options: 
     assert not Path("run/video.linr").exists()
 
 
-def test_held_out_frames_of_a_hybrid_come_from_its_neighbours_embeddings(cli: Cli, images: Path) -> None:
+def test_held_out_frames_of_a_hybrid_model_use_neighbouring_embeddings(cli: Cli, images: Path) -> None:
     outcome = cli(
         "experiment=family", "model=hnerv_320x180", "stride=2", "run_dir=run", "dataset=file", f"dataset.path={images}",
         "dataset.frames=5", *SHORT,

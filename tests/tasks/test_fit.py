@@ -1,4 +1,4 @@
-"""The main job, small, through the command line."""
+"""Small fits through the command line."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from PIL import Image
 
 from lightning_inr.paths import alone_in
 from tests.conftest import SMALL_OVERRIDES, Outcome, write_images
-from tests.pictures import places, share_shown
+from tests.pictures import places, visible_share
 
 Cli = Callable[..., Outcome]
 
@@ -28,7 +28,7 @@ KEYS = {
 
 
 def psnr_from_pngs(folder: Path, source: np.ndarray) -> float:
-    """Mean PSNR of PNGs against frames (N, H, W, 3), with nothing of the package."""
+    """Mean PSNR of PNGs against frames (N, H, W, 3), computed without the package."""
     files = sorted(folder.glob("*.png"))
     assert len(files) == len(source)
     errors = [
@@ -38,7 +38,7 @@ def psnr_from_pngs(folder: Path, source: np.ndarray) -> float:
     return float(np.mean([10 * np.log10(255**2 / error) for error in errors]))
 
 
-def test_a_fit_leaves_a_whole_run_folder(cli: Cli, images: Path, tmp_path: Path) -> None:
+def test_a_fit_writes_a_complete_run_folder(cli: Cli, images: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     outcome = cli("dataset=file", f"dataset.path={images}", f"run_dir={folder}", "max_epochs=10", *SMALL_OVERRIDES[:4],
                   "max_seconds=null")  # fmt: skip
@@ -59,7 +59,7 @@ def test_a_fit_leaves_a_whole_run_folder(cli: Cli, images: Path, tmp_path: Path)
     assert outcome.out.count("not converged: ") == (not result["converged"])
     for name in ("PSNR", "MS-SSIM", "rate", "file", "fit", "decoding", str(folder)):
         assert name in outcome.out
-    assert share_shown(folder / "comparison.png", np.asarray(Image.open(images / "00001.png"))) == 1
+    assert visible_share(folder / "comparison.png", np.asarray(Image.open(images / "00001.png"))) == 1
     curve = places(folder / "training.png", (31, 119, 180))
     psnr = curve[curve[:, 0] < 0.5]
     assert psnr[psnr[:, 0].argmin(), 1] > psnr[psnr[:, 0].argmax(), 1]  # it rises
@@ -73,7 +73,7 @@ def test_a_fit_leaves_a_whole_run_folder(cli: Cli, images: Path, tmp_path: Path)
     assert json.loads(measured.out)["psnr"] == pytest.approx(result["psnr"], abs=1e-6)
 
 
-def test_a_finished_fit_is_not_done_again_and_another_is_refused(cli: Cli, images: Path, tmp_path: Path) -> None:
+def test_a_finished_fit_is_reused_and_other_options_are_refused(cli: Cli, images: Path, tmp_path: Path) -> None:
     command = ["dataset=file", f"dataset.path={images}", f"run_dir={tmp_path}/run", *SMALL_OVERRIDES]
     assert cli(*command).code == 0
     written = (tmp_path / "run" / "video.linr").stat().st_mtime_ns
@@ -99,7 +99,7 @@ def test_odd_sides_grey_images_and_one_frame(cli: Cli, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("logger", ["csv", "tensorboard"])
-def test_loggers_get_curves_pictures_and_the_final_row(cli: Cli, images: Path, tmp_path: Path, logger: str) -> None:
+def test_loggers_get_curves_pictures_and_the_result(cli: Cli, images: Path, tmp_path: Path, logger: str) -> None:
     outcome = cli("dataset=file", f"dataset.path={images}", "run_dir=run", *SMALL_OVERRIDES[:-1], f"logger={logger}")
     assert outcome.code == 0, outcome.err
     if logger == "csv":
@@ -130,12 +130,12 @@ def plain() -> dict[str, str]:
 
 
 def default_interrupts() -> None:
-    """SIGINT as a terminal's programs have it; a shell has those that it starts with & ignore it."""
+    """The default handling of SIGINT, which background processes of a shell ignore."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def begin_fit(images: Path, folder: Path) -> tuple[list[str], "subprocess.Popen[str]"]:
-    """The command of a fit of 16 s, and its process, two seconds after its first checkpoint."""
+    """The command of a fit of 16 s, and its process two seconds after the first checkpoint."""
     options = [each for each in SMALL_OVERRIDES if not each.startswith("max")]
     command = [
         sys.executable, "-m", "lightning_inr.run", "dataset=file", f"dataset.path={images}", f"run_dir={folder}",
@@ -157,7 +157,7 @@ def begin_fit(images: Path, folder: Path) -> tuple[list[str], "subprocess.Popen[
     return command, process
 
 
-def test_a_killed_fit_goes_on(images: Path, tmp_path: Path) -> None:
+def test_a_killed_fit_is_resumed(images: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     checkpoint = folder / "last.ckpt"
     command, process = begin_fit(images, folder)
@@ -183,15 +183,15 @@ def test_a_signal_ends_a_fit_in_one_line(images: Path, tmp_path: Path, number: s
     folder = tmp_path / "run"
     _, process = begin_fit(images, folder)
     os.killpg(process.pid, number)
-    _, said = process.communicate(timeout=300)
+    _, stderr = process.communicate(timeout=300)
     name = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}[number]
     assert process.returncode == 128 + number
-    assert said.splitlines()[-1] == f"error: {name}; the same command with run_dir={folder} goes on from there"
-    assert "Traceback" not in said
+    assert stderr.splitlines()[-1] == f"error: {name}; the same command with run_dir={folder} goes on from there"
+    assert "Traceback" not in stderr
     assert {path.name for path in folder.iterdir()} == {"config.yaml", "last.ckpt"}
 
 
-def test_a_run_folder_is_for_one_process(cli: Cli, images: Path) -> None:
+def test_a_run_folder_is_locked_by_one_process(cli: Cli, images: Path) -> None:
     with alone_in(Path("run"), "run_dir"):
         outcome = cli("dataset=file", f"dataset.path={images}", "run_dir=run", *SMALL_OVERRIDES)
     assert outcome.code == 1

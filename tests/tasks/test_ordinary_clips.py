@@ -1,4 +1,4 @@
-"""The main job's model and training on clips that are hardly videos: a file, and no value that is not a number."""
+"""The default model and training on degenerate clips: a file is written and all values are finite."""
 
 import json
 import math
@@ -23,7 +23,7 @@ CLIPS: dict[str, Callable[[], Tensor]] = {
 
 
 @pytest.mark.parametrize("kind", CLIPS)
-def test_every_clip_ends_as_a_file(kind: str, cli: Callable[..., Outcome], tmp_path: Path) -> None:
+def test_every_clip_gives_a_file(kind: str, cli: Callable[..., Outcome], tmp_path: Path) -> None:
     folder = write_images(tmp_path / "clip", CLIPS[kind]())
     outcome = cli("dataset=file", f"dataset.path={folder}", "run_dir=run", "max_steps=40")
     assert outcome.code == 0, outcome.err
@@ -32,7 +32,7 @@ def test_every_clip_ends_as_a_file(kind: str, cli: Callable[..., Outcome], tmp_p
     assert result["bytes"] == (tmp_path / "run" / "video.linr").stat().st_size
 
 
-def test_a_still_costs_little_beside_its_network(cli: Callable[..., Outcome], tmp_path: Path) -> None:
+def test_a_still_video_takes_few_bytes_beside_its_network(cli: Callable[..., Outcome], tmp_path: Path) -> None:
     folder = write_images(tmp_path / "clip", CLIPS["black"]())
     outcome = cli("dataset=file", f"dataset.path={folder}", "run_dir=run", "max_steps=1500", "rate_weight=0.1")
     assert outcome.code == 0, outcome.err

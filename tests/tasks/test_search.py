@@ -1,4 +1,4 @@
-"""Moments found by words, by an image, and by a frame of another file."""
+"""Search by a text, by an image, and by a frame of another file."""
 
 import json
 import shutil
@@ -16,7 +16,7 @@ from lightning_inr.pipelines.collection_lock import CollectionLock
 from lightning_inr.retrieval.collection import read_manifest, write_manifest
 from lightning_inr.retrieval.query import open_collection, search_collection
 from tests.conftest import ALIGNED, Outcome, small_model, write_teacher
-from tests.pictures import share_shown
+from tests.pictures import visible_share
 
 Cli = Callable[..., Outcome]
 SEARCH = ["task=search", "collection=collection"]
@@ -27,7 +27,7 @@ def hits() -> list[dict[str, object]]:
     return found
 
 
-def test_words_find_the_best_moment_of_each_video(cli: Cli, collection: Path) -> None:
+def test_a_text_query_finds_the_best_frame_of_each_video(cli: Cli, collection: Path) -> None:
     outcome = cli(*SEARCH, "query=a red ball rolls left", "k=3")
     assert outcome.code == 0, outcome.err
     assert len({hit["id"] for hit in hits()}) == 3
@@ -35,7 +35,7 @@ def test_words_find_the_best_moment_of_each_video(cli: Cli, collection: Path) ->
     assert scores == sorted(scores, reverse=True)
     for hit in hits():
         frame = next(decode((collection / f"{hit['id']}.linr").read_bytes()).render([float(str(hit["frame"]))]))
-        assert share_shown("found/hits.png", frame.permute(1, 2, 0).numpy()) == 1
+        assert visible_share("found/hits.png", frame.permute(1, 2, 0).numpy()) == 1
     assert outcome.out.count(".linr") == 3
 
 
@@ -54,7 +54,7 @@ def test_an_image_is_a_query(cli: Cli, collection: Path) -> None:
     assert "not an image" in cli(*SEARCH, "image=query.png").error
 
 
-def test_the_index_is_kept_and_made_anew(collection: Path) -> None:
+def test_the_index_is_stored_and_rebuilt(collection: Path) -> None:
     whole = open_collection(collection)
     kept = collection / "index" / "exact" / "vectors.faiss"
     written = kept.stat().st_mtime_ns
@@ -69,9 +69,7 @@ def test_the_index_is_kept_and_made_anew(collection: Path) -> None:
     assert all(hit.record.id != "video1" or hit.score < 0.9999 for hit in again)
 
 
-def test_a_collection_that_grew_is_read_only_where_it_is_new(
-    cli: Cli, collection: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_new_files_of_a_collection_are_read(cli: Cli, collection: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record = collection / "records" / "video3.json"
     hidden = record.rename("hidden.json")
     with CollectionLock(collection) as shared:
@@ -82,19 +80,19 @@ def test_a_collection_that_grew_is_read_only_where_it_is_new(
     read: list[str] = []
     from lightning_inr.retrieval import gallery
 
-    original = gallery.read_meaning
+    original = gallery.read_embeddings
 
-    def noted(path: Path) -> gallery.Meaning | None:
+    def recorded(path: Path) -> gallery.FrameEmbeddings | None:
         read.append(path.name)
         return original(path)
 
-    monkeypatch.setattr(gallery, "read_meaning", noted)
+    monkeypatch.setattr(gallery, "read_embeddings", recorded)
     grown = open_collection(collection)
     assert (len(grown.vectors), read) == (24, ["video3.linr"])
     assert grown.video.tolist() == sorted(grown.video.tolist())
 
 
-def test_a_file_that_nobody_aligned_is_left_out_and_named(cli: Cli, collection: Path) -> None:
+def test_an_unaligned_file_is_left_out_and_named(cli: Cli, collection: Path) -> None:
     (collection / "video1.linr").write_bytes(Codec().encode(small_model()))
     outcome = cli(*SEARCH, "query=a ball", "k=9")
     assert outcome.code == 0, outcome.err
@@ -105,8 +103,8 @@ def test_a_file_that_nobody_aligned_is_left_out_and_named(cli: Cli, collection: 
 
 def test_two_teachers_cannot_be_compared(cli: Cli, collection: Path) -> None:
     write_teacher(Path("other"), seed=1)
-    asked = cli(*SEARCH, "teacher=shapes", "teacher.weights=other", "query=a ball")
-    assert "the query is in the embedding space of other" in asked.error
+    outcome = cli(*SEARCH, "teacher=shapes", "teacher.weights=other", "query=a ball")
+    assert "the query is in the embedding space of other" in outcome.error
     shutil.rmtree(Path("mixed"), ignore_errors=True)
     mixed = cli("task=collect", *ALIGNED, "dataset.listing.root=shapes", "teacher.weights=other", "collection=mixed",
                 "shard=1/4")  # fmt: skip
@@ -116,7 +114,7 @@ def test_two_teachers_cannot_be_compared(cli: Cli, collection: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["query="], "query: it is empty"),
         (["query=   "], "query: it is empty"),
@@ -129,11 +127,11 @@ def test_two_teachers_cannot_be_compared(cli: Cli, collection: Path) -> None:
         (["query=a", "collection=shapes"], "no collection.parquet there"),
     ],
 )
-def test_a_wrong_wish_is_answered_in_one_line(cli: Cli, collection: Path, options: list[str], said: str) -> None:
-    assert said in cli(*SEARCH, *options).error
+def test_wrong_options_are_errors_of_one_line(cli: Cli, collection: Path, options: list[str], message: str) -> None:
+    assert message in cli(*SEARCH, *options).error
 
 
-def test_another_script_is_warned_of(cli: Cli, collection: Path) -> None:
+def test_another_script_gives_a_warning(cli: Cli, collection: Path) -> None:
     outcome = cli(*SEARCH, "query='赤いボール'")
     assert outcome.code == 0, outcome.err
     assert "warning: query='赤いボール'" in outcome.out
@@ -165,7 +163,7 @@ def test_a_damaged_index_is_built_again(cli: Cli, collection: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"path": "/etc/passwd.linr"}, "which is not a .linr file of this folder"),
         ({"path": "../video1.linr"}, "which is not a .linr file of this folder"),
@@ -175,12 +173,12 @@ def test_a_damaged_index_is_built_again(cli: Cli, collection: Path) -> None:
         ({"frames": 0}, "video1 has frames 0"),
     ],
 )
-def test_a_manifest_that_lies_is_named(cli: Cli, collection: Path, changes: dict[str, Any], said: str) -> None:
+def test_an_invalid_manifest_is_named(cli: Cli, collection: Path, changes: dict[str, Any], message: str) -> None:
     records = [record._replace(**changes) if record.id == "video1" else record for record in read_manifest(collection)]
     write_manifest(collection, records)
     error = cli(*SEARCH, "query=a ball").error
     assert "collection.parquet is damaged" in error
-    assert said in error
+    assert message in error
 
 
 @pytest.mark.parametrize("text", ["teacher: [", "- 1", "teacher: 3", "teacher: {weights: 7}"])

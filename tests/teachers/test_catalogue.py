@@ -1,4 +1,4 @@
-"""A small model of each architecture, for whoever asks."""
+"""Small models of each architecture."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""CLIP: the same vectors as open_clip's own, and one line for whatever is not there."""
+"""CLIP: embeddings equal those of open_clip, and missing parts are errors of one line."""
 
 import json
 import logging
@@ -24,7 +24,7 @@ def clip(teacher: Path) -> Clip:
     return load_clip(weights=str(teacher), device="cpu")
 
 
-def test_frames_are_what_open_clip_makes_of_the_images(clip: Clip, teacher: Path) -> None:
+def test_frame_embeddings_equal_those_of_open_clip(clip: Clip, teacher: Path) -> None:
     video = moving_square()
     model, prepare = open_clip.create_model_from_pretrained(f"local-dir:{teacher}")
     images = torch.stack([prepare(Image.fromarray(frame.permute(1, 2, 0).numpy())) for frame in video])
@@ -34,7 +34,7 @@ def test_frames_are_what_open_clip_makes_of_the_images(clip: Clip, teacher: Path
     assert clip.embed_frames(iter(video), batch=4) == pytest.approx(expected, abs=1e-5)
 
 
-def test_texts_are_what_open_clip_makes_of_them(clip: Clip, teacher: Path) -> None:
+def test_text_embeddings_equal_those_of_open_clip(clip: Clip, teacher: Path) -> None:
     texts = ["a red square moves right", "nothing"]
     model = open_clip.create_model_from_pretrained(f"local-dir:{teacher}", return_transform=False).eval()
     with torch.no_grad():
@@ -43,12 +43,12 @@ def test_texts_are_what_open_clip_makes_of_them(clip: Clip, teacher: Path) -> No
 
 
 def test_vectors_have_length_one_and_a_loss_can_be_taken_against_them(clip: Clip) -> None:
-    seen = clip.embed_frames(moving_square(3))
-    assert seen.shape == (3, clip.embedding_space.width)
-    assert seen.dtype == torch.float32
-    assert seen.norm(dim=1) == pytest.approx(torch.ones(3))
+    embedded = clip.embed_frames(moving_square(3))
+    assert embedded.shape == (3, clip.embedding_space.width)
+    assert embedded.dtype == torch.float32
+    assert embedded.norm(dim=1) == pytest.approx(torch.ones(3))
     latent = torch.randn(3, clip.embedding_space.width, requires_grad=True)
-    (latent * seen).sum().backward()
+    (latent * embedded).sum().backward()
     assert latent.grad is not None
     assert clip.embed_frames([]).shape == (0, clip.embedding_space.width)
 
@@ -77,8 +77,8 @@ def test_the_fingerprint_is_of_weights_and_preprocessing(clip: Clip, teacher: Pa
 
 
 @pytest.fixture
-def known(teacher: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The name under which open_clip knows the small model."""
+def model_name(teacher: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of the small model in open_clip's list."""
     path = teacher.parent / "tiny-clip.json"
     path.write_text(json.dumps(CLIP))
     monkeypatch.setattr("open_clip.factory._MODEL_CONFIGS", {})  # restored afterwards
@@ -88,11 +88,11 @@ def known(teacher: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.mark.parametrize("ending", [".pt", ".bin", ".safetensors"])
-def test_a_file_of_weights(clip: Clip, teacher: Path, known: str, ending: str) -> None:
+def test_a_file_of_weights(clip: Clip, teacher: Path, model_name: str, ending: str) -> None:
     state = load_file(teacher / "open_clip_model.safetensors")
     path = teacher.parent / f"weights{ending}"
     save_file(state, path) if ending == ".safetensors" else torch.save({"state_dict": state}, path)
-    loaded = load_clip(known, str(path), "cpu")
+    loaded = load_clip(model_name, str(path), "cpu")
     assert loaded.embedding_space.teacher == f"tiny-clip/weights{ending}"
     assert loaded.embedding_space.fingerprint == clip.embedding_space.fingerprint
     assert torch.equal(loaded.embed_texts(["red"]), clip.embed_texts(["red"]))
@@ -107,8 +107,8 @@ def test_a_file_of_weights(clip: Clip, teacher: Path, known: str, ending: str) -
      (None, "runs/shapes_teacher", "teacher.weights=runs/shapes_teacher: no such folder; make one with task=train_"),
      (None, ".", "teacher.weights=.: no open_clip_config.json there")],
 )  # fmt: skip
-def test_what_is_not_there(
-    model: str, weights: str, message: str, known: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_missing_files_folders_and_tags(
+    model: str, weights: str, message: str, model_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("ViT-B-32", "ViT-B-32-quickgelu"):
@@ -130,11 +130,13 @@ def test_a_tag_without_a_network(monkeypatch: pytest.MonkeyPatch, caplog: pytest
 
 
 def test_weights_that_need_quick_gelu_get_it(
-    teacher: Path, known: str, clip: Clip, monkeypatch: pytest.MonkeyPatch
+    teacher: Path, model_name: str, clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tag = {"file": str(teacher / "open_clip_model.safetensors"), "quick_gelu": True}
-    monkeypatch.setitem(open_clip.pretrained._PRETRAINED, known, {"quick": tag, "plain": tag | {"quick_gelu": False}})
-    quick, plain = (load_clip(known, name, "cpu") for name in ("quick", "plain"))
+    monkeypatch.setitem(
+        open_clip.pretrained._PRETRAINED, model_name, {"quick": tag, "plain": tag | {"quick_gelu": False}}
+    )
+    quick, plain = (load_clip(model_name, name, "cpu") for name in ("quick", "plain"))
     assert "QuickGELU" in str(quick.model)
     assert "QuickGELU" not in str(plain.model)
     assert plain.embedding_space.fingerprint == clip.embedding_space.fingerprint != quick.embedding_space.fingerprint
@@ -145,7 +147,7 @@ class Program:
         return (pytest.fail, ("the file was run",))
 
 
-def test_damaged_and_foreign_files(teacher: Path, known: str, tmp_path: Path) -> None:
+def test_damaged_and_foreign_files(teacher: Path, model_name: str, tmp_path: Path) -> None:
     """One line for each, and no advice to load it unsafely."""
     whole = (teacher / "open_clip_model.safetensors").read_bytes()
     (tmp_path / "cut.safetensors").write_bytes(whole[: len(whole) // 2])
@@ -155,15 +157,15 @@ def test_damaged_and_foreign_files(teacher: Path, known: str, tmp_path: Path) ->
     torch.save({}, tmp_path / "empty.pt")
     torch.save({"head.weight": torch.zeros(3)}, tmp_path / "other.pt")
     for name in ("cut.safetensors", "noise.pt", "program.pt", "tensor.pt", "empty.pt", "other.pt"):
-        assert "state_dict" in one_line(known, str(tmp_path / name))
+        assert "state_dict" in one_line(model_name, str(tmp_path / name))
 
 
-def test_a_torchscript_archive_is_not_run(known: str, tmp_path: Path) -> None:
+def test_code_of_a_torchscript_archive_is_not_run(model_name: str, tmp_path: Path) -> None:
     path = tmp_path / "ViT-B-32.pt"
-    with zipfile.ZipFile(path, "w") as archive:  # what tells one: the constants of its code
+    with zipfile.ZipFile(path, "w") as archive:  # the mark of an archive: constants of its code
         for name in ("constants.pkl", "data.pkl", "version"):
             archive.writestr(f"archive/{name}", b"3\n")
-    assert "a program (TorchScript), which is not run; choose teacher.weights=openai" in one_line(known, str(path))
+    assert "a program (TorchScript), which is not run; choose teacher.weights=openai" in one_line(model_name, str(path))
 
 
 def test_a_damaged_folder(teacher: Path) -> None:
@@ -186,7 +188,7 @@ def test_a_damaged_folder(teacher: Path) -> None:
 
 
 def one_line(model: str | None, weights: str) -> str:
-    """The message of the error that this teacher is."""
+    """The message of the error for this teacher."""
     with pytest.raises(UserError) as caught:
         load_clip(model, weights, "cpu")
     message = str(caught.value)
@@ -206,20 +208,20 @@ def test_an_empty_query(clip: Clip, text: str) -> None:
     ["a red ball rolls left", "I", "a b c", "BMW X5, 2024", "12345", "!!!", "⚽", "ein größerer Bär", "Öl", "für",
      "łódź", "café", "red ball мяч", "π day", "a dog 犬 runs"],
 )  # fmt: skip
-def test_what_the_teacher_can_read(clip: Clip, text: str) -> None:
-    assert clip.unreadable(text) is None
+def test_readable_texts_have_no_warning(clip: Clip, text: str) -> None:
+    assert clip.readability_warning(text) is None
 
 
 @pytest.mark.parametrize(
     "text",
     ["красный мяч", "собака", "赤いボール", "犬", "东京 2024", "빨간 공이", "كرة حمراء", "כדור", "लाल गेंद", "κόκκινη"],
 )
-def test_another_writing_system_is_warned_of(clip: Clip, text: str) -> None:
-    assert f"query={text!r}: tiny can only spell these letters" in str(clip.unreadable(text))
+def test_another_script_gives_a_warning(clip: Clip, text: str) -> None:
+    assert f"query={text!r}: tiny has no tokens for words of this script" in str(clip.readability_warning(text))
 
 
-def test_a_text_longer_than_the_context_is_warned_of(clip: Clip) -> None:
-    assert clip.unreadable("dog " * 14) is None
-    warning = str(clip.unreadable("dog " * 17))
+def test_a_text_longer_than_the_context_gives_a_warning(clip: Clip) -> None:
+    assert clip.readability_warning("dog " * 14) is None
+    warning = str(clip.readability_warning("dog " * 17))
     assert "tiny reads 14 tokens, the last 3 are cut" in warning
     assert torch.equal(clip.embed_texts(["dog " * 17]), clip.embed_texts(["dog " * 14]))

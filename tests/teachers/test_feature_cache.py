@@ -1,4 +1,4 @@
-"""A video is shown to a teacher once; what is kept of that is trusted only whole."""
+"""Caching of teacher embeddings and visual tokens."""
 
 import errno
 from collections.abc import Sequence
@@ -22,8 +22,8 @@ def clip(tmp_path: Path) -> Clip:
     return load_clip(weights=str(write_teacher(tmp_path / "tiny")), device="cpu")
 
 
-class Watched:
-    """A video that counts how often it is read."""
+class CountingVideo:
+    """A video that counts its reads."""
 
     def __init__(self, video: Tensor) -> None:
         self.video, self.reads = video, 0
@@ -33,26 +33,26 @@ class Watched:
         return self.video[index]
 
 
-def features(video: Tensor, clip: Clip, cache: Path, seen: range = range(0, 6, 2)) -> tuple[Tensor, bool]:
-    """The features, and whether the teacher was asked: every frame is then read twice."""
-    watched = Watched(video)
-    found = teacher_features(watched.read, seen, clip, cache)
-    assert watched.reads in (len(seen), 2 * len(seen))
-    return found, watched.reads > len(seen)
+def features(video: Tensor, clip: Clip, cache: Path, numbers: range = range(0, 6, 2)) -> tuple[Tensor, bool]:
+    """The features, and whether the teacher computed them: every frame is then read twice."""
+    counting = CountingVideo(video)
+    found = teacher_features(counting.read, numbers, clip, cache)
+    assert counting.reads in (len(numbers), 2 * len(numbers))
+    return found, counting.reads > len(numbers)
 
 
-def test_the_teacher_is_asked_once_a_video(clip: Clip, tmp_path: Path) -> None:
+def test_the_teacher_embeds_a_video_once(clip: Clip, tmp_path: Path) -> None:
     video, cache = moving_square(), tmp_path / "cache"
-    first, asked = features(video, clip, cache)
-    assert asked
+    first, computed = features(video, clip, cache)
+    assert computed
     assert torch.equal(first, clip.embed_frames(video[::2]))
-    again, asked = features(video, clip, cache)
-    assert not asked
+    again, computed = features(video, clip, cache)
+    assert not computed
     assert torch.equal(again, first)
     assert len(list(cache.rglob("*.npy"))) == 1
 
 
-def test_another_video_part_size_or_teacher_is_asked_about(clip: Clip, tmp_path: Path) -> None:
+def test_another_video_part_size_or_teacher_is_embedded_anew(clip: Clip, tmp_path: Path) -> None:
     video, cache = moving_square(), tmp_path / "cache"
     features(video, clip, cache)
     changed = video.clone()
@@ -80,13 +80,15 @@ def test_a_damaged_file_is_replaced(clip: Clip, tmp_path: Path, damage: str) -> 
         wrong = {"shape": first[:2], "nan": first * torch.nan, "pickle": np.array([{}])}[damage]
         np.save(file, np.asarray(wrong), allow_pickle=True)
     assert file.read_bytes() != whole
-    again, asked = features(video, clip, cache)
-    assert asked
+    again, computed = features(video, clip, cache)
+    assert computed
     assert torch.equal(again, first)
     assert file.read_bytes() == whole
 
 
-def test_features_are_worth_more_than_the_cache(clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_features_are_returned_if_the_cache_cannot_be_written(
+    clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -96,69 +98,69 @@ def test_features_are_worth_more_than_the_cache(clip: Clip, tmp_path: Path, monk
     assert found.shape == (3, 32)
 
 
-class Sight:
-    """A video language model that only looks; counts how often."""
+class CountingEncoder:
+    """A video language model that only encodes frames, and counts the calls."""
 
     def __init__(self, tower: str = "aa", loud: float = 1.0) -> None:
-        self.vision_fingerprint, self.loud, self.looks = tower, loud, 0
+        self.vision_fingerprint, self.loud, self.calls = tower, loud, 0
 
     def features(self, frames: Sequence[Tensor], space: TokenSpace) -> Tensor:
-        self.looks += 1
+        self.calls += 1
         return self.loud * torch.stack([frame.float().flatten()[: space.width] / 3 for frame in frames])
 
 
 SPACE = TokenSpace("tiny", "0123", 3, 3, 8, FrameSampling(3, 32, 32, 0.1))
 
 
-def tokens(video: Tensor, sight: Sight, cache: Path, space: TokenSpace = SPACE) -> tuple[Tensor, bool]:
-    """The tokens, and whether the model looked."""
-    looks, shape = sight.looks, VideoShape(len(video), video.shape[2], video.shape[3], 25.0)
-    found = video_tokens(video.__getitem__, cast(VideoLLM, sight), space, shape, cache)
-    return found, sight.looks > looks
+def tokens(video: Tensor, encoder: CountingEncoder, cache: Path, space: TokenSpace = SPACE) -> tuple[Tensor, bool]:
+    """The tokens, and whether the model computed them."""
+    calls, shape = encoder.calls, VideoShape(len(video), video.shape[2], video.shape[3], 25.0)
+    found = video_tokens(video.__getitem__, cast(VideoLLM, encoder), space, shape, cache)
+    return found, encoder.calls > calls
 
 
-def test_a_video_is_looked_at_once_and_kept_in_two_bytes_a_number(tmp_path: Path) -> None:
-    video, sight = torch.randint(256, (5, 3, 8, 8), dtype=torch.uint8), Sight()
-    first, looked = tokens(video, sight, tmp_path)
-    assert looked
-    assert torch.allclose(first, sight.features(list(video[[0, 2, 4]]), SPACE), rtol=1e-3)
-    again, looked = tokens(video, sight, tmp_path)
-    assert not looked
+def test_tokens_are_computed_once_and_cached_as_float16(tmp_path: Path) -> None:
+    video, encoder = torch.randint(256, (5, 3, 8, 8), dtype=torch.uint8), CountingEncoder()
+    first, computed = tokens(video, encoder, tmp_path)
+    assert computed
+    assert torch.allclose(first, encoder.features(list(video[[0, 2, 4]]), SPACE), rtol=1e-3)
+    again, computed = tokens(video, encoder, tmp_path)
+    assert not computed
     assert torch.equal(again, first)
     (file,) = tmp_path.rglob("*.npy")
     assert file.stat().st_size == 128 + 2 * 3 * 8
     file.write_bytes(file.read_bytes()[:-1])
-    again, looked = tokens(video, sight, tmp_path)
-    assert looked
+    again, computed = tokens(video, encoder, tmp_path)
+    assert computed
     assert torch.equal(again, first)
 
 
-def test_another_tower_size_or_video_is_looked_at_anew(tmp_path: Path) -> None:
-    video, sight = torch.randint(256, (5, 3, 8, 8), dtype=torch.uint8), Sight()
-    tokens(video, sight, tmp_path)
-    changed, unshown = video.clone(), video.clone()
+def test_another_tower_size_or_video_is_encoded_anew(tmp_path: Path) -> None:
+    video, encoder = torch.randint(256, (5, 3, 8, 8), dtype=torch.uint8), CountingEncoder()
+    tokens(video, encoder, tmp_path)
+    changed, changed_elsewhere = video.clone(), video.clone()
     changed[4] += 1
-    unshown[3] += 1
-    assert tokens(video, Sight("bb"), tmp_path)[1]
-    assert tokens(video, sight, tmp_path, SPACE._replace(sampling=FrameSampling(3, 32, 64, 0.1)))[1]
-    assert tokens(changed, sight, tmp_path)[1]
-    assert not tokens(unshown, sight, tmp_path)[1]
-    # Who reads them, and what it is told of their times, changes nothing in them.
-    assert not tokens(video, sight, tmp_path, SPACE._replace(fingerprint="9", sampling=FrameSampling(3, 32, 32, 9.0)))[
-        1
-    ]
+    changed_elsewhere[3] += 1
+    assert tokens(video, CountingEncoder("bb"), tmp_path)[1]
+    assert tokens(video, encoder, tmp_path, SPACE._replace(sampling=FrameSampling(3, 32, 64, 0.1)))[1]
+    assert tokens(changed, encoder, tmp_path)[1]
+    assert not tokens(changed_elsewhere, encoder, tmp_path)[1]
+    # The language model and the times of the frames are not part of the key.
+    assert not tokens(
+        video, encoder, tmp_path, SPACE._replace(fingerprint="9", sampling=FrameSampling(3, 32, 32, 9.0))
+    )[1]
 
 
-def test_tokens_beyond_16_bits_are_whole_and_not_kept(tmp_path: Path) -> None:
-    video, sight = torch.full((3, 3, 8, 8), 255, dtype=torch.uint8), Sight(loud=1e6)
+def test_tokens_beyond_float16_are_not_cached(tmp_path: Path) -> None:
+    video, encoder = torch.full((3, 3, 8, 8), 255, dtype=torch.uint8), CountingEncoder(loud=1e6)
     for _ in range(2):
-        found, looked = tokens(video, sight, tmp_path)
-        assert looked
+        found, computed = tokens(video, encoder, tmp_path)
+        assert computed
         assert torch.equal(found, torch.full((3, 8), 85e6))
     assert not list(tmp_path.rglob("*.npy"))
 
 
-def test_the_cache_lies_where_the_user_keeps_caches(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_default_cache_is_in_the_users_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert default_cache() == tmp_path / "lightning_inr" / "features"
     monkeypatch.delenv("XDG_CACHE_HOME")

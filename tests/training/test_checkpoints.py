@@ -9,7 +9,7 @@ from lightning_inr.errors import UserError
 from lightning_inr.training.checkpoints import WholeCheckpoints
 
 
-def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_keeps_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, whole = tmp_path / "last.ckpt", WholeCheckpoints()
     whole.save_checkpoint({"step": 1}, path)
 
@@ -25,7 +25,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("data", [b"", b"PK\x03\x04", b"\x80\x04K*.", b"text"])
-def test_what_is_no_checkpoint_is_named(tmp_path: Path, data: bytes) -> None:
+def test_a_file_that_is_not_a_checkpoint_is_an_error(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "last.ckpt").write_bytes(data)
     with pytest.raises(UserError, match=r"last.ckpt: no checkpoint of a fit .*; remove it"):
         WholeCheckpoints().load_checkpoint(tmp_path / "last.ckpt", weights_only=True)

@@ -1,4 +1,4 @@
-"""A fit that ends far below what its kind reaches is named, with figures and a remedy."""
+"""Fits that have not converged are reported with figures and a remedy."""
 
 from pathlib import Path
 
@@ -18,14 +18,14 @@ from tests.conftest import moving_square, small_model, write_images
 from tests.training.modules.test_fit_module import fit
 
 
-def lack(module: FitModule, images: Path, views: torch.Tensor | None = None) -> str | None:
+def unconverged_reason(module: FitModule, images: Path, embeddings: torch.Tensor | None = None) -> str | None:
     data = FrameDataModule(open_source(str(images)))
     module.net.store_embeddings(data.in_order())
-    return why_unconverged(module, data, views, "5 steps in 1 s")
+    return why_unconverged(module, data, embeddings, "5 steps in 1 s")
 
 
 def aligned(video: VideoShape, weight: float) -> tuple[AlignmentModule, torch.Tensor]:
-    """A module whose latents agree with the views it comes with."""
+    """A module whose latents equal the given teacher embeddings."""
     net = small_model(video=video)
     assert isinstance(net, LatentINR)
     net.align(EmbeddingSpace("clip", "0", net.latents.shape[1]))
@@ -34,35 +34,35 @@ def aligned(video: VideoShape, weight: float) -> tuple[AlignmentModule, torch.Te
 
 def test_a_fit_that_learns_has_converged(images: Path) -> None:
     module, _ = fit(images)
-    assert lack(module, images) is None
+    assert unconverged_reason(module, images) is None
 
 
 @pytest.mark.parametrize("name", ["latent_inr", "hnerv"])
-def test_a_fit_that_never_left_its_start_is_named(images: Path, name: str) -> None:
+def test_a_fit_without_progress_is_unconverged(images: Path, name: str) -> None:
     net = small_model(name, video=open_source(str(images)).shape)
     module, _ = fit(images, module=CompressionModule(net, learning_rate=1e-9), budget=Budget(1, None))
-    reason = lack(module, images)
+    reason = unconverged_reason(module, images)
     assert reason is not None
     assert "dB after 5 steps in 1 s, where the mean colour alone gives" in reason
     assert "lower module.learning_rate=1e-09, or try another seed" in reason
 
 
-def test_a_flat_video_has_nothing_to_learn(tmp_path: Path) -> None:
+def test_a_flat_video_is_not_checked(tmp_path: Path) -> None:
     folder = write_images(tmp_path / "flat", torch.full((3, 3, 22, 30), 90, dtype=torch.uint8))
     data = FrameDataModule(open_source(str(folder)))
     net = small_model(video=data.frames.source.shape)
     module, _ = fit(folder, module=CompressionModule(net, learning_rate=1e-9), budget=Budget(1, None))
-    assert lack(module, folder) is None
+    assert unconverged_reason(module, folder) is None
 
 
-def test_latents_far_from_the_teacher_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_latents_far_from_the_teacher_are_unconverged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write_images(tmp_path / "clip", moving_square())
-    module, views = aligned(open_source(str(folder)).shape, 0.01)
+    module, embeddings = aligned(open_source(str(folder)).shape, 0.01)
     monkeypatch.setattr("lightning_inr.training.convergence.LEAST_GAIN", -100.0)  # its frames are not what is tested
-    assert lack(module, folder, views) is None
-    reason = lack(module, folder, -views)
+    assert unconverged_reason(module, folder, embeddings) is None
+    reason = unconverged_reason(module, folder, -embeddings)
     assert reason is not None
     assert "mean cosine -1.00 of latents to the teacher embeddings after 5 steps in 1 s, below 0.8" in reason
     assert "raise module.alignment_weight=0.01" in reason
     module.alignment_weight = 0.0
-    assert lack(module, folder, -views) is None
+    assert unconverged_reason(module, folder, -embeddings) is None

@@ -1,4 +1,4 @@
-"""SOAP: what Adam does in a rotated space, and nothing else where there is no space to rotate."""
+"""SOAP: Adam in a rotated space, and plain Adam where nothing is rotated."""
 
 import copy
 from typing import Any
@@ -31,7 +31,7 @@ def train(net: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> Tenso
     return loss.detach()
 
 
-def test_without_layers_it_is_adam() -> None:
+def test_without_layers_soap_is_adam() -> None:
     ours = network()
     theirs = copy.deepcopy(ours)
     train(ours, Soap(groups(ours, layers=False), betas=(0.9, 0.99)), 5)
@@ -55,13 +55,13 @@ def regress(turn: Tensor, layers: bool) -> float:
     return loss.item()
 
 
-def test_rotated_inputs_cost_it_little_and_adam_much() -> None:
+def test_rotated_inputs_slow_down_adam_more_than_soap() -> None:
     rotation = torch.linalg.qr(torch.randn(12, 12, generator=torch.Generator().manual_seed(3))).Q
     assert regress(rotation, layers=False) > 10 * regress(torch.eye(12), layers=False)
     assert regress(rotation, layers=True) < 4 * regress(torch.eye(12), layers=True)
 
 
-def test_a_long_side_has_no_basis() -> None:
+def test_long_sides_have_no_basis() -> None:
     weight = nn.Parameter(torch.randn(LONGEST_SIDE + 1, 4))
     optimizer = Soap([{"params": [weight], "layers": True}])
     weight.square().sum().backward()
@@ -70,7 +70,7 @@ def test_a_long_side_has_no_basis() -> None:
     assert "basis_left" not in optimizer.state[weight]
 
 
-def test_gradients_of_zero_move_nothing() -> None:
+def test_zero_gradients_change_nothing() -> None:
     weight = nn.Parameter(torch.ones(4, 4))
     optimizer = Soap([{"params": [weight], "layers": True}])
     for _ in range(25):
@@ -79,7 +79,7 @@ def test_gradients_of_zero_move_nothing() -> None:
     torch.testing.assert_close(weight.detach(), torch.ones(4, 4))
 
 
-def test_it_goes_on_from_its_state() -> None:
+def test_training_resumes_from_the_state() -> None:
     through, before = network(), network()
     before.load_state_dict(through.state_dict())
     train(through, Soap(groups(through, layers=True)), 24)
@@ -94,7 +94,7 @@ def test_it_goes_on_from_its_state() -> None:
 
 
 def fit_table(slices: tuple[int, ...] | None) -> Tensor:
-    """How far slices are off what all of them should be, after each was shown four times."""
+    """Mean distance of slices from their common target after four steps on each."""
     table = nn.Parameter(torch.zeros(7, 4, 1))
     group = {"params": [table], "lr": 1e-2, "layers": False, "slices": [slices]}
     optimizer = Soap([group])
@@ -105,7 +105,7 @@ def fit_table(slices: tuple[int, ...] | None) -> Tensor:
     return (table.detach() - 1).abs().mean((1, 2))
 
 
-def test_what_the_slices_of_a_shot_share_is_learned_at_every_step() -> None:
+def test_the_mean_over_the_slices_of_a_shot_is_updated_at_every_step() -> None:
     alone, together = fit_table(None), fit_table((6, 1))
     assert together[:6].max() < 0.8 * alone[:6].min()
     torch.testing.assert_close(together[6], alone[6])  # a shot of one slice has had its step

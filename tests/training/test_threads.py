@@ -1,4 +1,4 @@
-"""Threads are chosen by the work of a step, whatever the clock says, and given back."""
+"""The number of threads follows from the work of a step and is restored afterwards."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from lightning_inr.errors import UserError
-from lightning_inr.training.teachers.loop import take_steps
 from lightning_inr.training.threads import LITTLE_WORK, choose_threads, use_threads
 
 
@@ -17,10 +16,10 @@ def _two_threads() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(
-    ("asked", "work", "chosen"), [(None, 1, 1), (None, LITTLE_WORK, 1), (None, 2 * LITTLE_WORK, 2), (3, 1, 3)]
+    ("requested", "work", "chosen"), [(None, 1, 1), (None, LITTLE_WORK, 1), (None, 2 * LITTLE_WORK, 2), (3, 1, 3)]
 )
-def test_small_steps_take_one_thread(asked: int | None, work: int, chosen: int) -> None:
-    assert choose_threads(asked, work) == chosen
+def test_small_steps_take_one_thread(requested: int | None, work: int, chosen: int) -> None:
+    assert choose_threads(requested, work) == chosen
 
 
 def test_no_more_threads_than_there_were() -> None:
@@ -39,16 +38,3 @@ def test_threads_are_given_back_even_if_a_step_breaks() -> None:
 def test_wrong_options_are_named() -> None:
     with pytest.raises(UserError, match=r"threads=0: choose at least 1, or null"):
         choose_threads(0, 1)
-
-
-def test_steps_are_counted_and_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    taken: list[tuple[int, float]] = []
-
-    def step(number: int, progress: float) -> float:
-        taken.append((number, progress))
-        return 0.25
-
-    take_steps(4, "teacher", step)
-    assert taken == [(0, 0.0), (1, 0.25), (2, 0.5), (3, 0.75)]
-    assert "4/4 steps" in (shown := capsys.readouterr().err)
-    assert "left" in shown

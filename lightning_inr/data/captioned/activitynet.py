@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from lightning_inr.data.captioned.annotations import field, make_segments, read_ids, read_members, tidy
+from lightning_inr.data.captioned.annotations import field, make_segments, normalise_spaces, read_ids, read_members
 from lightning_inr.data.captioned.split import ROOT, CaptionedVideo, DatasetSplit, check_split, find_videos, list_found
-from lightning_inr.data.published import Published
+from lightning_inr.data.published import PublishedDataset
 
-ACTIVITYNET = Published(
+ACTIVITYNET = PublishedDataset(
     "ActivityNet Captions",
     "activitynet",
     "https://cs.stanford.edu/people/ranjaykrishna/densevid/",
@@ -38,5 +38,5 @@ def list_activitynet(root: str | None = None, split: str = "val_1", manifest: st
 def _read(id: str, entry: object, where: str) -> CaptionedVideo:
     sentences = field(entry, "sentences", list, where)
     segments = make_segments(field(entry, "timestamps", list, where), sentences, where)
-    paragraph = tidy(" ".join(sentence for sentence in sentences if isinstance(sentence, str)))
+    paragraph = normalise_spaces(" ".join(sentence for sentence in sentences if isinstance(sentence, str)))
     return CaptionedVideo(id, Path(), captions=(paragraph,), segments=segments)

@@ -113,7 +113,7 @@ def field(entry: object, name: str, kind: type[T], where: str) -> T:
     return value
 
 
-def tidy(text: str) -> str:
+def normalise_spaces(text: str) -> str:
     """`text` with single spaces between words, and none around it."""
     return " ".join(text.split())
 
@@ -126,7 +126,7 @@ def make_segments(times: Sequence[object], labels: Sequence[object], where: str)
     if len(times) != len(labels):
         raise UserError(f"{where}: {len(times)} segments but {len(labels)} texts; fetch the file anew")
     seconds = [_seconds(pair, where) for pair in times]
-    texts = [tidy(label) if isinstance(label, str) else "" for label in labels]
+    texts = [normalise_spaces(label) if isinstance(label, str) else "" for label in labels]
     made = (Segment(start, end, text) for (start, end), text in zip(seconds, texts, strict=True))
     return tuple(each for each in made if 0 <= each.start <= each.end and each.label)
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from lightning_inr.data.captioned.annotations import field, make_segments, read_members
 from lightning_inr.data.captioned.split import ROOT, CaptionedVideo, DatasetSplit, check_split, find_videos, list_found
-from lightning_inr.data.published import Published
+from lightning_inr.data.published import PublishedDataset
 
-COIN = Published(
+COIN = PublishedDataset(
     "COIN",
     "coin",
     "https://coin-dataset.github.io",
@@ -35,11 +35,11 @@ def _read(id: str, entry: object, where: str) -> CaptionedVideo:
     steps = field(entry, "annotation", list, where)
     times = [field(step, "segment", list, where) for step in steps]
     labels = [field(step, "label", str, where) for step in steps]
-    label = in_words(field(entry, "class", str, where))
+    label = split_camel_case(field(entry, "class", str, where))
     return CaptionedVideo(id, Path(), label, segments=make_segments(times, labels, where))
 
 
-def in_words(name: str) -> str:
+def split_camel_case(name: str) -> str:
     """ReplaceCDDrive -> replace CD drive."""
     words = INSIDE_WORD.sub(" ", name).split()
     return " ".join(word if len(word) > 1 and word.isupper() else word.lower() for word in words)

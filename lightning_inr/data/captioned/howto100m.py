@@ -6,17 +6,17 @@ from pathlib import Path
 from lightning_inr.data.captioned.annotations import (
     field,
     make_segments,
+    normalise_spaces,
     read_ids,
     read_lines,
     read_members,
     read_rows,
-    tidy,
 )
 from lightning_inr.data.captioned.split import ROOT, CaptionedVideo, DatasetSplit, Segment, find_videos, list_found
-from lightning_inr.data.published import Published
+from lightning_inr.data.published import PublishedDataset
 from lightning_inr.errors import UserError
 
-HOWTO100M = Published(
+HOWTO100M = PublishedDataset(
     "HowTo100M",
     "howto100m",
     "https://www.di.ens.fr/willow/research/howto100m/",
@@ -43,33 +43,36 @@ def list_howto100m(
     ids = read_ids(manifest, "dataset.listing.manifest")
     folder = HOWTO100M.root(root)
     tasks = _read_tasks(folder, set(ids))
-    spoken = _read_speech(HOWTO100M.find(folder, captions)[0], set(ids))
-    videos = (CaptionedVideo(id, Path(), tasks.get(id), segments=join(spoken.get(id, ()), least_seconds)) for id in ids)
+    transcripts = _read_transcripts(HOWTO100M.find(folder, captions)[0], set(ids))
+    videos = (
+        CaptionedVideo(id, Path(), tasks.get(id), segments=join_segments(transcripts.get(id, ()), least_seconds))
+        for id in ids
+    )
     return list_found(f"HowTo100M {Path(manifest).stem}", videos, find_videos(folder))
 
 
 def _read_tasks(folder: Path, ids: Collection[str]) -> dict[str, str]:
     """Video id -> name of its task."""
     lines = (line.partition("\t") for line in read_lines(HOWTO100M.find(folder, "task_ids.csv")[0]))
-    names = {task.strip(): tidy(name) for task, _, name in lines}
+    names = {task.strip(): normalise_spaces(name) for task, _, name in lines}
     rows = read_rows(HOWTO100M.find(folder, "HowTo100M_v1.csv")[0], "video_id", "task_id")
     return {video: names[task] for video, task in rows if video in ids and task in names}
 
 
-def _read_speech(path: Path, ids: Collection[str]) -> dict[str, tuple[Segment, ...]]:
+def _read_transcripts(path: Path, ids: Collection[str]) -> dict[str, tuple[Segment, ...]]:
     """Video id -> transcript. The file has gigabytes: only the transcripts of `ids` are kept."""
-    spoken = {}
+    transcripts = {}
     for id, entry in read_members(path):
         if id in ids:
             where = f"{path}: {id}"
             starts, ends, texts = (field(entry, name, list, where) for name in ("start", "end", "text"))
             if len(starts) != len(ends):
                 raise UserError(f"{where}: {len(starts)} starts but {len(ends)} ends; fetch the file anew")
-            spoken[id] = make_segments(list(zip(starts, ends, strict=True)), texts, where)
-    return spoken
+            transcripts[id] = make_segments(list(zip(starts, ends, strict=True)), texts, where)
+    return transcripts
 
 
-def join(segments: Iterable[Segment], least_seconds: float) -> tuple[Segment, ...]:
+def join_segments(segments: Iterable[Segment], least_seconds: float) -> tuple[Segment, ...]:
     """Adjacent segments joined until each lasts `least_seconds`; only the last may be shorter."""
     joined: list[Segment] = []
     for each in segments:

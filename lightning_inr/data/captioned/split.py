@@ -12,7 +12,7 @@ from lightning_inr.data.sources.source import ClipOptions, VideoSource, adapt
 from lightning_inr.errors import UserError
 
 ROOT = "dataset.listing.root"  # the option that names the folder of a captioned dataset
-VIDEOS = (".mp4", ".webm", ".mkv", ".avi", ".mov")  # of several files with one name, the first suffix is used
+VIDEO_SUFFIXES = (".mp4", ".webm", ".mkv", ".avi", ".mov")  # of several files with one name, the first suffix is used
 
 
 class Segment(NamedTuple):
@@ -43,9 +43,9 @@ class DatasetSplit(NamedTuple):
 
 def find_videos(folder: Path) -> dict[str, Path]:
     """File name without suffix -> path, for every video at any depth below `folder`; links are followed."""
-    every = _files_below(folder, set())
-    files = sorted(path for path in every if path.suffix.lower() in VIDEOS and path.name[0] != ".")
-    best = sorted(files, key=lambda path: VIDEOS.index(path.suffix.lower()), reverse=True)
+    all_files = _files_below(folder, set())
+    files = sorted(path for path in all_files if path.suffix.lower() in VIDEO_SUFFIXES and path.name[0] != ".")
+    best = sorted(files, key=lambda path: VIDEO_SUFFIXES.index(path.suffix.lower()), reverse=True)
     return {path.stem: path for path in best}
 
 
@@ -78,8 +78,8 @@ def list_found(name: str, annotated: Iterable[CaptionedVideo], videos: dict[str,
         else:
             found.append(each._replace(path=path))
     if not found:
-        nothing = f"none of its {len(missing)} videos is on disk" if missing else "no video is listed"
-        raise UserError(f"{name}: {nothing}; check {ROOT} and the other options of dataset.listing")
+        reason = f"none of its {len(missing)} videos is on disk" if missing else "no video is listed"
+        raise UserError(f"{name}: {reason}; check {ROOT} and the other options of dataset.listing")
     return DatasetSplit(name, tuple(found), tuple(missing))
 
 

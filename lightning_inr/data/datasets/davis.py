@@ -4,12 +4,12 @@ from pathlib import Path
 
 from typing_extensions import Unpack
 
-from lightning_inr.data.published import Published
+from lightning_inr.data.published import PublishedDataset
 from lightning_inr.data.sources.images import ImageFolder
 from lightning_inr.data.sources.source import ClipOptions, VideoSource, adapt
 from lightning_inr.errors import UserError
 
-DAVIS = Published(
+DAVIS = PublishedDataset(
     "DAVIS",
     "DAVIS",
     "https://davischallenge.org (2016: 480p and 1080p; 2017: Full-Resolution)",

@@ -4,11 +4,11 @@ import re
 
 from typing_extensions import Unpack
 
-from lightning_inr.data.published import Published
+from lightning_inr.data.published import PublishedDataset
 from lightning_inr.data.sources.file import open_source
 from lightning_inr.data.sources.source import ClipOptions, VideoSource, adapt
 
-MCL_JCV = Published(
+MCL_JCV = PublishedDataset(
     "MCL-JCV",
     "MCL-JCV",
     "https://mcl.usc.edu/mcl-jcv-dataset/ (the 8-bit sources)",

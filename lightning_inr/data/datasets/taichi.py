@@ -5,11 +5,11 @@ from pathlib import Path
 
 from typing_extensions import Unpack
 
-from lightning_inr.data.published import Published
+from lightning_inr.data.published import PublishedDataset
 from lightning_inr.data.sources.file import open_source
 from lightning_inr.data.sources.source import ClipOptions, VideoSource, adapt
 
-TAICHI = Published(
+TAICHI = PublishedDataset(
     "TaiChi-HD",
     "taichi",
     "https://github.com/AliaksandrSiarohin/video-preprocessing",
@@ -23,8 +23,8 @@ def open_taichi(
     """A clip by its name or a unique prefix; `fps` if the metadata have no rate (that of the files is arbitrary)."""
     folder = TAICHI.root(root)
     clips = {path.name.removesuffix(".mp4"): path for path in (folder / split).glob("*#*#*.mp4")}
-    begun = [name for name in clips if name.startswith(sequence)]
-    name = begun[0] if len(begun) == 1 else sequence
+    matching = [name for name in clips if name.startswith(sequence)]
+    name = matching[0] if len(matching) == 1 else sequence
     TAICHI.check(name, clips, folder / split)
     source = open_source(str(clips[name]), option="dataset.root")
     source.name, source.fps = name, _rates(folder).get(name, fps)

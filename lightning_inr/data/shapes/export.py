@@ -7,16 +7,15 @@ from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
-from tqdm import tqdm
-
 from lightning_inr.data.shapes.grammar import TASKS, Story, draw_stories, steps_of
 from lightning_inr.data.shapes.render import FPS, FRAMES, SCENE, render_video
 from lightning_inr.data.writer import Encoding, encode_video
 from lightning_inr.errors import UserError
 from lightning_inr.paths import write_text, writing
+from lightning_inr.progress import ProgressBar
 
-SETTINGS = "shapes.json"  # the first file written to the folder
-LAST = "COIN.json"  # the last file written: if it exists, the export is complete
+SETTINGS_FILE = "shapes.json"  # the first file written to the folder
+LAST_FILE = "COIN.json"  # the last file written: if it exists, the export is complete
 DURATION = FRAMES / FPS
 ALL_STEPS = [step for task in TASKS for step in steps_of(task)]  # in the order of their numbers in COIN.json
 LOSSLESS = Encoding("libx264", {"qp": "0", "preset": "superfast"})  # except for 4:2:0; smaller than crf 4 on flat areas
@@ -32,11 +31,11 @@ class ExportedVideo(NamedTuple):
 
 def export(root: Path, videos: int, seed: int) -> None:
     """Render the missing ones of `videos` videos per split into `root`; UserError if `root` holds other files."""
-    _claim(root, {"videos": videos, "seed": seed})
-    if (root / LAST).exists():
+    _check_folder(root, {"videos": videos, "seed": seed})
+    if (root / LAST_FILE).exists():
         return
     entries = list_entries(videos, seed)
-    for entry in tqdm(entries, f"render {root}", unit="video", leave=False):
+    for entry in ProgressBar(entries, f"render {root}", unit="video", leave=False):
         target = root / "videos" / f"{entry.id}.mp4"
         if not target.exists():
             frames = render_video(entry.story, Random(f"{seed} {entry.id}"))
@@ -44,7 +43,7 @@ def export(root: Path, videos: int, seed: int) -> None:
                 encode_video(frames, draft, FPS, LOSSLESS)
     _write_msrvtt(root, entries)
     _write_activitynet(root, entries)
-    _write_json(root / LAST, {"database": {entry.id: _coin(entry) for entry in entries}})
+    _write_json(root / LAST_FILE, {"database": {entry.id: _coin(entry) for entry in entries}})
 
 
 def list_entries(videos: int, seed: int) -> list[ExportedVideo]:
@@ -57,18 +56,18 @@ def list_entries(videos: int, seed: int) -> list[ExportedVideo]:
     return [ExportedVideo(f"video{number}", *each) for number, each in enumerate(stories)]
 
 
-def _claim(root: Path, settings: dict[str, int]) -> None:
+def _check_folder(root: Path, settings: dict[str, int]) -> None:
     """Write the settings to a new folder; UserError if it holds other files, or was rendered with other settings."""
-    path = root / SETTINGS
-    there = {file.name for file in root.iterdir() if file.name[0] != "."} if root.is_dir() else set()
-    if SETTINGS in there:
+    path = root / SETTINGS_FILE
+    existing = {file.name for file in root.iterdir() if file.name[0] != "."} if root.is_dir() else set()
+    if SETTINGS_FILE in existing:
         written = path.read_text()
         if written != json.dumps(settings):
             raise UserError(
                 f"dataset.listing.root={root} was rendered with {written}, not {json.dumps(settings)}; "
                 "use those settings, choose another root, or delete this one"
             )
-    elif there or root.is_file():
+    elif existing or root.is_file():
         raise UserError(f"dataset.listing.root={root}: something else is there; choose an empty folder or a new one")
     else:
         write_text(path, json.dumps(settings))

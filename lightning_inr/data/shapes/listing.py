@@ -6,7 +6,7 @@ from pathlib import Path
 from lightning_inr.data.captioned.activitynet import list_activitynet
 from lightning_inr.data.captioned.coin import list_coin
 from lightning_inr.data.captioned.split import DatasetSplit
-from lightning_inr.data.published import ENVIRONMENT
+from lightning_inr.data.published import FOLDER_VARIABLE
 from lightning_inr.data.shapes.export import export
 from lightning_inr.errors import UserError
 
@@ -24,7 +24,7 @@ def list_shapes(root: str | None = None, split: str = "test", videos: int = 96, 
         raise UserError(f"dataset.listing.split={split}: choose one of {', '.join(SPLITS)}")
     if not isinstance(videos, int) or not 1 <= videos <= MOST:
         raise UserError(f"dataset.listing.videos={videos}: choose 1 to {MOST}")
-    folder = Path(root or os.path.join(os.environ.get(ENVIRONMENT) or "runs", "shapes")).expanduser()
+    folder = Path(root or os.path.join(os.environ.get(FOLDER_VARIABLE) or "runs", "shapes")).expanduser()
     export(folder, videos, seed)
     coin, activitynet = SPLITS[split]
     paragraphs = {video.path: video.captions for video in list_activitynet(str(folder), activitynet).videos}

@@ -42,40 +42,40 @@ EVENTS = {  # family -> the kind of question about one step, and its wordings
 DESCRIBE = ("What happens?", "Describe the video.", "What is to be seen?")
 
 
-class AskedVideo(NamedTuple):
+class QuestionWordings(NamedTuple):
     """A question in all its wordings, with its kind and answer."""
 
     kind: str
     wordings: tuple[str, ...]
     answer: str
 
-    def word(self, random: Random) -> str:
+    def random_wording(self, random: Random) -> str:
         """A random wording."""
         return random.choice(self.wordings)
 
 
-def ask_about(story: Story) -> list[AskedVideo]:
+def questions_about(story: Story) -> list[QuestionWordings]:
     """All questions about a story that have an answer of one or two words."""
-    asked = [
-        AskedVideo("shape", ("What shape is it?", "Which shape is to be seen?", "What is it?"), story.task.shape),
-        AskedVideo("family", ("What does it do?", "What kind of thing happens?"), FAMILY[story.task.family]),
+    questions = [
+        QuestionWordings("shape", ("What shape is it?", "Which shape is to be seen?", "What is it?"), story.task.shape),
+        QuestionWordings("family", ("What does it do?", "What kind of thing happens?"), FAMILY[story.task.family]),
         _count("colours", {step.colour for step in story.steps} | {step.becomes for step in story.steps} - {None}),
     ]
     if story.task.family == "recolour":
         (first, _, last), (start, _, end) = WHEN, story.steps
-        asked += [_colour(story, first, start.colour), _colour(story, last, str(end.becomes))]
+        questions += [_colour(story, first, start.colour), _colour(story, last, str(end.becomes))]
     else:
-        asked += [_colour(story, when, step.colour) for when, step in zip(WHEN, story.steps, strict=True)]
+        questions += [_colour(story, when, step.colour) for when, step in zip(WHEN, story.steps, strict=True)]
         counted = "changes of size" if story.task.family == "resize" else "directions"
-        asked.append(_count(counted, {step.action for step in story.steps}))
-    return asked + [_event(story, when, step) for when, step in zip(WHEN, story.steps, strict=True)]
+        questions.append(_count(counted, {step.action for step in story.steps}))
+    return questions + [_step_question(story, when, step) for when, step in zip(WHEN, story.steps, strict=True)]
 
 
-def draw_question(story: Story, random: Random) -> AskedVideo:
+def draw_question(story: Story, random: Random) -> QuestionWordings:
     """A random question about a story; all kinds have the same probability."""
-    asked = ask_about(story)
-    kind = random.choice(sorted({each.kind for each in asked}))
-    return random.choice([each for each in asked if each.kind == kind])
+    questions = questions_about(story)
+    kind = random.choice(sorted({each.kind for each in questions}))
+    return random.choice([each for each in questions if each.kind == kind])
 
 
 def shapes_questions(split: str = "test", videos: int = 96, seed: int = 0, each: int = 6) -> list[Question]:
@@ -90,29 +90,29 @@ def shapes_questions(split: str = "test", videos: int = 96, seed: int = 0, each:
     for entry in list_entries(videos, seed):
         if entry.held_out == (split == "test"):
             random = Random(f"questions {seed} {entry.id}")
-            asked = ask_about(entry.story)
-            for one in random.sample(asked, min(each, len(asked))):
-                questions.append(Question(entry.id, one.word(random), one.answer, one.kind))
+            about = questions_about(entry.story)
+            for one in random.sample(about, min(each, len(about))):
+                questions.append(Question(entry.id, one.random_wording(random), one.answer, one.kind))
     return questions
 
 
-def _colour(story: Story, when: tuple[str, ...], colour: str) -> AskedVideo:
+def _colour(story: Story, when: tuple[str, ...], colour: str) -> QuestionWordings:
     wordings = "What colour is it {}?", f"What colour is the {story.task.shape} {{}}?", "Which colour is there {}?"
-    return _timed("colour", wordings, when, colour)
+    return _at_step("colour", wordings, when, colour)
 
 
-def _event(story: Story, when: tuple[str, ...], step: ActionStep) -> AskedVideo:
+def _step_question(story: Story, when: tuple[str, ...], step: ActionStep) -> QuestionWordings:
     """The question about the property that differs between steps: direction, change of size, or new colour."""
     kind, *wordings = EVENTS[story.task.family]
-    named = [words.format("{}", shape=story.task.shape, verb=story.task.verb) for words in wordings]
-    return _timed(kind, named, when, step.becomes or step.action)
+    formatted = [words.format("{}", shape=story.task.shape, verb=story.task.verb) for words in wordings]
+    return _at_step(kind, formatted, when, step.becomes or step.action)
 
 
-def _timed(kind: str, wordings: Iterable[str], when: tuple[str, ...], answer: str) -> AskedVideo:
+def _at_step(kind: str, wordings: Iterable[str], when: tuple[str, ...], answer: str) -> QuestionWordings:
     """A question about one step: each of the `wordings` with each expression of `when`."""
-    return AskedVideo(kind, tuple(words.format(time) for words in wordings for time in when), answer)
+    return QuestionWordings(kind, tuple(words.format(time) for words in wordings for time in when), answer)
 
 
-def _count(of: str, different: Sized) -> AskedVideo:
+def _count(of: str, different: Sized) -> QuestionWordings:
     wordings = f"How many {of} are there?", f"How many different {of} does it show?"
-    return AskedVideo(f"count {of}", wordings, NUMBERS[len(different)])
+    return QuestionWordings(f"count {of}", wordings, NUMBERS[len(different)])

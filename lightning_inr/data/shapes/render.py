@@ -23,7 +23,7 @@ RGB = {
     "purple": (0.55, 0.1, 0.65), "orange": (1.0, 0.5, 0.05), "white": (1.0, 1.0, 1.0),
 }  # fmt: skip
 DARK, LIGHT = (0.02, 0.14), (0.55, 0.72)  # shades of backgrounds
-HEADING = {"left": (-1.0, 0.0), "right": (1.0, 0.0), "up": (0.0, -1.0), "down": (0.0, 1.0)}
+DIRECTIONS = {"left": (-1.0, 0.0), "right": (1.0, 0.0), "up": (0.0, -1.0), "down": (0.0, 1.0)}
 
 
 class Sprite(NamedTuple):
@@ -85,7 +85,7 @@ def sprites(scene: Scene, progress: float) -> list[Sprite]:
 
 
 def _moving(scene: Scene, still: Sprite, progress: float) -> list[Sprite]:
-    right, down = HEADING[scene.step.action]
+    right, down = DIRECTIONS[scene.step.action]
     placed = []
     for late, opacity in ((0.45, 0.15), (0.3, 0.28), (0.15, 0.45), (0.0, 1.0)):
         way = 1.1 * (progress - late) - 0.4
@@ -115,7 +115,7 @@ def _resizing(scene: Scene, still: Sprite, progress: float) -> list[Sprite]:
     share = progress if grows else 1.0 - progress
     radius = (0.25 + 0.3 * share) * scene.radius / 0.34
     # Halfway to the background: visible inside the shape as well as outside.
-    red, green, blue = ((mine + behind) / 2 for mine, behind in zip(still.colour, scene.background, strict=True))
+    red, green, blue = ((own + behind) / 2 for own, behind in zip(still.colour, scene.background, strict=True))
     outline = still._replace(outline=True, colour=(red, green, blue))
     before = (0.6, 0.3) if grows else (1.35, 1.7)
     return [still._replace(radius=radius), *(outline._replace(radius=radius * ratio) for ratio in before)]
@@ -132,10 +132,10 @@ def render(scenes: Sequence[Scene], moments: Sequence[float]) -> Tensor:
     """N scenes with the same shape, each at its progress in [0, 1] (`moments`) -> (N, 3, SIDE, SIDE) uint8."""
     layers = [sprites(scene, moment) for scene, moment in zip(scenes, moments, strict=True)]
     values = torch.tensor([[(*sprite[:-1], *sprite.colour) for sprite in each] for each in layers])
-    cover = _cover(scenes[0].step.task.shape, values[..., :7])
+    coverage = _coverage(scenes[0].step.task.shape, values[..., :7])
     frames = torch.tensor([scene.background for scene in scenes])[:, :, None, None]
     for layer in range(values.shape[1]):
-        frames = torch.lerp(frames, values[:, layer, 7:, None, None], cover[:, layer, None])
+        frames = torch.lerp(frames, values[:, layer, 7:, None, None], coverage[:, layer, None])
     return (255 * frames).round_().to(torch.uint8)
 
 
@@ -145,16 +145,16 @@ def render_video(story: Story, random: Random) -> Tensor:
     return torch.cat([render([scene] * SCENE, progress) for scene in draw_scenes(story, random)])
 
 
-def _cover(shape: str, sprites: Tensor) -> Tensor:
+def _coverage(shape: str, sprites: Tensor) -> Tensor:
     """Sprites (N, L, 7), the first fields of `Sprite` -> the covered share of each pixel, (N, L, SIDE, SIDE)."""
     x, y, radius, turn, opacity, outline, bottom = sprites[..., None, None].unbind(2)
-    places = (torch.arange(SIDE) + 0.5) * 2 / SIDE - 1
-    right, down = places - x, places[:, None] - y
+    centres = (torch.arange(SIDE) + 0.5) * 2 / SIDE - 1
+    right, down = centres - x, centres[:, None] - y
     cos, sin = turn.cos() / radius, turn.sin() / radius
     distance = radius * _distance(shape, cos * right + sin * down, cos * down - sin * right)
     distance = torch.where(outline > 0, distance.abs() - 1.2 / SIDE, distance)
     # An edge is a linear ramp of the width of a pixel.
-    above = (0.5 + (bottom - places[:, None]) * SIDE / 2).clamp_(0, 1)
+    above = (0.5 + (bottom - centres[:, None]) * SIDE / 2).clamp_(0, 1)
     return (0.5 - distance * SIDE / 2).clamp_(0, 1) * (opacity * above)
 
 

@@ -15,10 +15,10 @@ import torch
 from av.container import InputContainer
 from av.video.stream import VideoStream
 from torch import Tensor
-from tqdm import tqdm
 
 from lightning_inr.data.sources.source import VideoSource
 from lightning_inr.errors import UserError
+from lightning_inr.progress import ProgressBar
 from lightning_inr.types import FASTEST, SLOWEST
 
 # The allowed formats: no playlists and no concatenations, which would open other files or hosts.
@@ -36,7 +36,7 @@ SKIPPED_AT_MOST = 8  # unneeded frames to decode; beyond this a seek costs less
 UNKNOWN_RATE = 25.0  # frames per second, for a file without a frame rate
 # A forked process (a worker of a DataLoader) must not close a reader of its parent: it would wait for threads that only
 # the parent has. Readers in use are kept here, and gc.freeze keeps the collector from those that are garbage already.
-INHERITED: list[Any] = []
+PARENT_READERS: list[Any] = []
 os.register_at_fork(after_in_child=gc.freeze)
 
 
@@ -73,7 +73,7 @@ class CompressedVideo(VideoSource):
     def read(self, index: int) -> Tensor:
         """Frame `index` as RGB (3, height, width) uint8; UserError if the file is damaged or differs from its index."""
         if self._process != os.getpid():
-            INHERITED.append((self.container, self.decoded))
+            PARENT_READERS.append((self.container, self.decoded))
             self._open()
         try:
             start = bisect.bisect(self.index.starts, index) - 1
@@ -179,7 +179,7 @@ def _count(container: InputContainer, stream: VideoStream) -> int:
     """The number of frames that decoding gives until the end or an error."""
     count = 0
     try:
-        with tqdm(desc="index", unit="frame", leave=False, delay=1) as bar:
+        with ProgressBar(desc="index", unit="frame", leave=False, delay=1) as bar:
             for _ in container.decode(stream):
                 count += 1
                 bar.update()

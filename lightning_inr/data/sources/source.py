@@ -22,7 +22,7 @@ class VideoSource(ABC):
     height: int
     width: int
     fps: float
-    begins: float = 0.0  # time of frame 0 in the original video, seconds
+    start_seconds: float = 0.0  # time of frame 0 in the original video, seconds
 
     @property
     def shape(self) -> VideoShape:
@@ -82,22 +82,22 @@ class TransformedSource(VideoSource):
         if sample_fps is not None and not sample_fps > 0:
             raise UserError(f"dataset.sample_fps={sample_fps}: choose a number above 0")
         self.step = max(1, round(source.fps / sample_fps)) if sample_fps else 1
-        self.fps, self.begins = source.fps / self.step, source.begins + first / source.fps
+        self.fps, self.start_seconds = source.fps / self.step, source.start_seconds + first / source.fps
         left = len(range(first, source.frames, self.step))
         if frames is not None and frames > left:
             part = f", {left} from {first} on" if first else ""
             part += f" at dataset.sample_fps={sample_fps}" if sample_fps else ""
             raise UserError(f"dataset.frames={frames}: the video has {source.frames} frames{part}; choose no more")
         self.frames = min(frames or left, most_frames or left)
-        self.middle = _middle(source, crop)
-        kept = self.middle
-        self.height = height or (round(kept.height * width / kept.width) if width else kept.height) or 1
-        self.width = width or (round(kept.width * height / kept.height) if height else kept.width) or 1
+        self.crop_window = _central_window(source, crop)
+        window = self.crop_window
+        self.height = height or (round(window.height * width / window.width) if width else window.height) or 1
+        self.width = width or (round(window.width * height / window.height) if height else window.width) or 1
 
     def read(self, index: int) -> Tensor:
         """Frame `index` as RGB (3, height, width) uint8."""
         frame = self.source.read(self.first + index * self.step)
-        return resize(crop(frame, self.middle), (self.height, self.width))
+        return resize(crop(frame, self.crop_window), (self.height, self.width))
 
 
 def adapt(source: VideoSource, **part: Unpack[ClipOptions]) -> VideoSource:
@@ -106,7 +106,7 @@ def adapt(source: VideoSource, **part: Unpack[ClipOptions]) -> VideoSource:
     return source if wanted in ({}, {"first": 0}) else TransformedSource(source, **part)
 
 
-def _middle(source: VideoSource, wanted: Sequence[int] | None) -> Window:
+def _central_window(source: VideoSource, wanted: Sequence[int] | None) -> Window:
     if wanted is None:
         return Window(0, 0, source.height, source.width)
     if len(wanted) != 2 or not (1 <= wanted[0] <= source.height and 1 <= wanted[1] <= source.width):

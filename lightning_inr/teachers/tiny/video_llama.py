@@ -17,7 +17,7 @@ from lightning_inr.teachers.video_llm.loading import quiet
 QFORMER: dict[str, Any] = LAYERS | {"encoder_hidden_size": LAYERS["hidden_size"]}
 VISION: dict[str, Any] = LAYERS | {"image_size": SIDE, "patch_size": 56}
 LANGUAGE: dict[str, Any] = TEXT | {"untrained": True}
-PLACES, TOKENS = 32, 8  # frame positions, visual tokens
+POSITIONS, TOKENS = 32, 8  # frame positions, visual tokens
 
 
 def write_small_video_llama(folder: str | Path, seed: int = 0) -> Path:
@@ -25,11 +25,11 @@ def write_small_video_llama(folder: str | Path, seed: int = 0) -> Path:
 
     `load_video_llama` reads them as its arguments weights, blip2 and llama; tensors have their published names.
     """
-    described = transformers.Blip2Config(vision_config=VISION, qformer_config=QFORMER, num_query_tokens=4)
+    config = transformers.Blip2Config(vision_config=VISION, qformer_config=QFORMER, num_query_tokens=4)
     target = Path(folder)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        tower = Tower(described, PLACES, TOKENS)
+        tower = Tower(config, POSITIONS, TOKENS)
         nn.init.normal_(tower.query_tokens)
         nn.init.normal_(tower.video_query_tokens)
         projection = nn.Linear(QFORMER["hidden_size"], LANGUAGE["hidden_size"]).state_dict()
@@ -37,12 +37,12 @@ def write_small_video_llama(folder: str | Path, seed: int = 0) -> Path:
     state = {name: value.detach() for name, value in tower.state_dict().items()}
     images = {name: value for name, value in state.items() if name.startswith(BLIP2_PARTS)}
     with writing(target / "blip2") as draft:
-        described.save_pretrained(draft)
+        config.save_pretrained(draft)
         save_file(images, draft / "model.safetensors", metadata={"format": "pt"})
-    learnt = {_published(name): value for name, value in state.items() if name not in images}
-    learnt |= {f"{PROJECTION}{name}": value for name, value in projection.items()}
+    trained = {_published(name): value for name, value in state.items() if name not in images}
+    trained |= {f"{PROJECTION}{name}": value for name, value in projection.items()}
     with writing(target / "video_llama.pth") as draft:
-        torch.save({"model": learnt}, draft)
+        torch.save({"model": trained}, draft)
     return target
 
 
@@ -53,8 +53,8 @@ def _write_llama(folder: Path) -> None:
         "pad_token_id": tokenizer.pad_token_id,
         "bos_token_id": None,
     }
-    described = transformers.LlamaConfig(**LANGUAGE, **ends, vocab_size=len(tokenizer))
-    model = transformers.LlamaForCausalLM(described)
+    config = transformers.LlamaConfig(**LANGUAGE, **ends, vocab_size=len(tokenizer))
+    model = transformers.LlamaForCausalLM(config)
     model.generation_config.update(**ends)
     with writing(folder) as draft, quiet():
         model.save_pretrained(draft)

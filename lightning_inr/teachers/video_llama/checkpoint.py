@@ -181,5 +181,5 @@ def _fill(module: nn.Module, weights: Weights, path: str | None) -> None:
 
 def _listed(names: Iterable[str]) -> str:
     first, *rest = sorted(names)
-    shown = ", ".join([first, *rest[:2]])
-    return f"{shown} and {len(rest) - 2} more" if len(rest) > 2 else shown
+    listed = ", ".join([first, *rest[:2]])
+    return f"{listed} and {len(rest) - 2} more" if len(rest) > 2 else listed

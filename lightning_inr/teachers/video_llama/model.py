@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from lightning_inr.errors import UserError
 from lightning_inr.teachers.checkpoint import SAMPLE, digest, find_weights, fingerprint
+from lightning_inr.teachers.load_options import LoadOptions
 from lightning_inr.teachers.video_llama.checkpoint import clip_shape, read_projection, read_published, read_tower
 from lightning_inr.teachers.video_llama.prompt import STOPS, segments
 from lightning_inr.teachers.video_llama.tower import SIDE, Tower, preprocess_frame
@@ -51,7 +52,7 @@ class VideoLlama:
     @cached_property
     def vision_fingerprint(self) -> str:
         """Fingerprint of the encoding of frames: weights, configuration and preprocessing."""
-        vision = self._sight()
+        vision = self._vision_tower()
         described: dict[str, Any] = {
             "vision": vision.vision_model.config.to_dict(),
             "qformer": vision.qformer.config.to_dict(),
@@ -80,7 +81,7 @@ class VideoLlama:
 
     def features(self, frames: Sequence[Tensor], space: TokenSpace) -> Tensor:
         """Encode frames (3, H, W) uint8 in temporal order: (32, 768) float32 on the CPU; UserError without tower."""
-        vision = self._sight()
+        vision = self._vision_tower()
         pixels = torch.stack([preprocess_frame(frame.cpu()) for frame in frames])
         with torch.no_grad():
             return vision(pixels.to(self.device)).cpu()
@@ -126,7 +127,7 @@ class VideoLlama:
         """Decode ids as text, up to the stop string of the style."""
         return "".join(_until(STOPS[self.style], [self.tokenizer.decode(ids, skip_special_tokens=True)]))
 
-    def _sight(self) -> Tower:
+    def _vision_tower(self) -> Tower:
         if self.vision is None:
             raise UserError(
                 f"video_llm.load_vision=false: {self.name} has no vision tower here; set video_llm.load_vision=true"
@@ -168,30 +169,25 @@ def load_video_llama(
     llama: str = "meta-llama/Llama-2-7b-chat-hf",
     blip2: str = "Salesforce/blip2-flan-t5-xxl",
     style: str = "llama_2",
-    load_vision: bool = True,
-    frames: int = 8,
-    dtype: str = "auto",
-    device: str = "auto",
-    device_map: str | None = None,
-    bits: int | None = None,
+    **options: Any,
 ) -> VideoLlama:
     """Load Video-LLaMA from a published checkpoint `weights`, and the `llama` and `blip2` that it was trained on.
 
     `weights` is a file, `llama` and `blip2` are hub ids or folders. The published checkpoints use the ViT-g and the
-    Q-Former of BLIP-2 for FlanT5-XXL. `style` is the conversation format of the `llama`: llama_2 or vicuna. At most
-    `frames` frames are encoded. `load_vision=False` does not load `blip2` and both Q-Formers. `dtype`, `device_map` and
-    `bits` (see `load_video_llm`) apply to `llama` only; the vision tower is float32. UserError if a part is missing or
-    does not fit the others.
+    Q-Former of BLIP-2 for FlanT5-XXL. `style` is the conversation format of the `llama`: llama_2 or vicuna. `options`
+    are those of `LoadOptions`: its placement and precision apply to `llama` only; the vision tower is float32.
+    UserError if a part is missing or does not fit the others.
     """
     if style not in STOPS:
         raise UserError(f"video_llm.style={style}: choose {', '.join(STOPS)}")
-    if not isinstance(frames, int) or frames < 1:
-        raise UserError(f"video_llm.frames={frames}: choose a whole number from 1")
-    placed = placing(dtype, device, device_map, bits)
+    load = LoadOptions(**options)
+    placed = placing(load)
     published = read_published(weights)
     places, tokens, width = clip_shape(published, weights)
-    if frames > places:
-        warnings.warn(f"{weights} has positions for {places} frames, not {frames}: {places} are used", stacklevel=2)
+    if load.frames > places:
+        warnings.warn(
+            f"{weights} has positions for {places} frames, not {load.frames}: {places} are used", stacklevel=2
+        )
     projection = read_projection(published, weights, width)
     language, tokenizer, mark = _load_language(os.path.expanduser(llama), placed)
     if language.config.hidden_size != projection.out_features:
@@ -199,9 +195,11 @@ def load_video_llama(
             f"video_llm.llama={llama}: its embeddings have {language.config.hidden_size} numbers, but {weights} was "
             f"trained on one of {projection.out_features}; name that one"
         )
-    vision = read_tower(published, weights, os.path.expanduser(blip2)) if load_vision else None
+    vision = read_tower(published, weights, os.path.expanduser(blip2)) if load.load_vision else None
     mark = digest({"language": mark, "style": style}, projection.state_dict().items())
-    return VideoLlama(language, tokenizer, projection, vision, style, str(weights), mark, min(frames, places), tokens)
+    return VideoLlama(
+        language, tokenizer, projection, vision, style, str(weights), mark, min(load.frames, places), tokens
+    )
 
 
 def _load_language(llama: str, placed: dict[str, Any]) -> tuple[Any, Any, str]:
@@ -223,15 +221,15 @@ def _until(stop: str | None, pieces: Iterable[str]) -> Generator[str, None, None
     if stop is None:
         yield from pieces
         return
-    held = ""
+    pending = ""
     for piece in pieces:
-        held += piece
-        if stop in held:
-            held = held.partition(stop)[0]
+        pending += piece
+        if stop in pending:
+            pending = pending.partition(stop)[0]
             break
-        begun = max(size for size in range(len(stop)) if held.endswith(stop[:size]))
-        ready, held = held[: len(held) - begun], held[len(held) - begun :]
+        prefix_length = max(size for size in range(len(stop)) if pending.endswith(stop[:size]))
+        ready, pending = pending[: len(pending) - prefix_length], pending[len(pending) - prefix_length :]
         if ready:
             yield ready
-    if held:
-        yield held
+    if pending:
+        yield pending

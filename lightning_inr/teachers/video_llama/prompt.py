@@ -9,7 +9,7 @@ SYSTEM = (
     "You are able to understand the visual content that the user provides. "
     "Follow the instructions carefully and explain your answers in detail."
 )
-ROOM = "<ImageHere>"  # where the text is split for the visual tokens; never tokenised
+TOKEN_PLACEHOLDER = "<ImageHere>"  # where the text is split for the visual tokens; never tokenised
 STOPS = {"llama_2": None, "vicuna": "###"}  # string that ends an answer; None: the language model's end mark
 
 
@@ -26,8 +26,10 @@ def segments(
     write = _vicuna if style == "vicuna" else lambda turns: _llama_2(turns, begin, end)
     if sampling is None:
         return [write([first, *later])]
-    shown = first._replace(text=f"<Video>{ROOM}</Video> {sampled(sampling)}  {first.text}")
-    before, _, after = write([shown, *later]).partition(ROOM)  # at the first: a question may contain the same string
+    with_video = first._replace(text=f"<Video>{TOKEN_PLACEHOLDER}</Video> {sampled(sampling)}  {first.text}")
+    before, _, after = write([with_video, *later]).partition(
+        TOKEN_PLACEHOLDER
+    )  # at the first: a question may contain the same string
     return [before, after]
 
 

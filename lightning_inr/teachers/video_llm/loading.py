@@ -16,25 +16,22 @@ from transformers.utils import logging as transformers_logging
 
 from lightning_inr.devices import choose_device
 from lightning_inr.errors import UserError
+from lightning_inr.teachers.load_options import LoadOptions
 
 MOST_NUMBERS_A_BYTE = 2  # of weights with 4 bits each
-DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
-def placing(dtype: str, device: str, device_map: str | None, bits: int | None) -> dict[str, Any]:
+def placing(load: LoadOptions) -> dict[str, Any]:
     """Arguments of `from_pretrained` for placement and precision, or `device` if `load_whole` moves the model."""
-    if dtype not in DTYPES:
-        raise UserError(f"video_llm.dtype={dtype}: choose {', '.join(DTYPES)}")
-    if bits not in (None, 4, 8):
-        raise UserError(f"video_llm.bits={bits}: choose 4, 8 or null")
+    bits, device_map = load.bits, load.device_map
     if bits and importlib.util.find_spec("bitsandbytes") is None:
         raise UserError(f"video_llm.bits={bits}: needs bitsandbytes; pip install bitsandbytes accelerate, or set null")
     if (bits or device_map) and importlib.util.find_spec("accelerate") is None:
         raise UserError(f"video_llm.device_map={device_map}: needs accelerate; pip install accelerate, or set null")
-    chosen = choose_device(device)
+    chosen = choose_device(load.device)
     if not (bits or device_map):
-        return {"dtype": dtype, "device": chosen}
-    placed: dict[str, Any] = {"dtype": dtype, "device_map": device_map or {"": chosen}}
+        return {"dtype": load.dtype, "device": chosen}
+    placed: dict[str, Any] = {"dtype": load.dtype, "device_map": device_map or {"": chosen}}
     if bits:
         shrunk = {"load_in_4bit": bits == 4, "load_in_8bit": bits == 8}
         placed["quantization_config"] = transformers.BitsAndBytesConfig(**shrunk)

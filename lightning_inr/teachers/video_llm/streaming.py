@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from transformers import StoppingCriteria, StoppingCriteriaList, TextIteratorStreamer
 
-PATIENCE = 1.0  # seconds without text after which the iterator checks that the thread is alive
+POLL_SECONDS = 1.0  # seconds without text after which the iterator checks that the thread is alive
 
 
-class _Unheard(StoppingCriteria):
+class _StopOnEvent(StoppingCriteria):
     """Stops the generation once `event` is set, which happens when the iterator is closed."""
 
     def __init__(self) -> None:
@@ -28,8 +28,8 @@ def stream(generate: Callable[..., Any], tokenizer: Any) -> Generator[str, None,
     The first ids that it puts into the streamer are those of the prompt, and are skipped. Closing the iterator ends the
     thread after the present token.
     """
-    streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, timeout=PATIENCE, skip_special_tokens=True)
-    stopped, failures = _Unheard(), []
+    streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, timeout=POLL_SECONDS, skip_special_tokens=True)
+    stopped, failures = _StopOnEvent(), []
 
     def work() -> None:
         try:

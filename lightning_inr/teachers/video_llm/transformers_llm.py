@@ -16,6 +16,7 @@ from transformers.video_utils import VideoMetadata
 
 from lightning_inr.errors import UserError
 from lightning_inr.teachers.checkpoint import SAMPLE, digest, find_weights, fingerprint
+from lightning_inr.teachers.load_options import LoadOptions
 from lightning_inr.teachers.video_llm.interface import Message, Prompt, check_space, sampled
 from lightning_inr.teachers.video_llm.loading import greedy, load_whole, placing, quiet, reason, remedy
 from lightning_inr.teachers.video_llm.streaming import stream
@@ -52,17 +53,10 @@ FAMILIES = {
 class TransformersLLM:
     """A `VideoLLM` of one of FAMILIES."""
 
-    def __init__(
-        self, model: Any, processor: Any, name: str, fingerprint: str, load_vision: bool, frames: int, side: int
-    ) -> None:
+    def __init__(self, model: Any, processor: Any, name: str, fingerprint: str, load: LoadOptions) -> None:
         self.model, self.processor, self.tokenizer = model, processor, processor.tokenizer
-        self.name, self.fingerprint, self.has_vision, self.frames, self.side = (
-            name,
-            fingerprint,
-            load_vision,
-            frames,
-            side,
-        )
+        self.name, self.fingerprint, self.has_vision = name, fingerprint, load.load_vision
+        self.frames, self.side = load.frames, load.side
         self.family = FAMILIES[model.config.model_type]
         self.device = model.get_input_embeddings().weight.device
 
@@ -79,7 +73,7 @@ class TransformersLLM:
     @cached_property
     def vision_fingerprint(self) -> str:
         """Fingerprint of the encoding of frames: the vision tower's weights and precision, and the preprocessing."""
-        self._check_sight()
+        self._check_vision()
         described = {
             "tower": self.model.config.vision_config.to_dict(),
             "preparation": self.processor.video_processor.to_dict(),
@@ -107,7 +101,7 @@ class TransformersLLM:
 
     def features(self, frames: Sequence[Tensor], space: TokenSpace) -> Tensor:
         """Encode the sampled frames (3, H, W) uint8 with the vision tower: visual tokens (K, d) float32 on the CPU."""
-        self._check_sight()
+        self._check_vision()
         with torch.no_grad():
             found = self.model.base_model.get_video_features(**self._pixels(frames, space.sampling), return_dict=True)
         held = found.pooler_output  # of one video: a list or a tensor, with or without an axis of frames
@@ -120,7 +114,7 @@ class TransformersLLM:
             )
         return tokens.float().cpu()
 
-    def _check_sight(self) -> None:
+    def _check_vision(self) -> None:
         if not self.has_vision:
             raise UserError(
                 f"video_llm.load_vision=false: {self.name} has no vision tower here; set video_llm.load_vision=true"
@@ -212,18 +206,18 @@ class TransformersLLM:
         ]
         if space is not None:
             first = next(turn for turn in turns if turn["role"] == "user")["content"]
-            if not self.family.any_size and getattr(self.model.config, "told_times", True):
+            if not self.family.any_size and _has_frame_times(self.model.config):
                 first[0]["text"] = f"{sampled(space.sampling)} {first[0]['text']}"
             first.insert(0, {"type": "video"})
         return turns
 
     def _pixels(self, frames: Sequence[Tensor], sampling: FrameSampling) -> dict[str, Tensor]:
         """Inputs of the vision tower for the sampled frames."""
-        shown, options = torch.stack([frame.cpu() for frame in frames]), {}
+        pixels, options = torch.stack([frame.cpu() for frame in frames]), {}
         if self.family.any_size:  # otherwise the processor would choose another size
-            shown = interpolate(shown, (sampling.height, sampling.width), mode="bicubic", antialias=True)
+            pixels = interpolate(pixels, (sampling.height, sampling.width), mode="bicubic", antialias=True)
             options = {"do_resize": False}
-        prepared = self.processor.video_processor([shown], do_sample_frames=False, return_tensors="pt", **options)
+        prepared = self.processor.video_processor([pixels], do_sample_frames=False, return_tensors="pt", **options)
         names = ("pixel_values_videos", "video_grid_thw", "video_merge_sizes")
         given = {key: prepared[key].to(self.device) for key in names if key in prepared}
         return given | {"pixel_values_videos": given["pixel_values_videos"].to(self.model.dtype)}
@@ -260,43 +254,30 @@ class TransformersLLM:
         """The text with which the processor replaces a video of this frame sampling; it needs shapes and times only."""
         shape = (sampling.frames, 3, sampling.height, sampling.width)
         times = VideoMetadata(sampling.frames, 1 / sampling.seconds, frames_indices=list(range(sampling.frames)))
-        shown: dict[str, Any] = {
+        inputs: dict[str, Any] = {
             "pixel_values_videos": [torch.zeros(1).expand(shape)],  # takes no memory
             "video_metadata": [times],
         }
         if self.family.any_size:
             grid, merge = self._grid(sampling), self.processor.video_processor.merge_size
-            shown["video_grid_thw"], shown["video_merge_sizes"] = grid, torch.tensor([merge])
-            shown["video_compression_mask"] = torch.ones(int(grid.prod()) // merge**2, dtype=torch.bool)
-        return self.processor.replace_video_token(shown, 0)
+            inputs["video_grid_thw"], inputs["video_merge_sizes"] = grid, torch.tensor([merge])
+            inputs["video_compression_mask"] = torch.ones(int(grid.prod()) // merge**2, dtype=torch.bool)
+        return self.processor.replace_video_token(inputs, 0)
 
 
-def load_transformers_llm(
-    model: str,
-    load_vision: bool,
-    frames: int,
-    side: int,
-    dtype: str,
-    device: str,
-    device_map: str | None,
-    bits: int | None,
-) -> TransformersLLM:
+def load_transformers_llm(model: str, load: LoadOptions) -> TransformersLLM:
     """Load a model; see `load_video_llm`."""
-    if not isinstance(frames, int) or frames < 1:
-        raise UserError(f"video_llm.frames={frames}: choose a whole number from 1")
-    if not isinstance(side, int) or side < 1:
-        raise UserError(f"video_llm.side={side}: choose a whole number of pixels from 1")
-    placed = placing(dtype, device, device_map, bits)
+    placed = placing(load)
     with quiet():
         try:
-            return _load(str(Path(model).expanduser()), load_vision, frames, side, placed)
+            return _load(str(Path(model).expanduser()), load, placed)
         except UserError:
             raise
         except Exception as error:  # transformers raises errors of many types for a damaged or foreign folder
             raise UserError(f"video_llm.model={model}: {reason(error)}; {remedy(model)}") from error
 
 
-def _load(model: str, load_vision: bool, frames: int, side: int, placed: Mapping[str, Any]) -> TransformersLLM:
+def _load(model: str, load: LoadOptions, placed: Mapping[str, Any]) -> TransformersLLM:
     """Load a model; raises UserError, and errors of many types from transformers."""
     config = transformers.AutoConfig.from_pretrained(model, trust_remote_code=False)
     if config.model_type not in FAMILIES:
@@ -306,15 +287,20 @@ def _load(model: str, load_vision: bool, frames: int, side: int, placed: Mapping
         )
     weights = find_weights(model)
     loaded = load_whole(
-        "video_llm.model", model, _head(FAMILIES[config.model_type], load_vision), config, weights, placed
+        "video_llm.model", model, _head(FAMILIES[config.model_type], load.load_vision), config, weights, placed
     )
     loaded.generation_config = greedy(loaded)
     processor = transformers.AutoProcessor.from_pretrained(model, trust_remote_code=False)
-    _settle(model, processor)
+    _configure_processor(model, processor)
     marks = [processor.video_token, processor.image_token]  # in an answer, they would require another video or image
     loaded.generation_config.suppress_tokens = processor.tokenizer.convert_tokens_to_ids(marks)
     mark = fingerprint(config.to_dict(), weights)
-    return TransformersLLM(loaded, processor, model, mark, load_vision, frames, side)
+    return TransformersLLM(loaded, processor, model, mark, load)
+
+
+def _has_frame_times(config: Any) -> bool:
+    """Whether prompts state the times of the frames; `told_times` is the name in models saved before."""
+    return bool(getattr(config, "frame_times", getattr(config, "told_times", True)))
 
 
 def _head(family: Family, load_vision: bool) -> Any:
@@ -337,7 +323,7 @@ def _head(family: Family, load_vision: bool) -> Any:
     return type(head.__name__, (head,), {"__init__": construct, "__module__": head.__module__})
 
 
-def _settle(model: str, processor: Any) -> None:
+def _configure_processor(model: str, processor: Any) -> None:
     """Set `processor` so that prompts do not depend on pixels; UserError if it has no chat template."""
     if not getattr(processor, "chat_template", None):
         raise UserError(f"video_llm.model={model}: no chat template there; add chat_template.jinja, or choose another")

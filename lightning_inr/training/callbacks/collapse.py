@@ -70,5 +70,5 @@ class CollapseGuard(FitCallback):
 
 def _price_of_bits(trainer: L.Trainer) -> tuple[bool, float]:
     """Whether training uses rounded weights already, and the weight of the bits per pixel in the loss."""
-    begun = [each for each in all_of(trainer) if isinstance(each, WeightQuantization) and each.begun]
-    return bool(begun), sum(each.rate_weight for each in begun)
+    started = [each for each in all_of(trainer) if isinstance(each, WeightQuantization) and each.started]
+    return bool(started), sum(each.rate_weight for each in started)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from lightning_inr.codec import Codec, QuantizationStep, rounding_error
-from lightning_inr.codec.contexts import CONTEXTS, all_places, contexts, known
+from lightning_inr.codec.contexts import CONTEXTS, all_positions, coded_magnitudes, contexts
 from lightning_inr.codec.density import DENSITIES, laplace_slopes
 from lightning_inr.codec.transform import from_coefficients, to_coefficients
 from lightning_inr.errors import UserError
@@ -108,7 +108,7 @@ class EntropyConstrained(WeightQuantization):
 
     def on_after_backward(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         super().on_after_backward(trainer, pl_module)
-        if not self.begun:
+        if not self.started:
             return
         video = self.module.net.video
         price = self.rate_weight / (video.frames * video.height * video.width)  # weight of one bit in the loss
@@ -130,7 +130,7 @@ class EntropyConstrained(WeightQuantization):
             torch._foreach_add_(gradients, self._rate, alpha=price)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if not self.begun:
+        if not self.started:
             return
         if self.bpp is not None:
             self._meet(self.module.net)
@@ -140,7 +140,7 @@ class EntropyConstrained(WeightQuantization):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
-        if self.bpp is None or self.begun:
+        if self.bpp is None or self.started:
             return
         # The largest step size rounds all weights to one value; the smallest gives every symbol its maximum of bits.
         least, most = (
@@ -250,7 +250,7 @@ class EntropyConstrained(WeightQuantization):
         weight = self.weights[row]
         size = self.origin[row].size * math.exp(float(self.grid[row, 0]))
         values = to_coefficients(weight, layout) / size
-        chosen = contexts(known(values.round().abs(), layout), all_places(layout, values.device))
+        chosen = contexts(coded_magnitudes(values.round().abs(), layout), all_positions(layout, values.device))
         groups = chosen.permute(1, 2, 0).reshape(values.shape).int()
         slopes = laplace_slopes(values, groups, CONTEXTS)
         of_grid = torch.stack([-(slopes * values).sum(), slopes.new_zeros(())]).to(self.grid.device)

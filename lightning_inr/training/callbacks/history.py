@@ -1,12 +1,11 @@
 """Training curves and the progress bar."""
 
-import sys
 import time
 from typing import Any, NamedTuple
 
 import lightning as L
-from tqdm import tqdm
 
+from lightning_inr.progress import ProgressBar
 from lightning_inr.training.callbacks.base import FitCallback, one_of
 from lightning_inr.training.callbacks.budget import Budget
 
@@ -28,21 +27,18 @@ class History(FitCallback):
     """
 
     def __init__(self, seconds: float = 1.0, progress_bar: bool = True) -> None:
-        self.every, self.shown = seconds, progress_bar
+        self.every, self.has_progress_bar = seconds, progress_bar
         self.moments: list[Moment] = []
-        self.bar = tqdm(disable=True)  # placeholder: an exception may close it before `on_train_start`
+        self.bar = ProgressBar(disable=True)  # placeholder: an exception may close it before `on_train_start`
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         layout = "{desc} |{bar:30}| {percentage:3.0f}%{postfix}"
-        # A terminal is updated at every point, a log file at most every 10 s, as each update adds a line to it.
-        interval = 0.1 if sys.stderr.isatty() else 10.0
-        self.bar = tqdm(
+        self.bar = ProgressBar(
             total=1.0,
             initial=one_of(trainer, Budget).spent,
             desc="fit",
             bar_format=layout,
-            mininterval=interval,
-            disable=not self.shown,
+            disable=not self.has_progress_bar,
         )
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
@@ -72,7 +68,7 @@ class History(FitCallback):
         moment = self.moments[-1]
         extra = "".join(f"  {value:.3f} {name}" for name, value in extra_metrics.items())
         text = f"epoch {moment.epoch}  PSNR {moment.psnr:.2f} dB{extra}  {clock} left"
-        self.bar.set_postfix_str(text, refresh=False)
+        self.bar.show(text, epoch=moment.epoch, psnr=moment.psnr, seconds_left=round(left, 1), **extra_metrics)
         self.bar.update(budget.spent - self.bar.n)
 
     def state_dict(self) -> dict[str, Any]:

@@ -31,7 +31,7 @@ class WeightQuantization(FitCallback):
         if not 0 <= start <= 1:
             raise UserError(f"start={start} of rounding: choose a share of the budget, 0 to 1")
         self.codec, self.start = codec, start
-        self.begun = False
+        self.started = False
         self.entries: list[Entry] = []  # the codec's plan for each weight
         self.weights: list[Tensor] = []
         self.errors: list[Tensor] = []  # rounded minus full-precision value of each weight
@@ -51,7 +51,7 @@ class WeightQuantization(FitCallback):
         plan = self.codec.plan(self.module.net)
         self.entries = [entry for entry in plan if entry.quantized and entry.name in parameters]
         self.weights = [parameters[entry.name] for entry in self.entries]
-        if self.begun:
+        if self.started:
             self.module.net.store_embeddings([])  # without frames: a resumed fit has the embeddings in its checkpoint
 
     @torch.no_grad()
@@ -60,11 +60,11 @@ class WeightQuantization(FitCallback):
     ) -> None:
         if one_of(trainer, Budget).spent < self.start:
             return
-        if not self.begun:
+        if not self.started:
             data = trainer.datamodule  # type: ignore[attr-defined]  # set by a connector of Lightning
             assert isinstance(data, FrameDataModule)
             self.module.net.store_embeddings(data.in_order())
-            self.begun = True
+            self.started = True
         self.round_weights(trainer.global_step)
         self._full = [weight.data for weight in self.weights]
         if not self._rounded:
@@ -80,10 +80,10 @@ class WeightQuantization(FitCallback):
         self._full = []
 
     def state_dict(self) -> dict[str, Any]:
-        return {"begun": self.begun}
+        return {"begun": self.started}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.begun = state_dict["begun"]
+        self.started = state_dict["begun"]
 
 
 class QuantizationAware(WeightQuantization):

@@ -24,7 +24,7 @@ OPTIMIZERS: Mapping[str, Callable[[Any], Optimizer]] = {
     "soap": Soap,  # Vyas et al. 2025: for small networks and fits of a few thousand steps
     "adan": Adan,  # Xie et al. 2022: the optimiser of HNeRV-Boost
 }
-STEPS_BETWEEN_LOOKS = 8  # steps between two recordings of the loss, which make the host wait for the device
+STEPS_BETWEEN_RECORDINGS = 8  # steps between two recordings of the loss, which make the host wait for the device
 
 
 class FitModule(L.LightningModule, ABC):
@@ -53,7 +53,7 @@ class FitModule(L.LightningModule, ABC):
             "grid": learning_rate if grid_learning_rate is None else grid_learning_rate,
         }
         self.extra_metrics: dict[str, float] = {}  # values that callbacks add to the logs and the progress bar
-        self._seen: list[dict[str, float]] = []  # terms and PSNR of the steps recorded since `pop_metrics`
+        self._recorded: list[dict[str, float]] = []  # terms and PSNR of the steps recorded since `pop_metrics`
 
     @abstractmethod
     def terms(self, outputs: Mapping[str, Tensor], batch: FrameBatch) -> dict[str, Tensor]:
@@ -64,16 +64,16 @@ class FitModule(L.LightningModule, ABC):
         outputs = self.net.training_outputs(batch.index, batch.frames, batch.window)
         terms = self.terms(outputs, batch)
         loss = functools.reduce(torch.add, terms.values())
-        if self.global_step % STEPS_BETWEEN_LOOKS == 0:
+        if self.global_step % STEPS_BETWEEN_RECORDINGS == 0:
             self._check(loss)
             with torch.no_grad():
                 values = {**terms, "psnr": psnr(F.mse_loss(outputs["final"], batch.frames))}
-            self._seen.append({name: float(value.detach()) for name, value in values.items()})
+            self._recorded.append({name: float(value.detach()) for name, value in values.items()})
         return loss
 
     def pop_metrics(self) -> dict[str, float]:
         """Means of every term, and of the batches' PSNR in dB, since the last call; empty if no step was recorded."""
-        steps, self._seen = self._seen, []
+        steps, self._recorded = self._recorded, []
         return {name: fmean(step[name] for step in steps) for name in (steps[0] if steps else ())}
 
     def configure_optimizers(self) -> Optimizer:

@@ -56,7 +56,7 @@ class TokenAlignmentModule(AlignmentModule):
             return
         self.net.attach_projector(space)
         assert self.net.projector is not None
-        self.net.projector.begin(self.net.pool_latents(self.net.sample_positions(self.frames)), target)
+        self.net.projector.init_least_squares(self.net.pool_latents(self.net.sample_positions(self.frames)), target)
 
     def predict_tokens(self) -> Tensor:
         """The visual tokens (K, d) from the present latents."""

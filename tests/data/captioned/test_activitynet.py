@@ -1,4 +1,4 @@
-"""ActivityNet Captions, small, in exactly its form on disk."""
+"""ActivityNet Captions: a small dataset in the published format."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""COIN, small, in exactly its form on disk."""
+"""COIN: a small dataset in the published format."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lightning_inr.data.captioned.coin import in_words, list_coin
+from lightning_inr.data.captioned.coin import list_coin, split_camel_case
 from lightning_inr.data.captioned.split import Segment
 from lightning_inr.errors import UserError
 from tests.data.captioned.test_split import touch
@@ -37,7 +37,7 @@ def coin(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("split", ["testing", "validation"])
-def test_the_evaluation_videos_whatever_they_are_called(coin: Path, split: str) -> None:
+def test_testing_and_validation_are_one_split(coin: Path, split: str) -> None:
     listing = list_coin(str(coin), split)
     boat, drive = listing.videos
     assert (boat.id, boat.path, boat.label) == ("aaaaaaaaaaa", coin / "videos/7/aaaaaaaaaaa.mp4", "fold paper boat")
@@ -56,10 +56,10 @@ def test_the_rest_is_for_training(coin: Path) -> None:
      ("UseDSLR", "use DSLR"), ("boil", "boil")],
 )  # fmt: skip
 def test_class_names_become_words(name: str, words: str) -> None:
-    assert in_words(name) == words
+    assert split_camel_case(name) == words
 
 
-def test_a_missing_root_or_file_says_where_coin_comes_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_root_or_file_is_an_error_with_the_origin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LIGHTNING_INR_DATA", str(tmp_path))
     with pytest.raises(UserError, match=r"^dataset.listing.root=.*/coin: COIN is not there; get it from https://coin"):
         list_coin()
@@ -84,7 +84,7 @@ def test_a_missing_root_or_file_says_where_coin_comes_from(tmp_path: Path, monke
         ),
     ],
 )
-def test_damaged_annotations_are_named_in_one_line(coin: Path, text: str, message: str) -> None:
+def test_damaged_annotations_are_errors_of_one_line(coin: Path, text: str, message: str) -> None:
     (coin / "COIN.json").write_text(text)
     with pytest.raises(UserError, match=message) as caught:
         list_coin(str(coin))

@@ -1,4 +1,4 @@
-"""HowTo100M, small, in exactly its form on disk."""
+"""HowTo100M: a small dataset in the published format."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lightning_inr.data.captioned.annotations import NullForNaN
-from lightning_inr.data.captioned.howto100m import join, list_howto100m
+from lightning_inr.data.captioned.howto100m import join_segments, list_howto100m
 from lightning_inr.data.captioned.split import DatasetSplit, Segment
 from lightning_inr.errors import UserError
 from tests.data.captioned.test_split import touch
@@ -36,7 +36,7 @@ def listed(howto: Path, captions: str = "caption.json", least_seconds: float = 0
     return list_howto100m(str(howto), str(howto / "subset.txt"), captions, least_seconds)
 
 
-def test_only_what_the_manifest_names(howto: Path) -> None:
+def test_only_videos_of_the_manifest(howto: Path) -> None:
     listing = listed(howto)
     bread, saw = listing.videos
     assert (bread.id, bread.label) == ("ccccccccccc", 'Make "Real" Bread, Fast')
@@ -46,15 +46,15 @@ def test_only_what_the_manifest_names(howto: Path) -> None:
     assert (listing.name, listing.missing) == ("HowTo100M subset", ("ddddddddddd",))
 
 
-def test_speech_can_be_joined(howto: Path) -> None:
+def test_transcript_segments_can_be_joined(howto: Path) -> None:
     saw = listed(howto, least_seconds=5.0).videos[1]
     assert saw.segments == (Segment(0.5, 9.2, "today we sharpen a saw clamp it first"),)
 
 
 def test_joining_stops_at_the_least_duration_and_overlaps_count_once() -> None:
     pieces = [Segment(0, 1, "a"), Segment(1, 2, "b"), Segment(2, 6, "c"), Segment(3, 4, "d"), Segment(8, 8.5, "e")]
-    assert join(pieces, 2) == (Segment(0, 2, "a b"), Segment(2, 6, "c"), Segment(3, 8.5, "d e"))
-    assert join(pieces, 0) == tuple(pieces)
+    assert join_segments(pieces, 2) == (Segment(0, 2, "a b"), Segment(2, 6, "c"), Segment(3, 8.5, "d e"))
+    assert join_segments(pieces, 0) == tuple(pieces)
 
 
 @pytest.mark.parametrize("size", range(1, 12))
@@ -78,7 +78,7 @@ def test_a_manifest_is_required(howto: Path) -> None:
         listed(howto)
 
 
-def test_what_cannot_be_used_is_refused(howto: Path) -> None:
+def test_unusable_options_are_errors(howto: Path) -> None:
     with pytest.raises(
         UserError, match=r"dataset.listing.captions=caption.pickle: only JSON is read .*; choose caption"
     ):

@@ -1,4 +1,4 @@
-"""MSR-VTT, small, in exactly its form on disk."""
+"""MSR-VTT: a small dataset in the published format."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.data.captioned.test_split import touch
 
 
 def described(splits: dict[str, str]) -> dict[str, Any]:
-    """MSRVTT_data.json of two captions a clip."""
+    """MSRVTT_data.json with two captions per clip."""
     ids = list(splits)
     return {
         "info": {},
@@ -56,7 +56,7 @@ def two(id: str) -> tuple[str, ...]:
     return (f"caption 0 of {id}", f"caption 1 of {id}")
 
 
-def test_1k_has_one_caption_a_clip(msrvtt: Path) -> None:
+def test_1k_has_one_caption_per_clip(msrvtt: Path) -> None:
     listing = list_msrvtt(str(msrvtt))
     assert captions(listing) == {"video7010": ("a child folds paper",), "video7011": ("a man talks, then sings",)}
     assert (listing.name, listing.missing, listing.videos[0].label) == ("MSR-VTT 1k", (), None)
@@ -97,7 +97,7 @@ def test_captions_described_twice_are_not_doubled(msrvtt: Path) -> None:
     assert captions(list_msrvtt(str(msrvtt), "train")) == {"video0": two("video0")}
 
 
-def test_what_is_wrong_is_one_line(msrvtt: Path) -> None:
+def test_errors_are_one_line(msrvtt: Path) -> None:
     with pytest.raises(
         UserError, match=r"dataset.listing.split=1k-A: choose one of 1k, full, train, validate, train_9k"
     ):

@@ -1,4 +1,4 @@
-"""Questions as a user writes them down."""
+"""Questions from a user's file."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def test_lines_become_questions(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ("{", "line 2: not JSON"),
         ("[" * 100_000, "line 2: not JSON"),
@@ -33,10 +33,10 @@ def test_lines_become_questions(tmp_path: Path) -> None:
         ('{"id": "a", "question": "What?", "answer": 3}', "line 2: answer is 3"),
     ],
 )
-def test_a_line_that_is_none_is_named(tmp_path: Path, line: str, said: str) -> None:
+def test_an_invalid_line_is_named(tmp_path: Path, line: str, message: str) -> None:
     file = tmp_path / "q.jsonl"
     file.write_text('{"id": "a", "question": "What?"}\n' + line + "\n")
-    with pytest.raises(UserError, match=said) as error:
+    with pytest.raises(UserError, match=message) as error:
         read_questions(str(file))
     assert "\n" not in str(error.value)
 

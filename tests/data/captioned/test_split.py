@@ -1,4 +1,4 @@
-"""Listings of captioned videos: which files they find, and how one is opened by its id."""
+"""Listings of captioned videos: the files they find, and opening by id."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from tests.conftest import moving_square, write_mp4
 
 
 def touch(*paths: Path) -> None:
-    """Empty files: a listing asks only for names."""
+    """Create empty files: a listing reads only names."""
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
@@ -29,7 +29,7 @@ def test_videos_lie_anywhere_and_one_of_several_forms_is_chosen(tmp_path: Path) 
     assert find_videos(root) == {"a": root / "z" / "a.mp4", "b": root / "b.MKV", "c": root / "linked" / "c.mp4"}
 
 
-def test_what_is_annotated_but_not_on_disk_is_counted(tmp_path: Path) -> None:
+def test_annotated_videos_that_are_not_on_disk_are_counted(tmp_path: Path) -> None:
     listing = list_found("some test", annotated("x", "y", "z"), {"z": tmp_path / "z.mp4", "other": tmp_path})
     assert [(video.id, video.path, video.captions) for video in listing.videos] == [
         ("z", tmp_path / "z.mp4", ("about z",))
@@ -37,7 +37,7 @@ def test_what_is_annotated_but_not_on_disk_is_counted(tmp_path: Path) -> None:
     assert (listing.name, listing.missing) == ("some test", ("x", "y"))
 
 
-def test_nothing_on_disk_and_nothing_listed_are_told_apart() -> None:
+def test_nothing_on_disk_and_nothing_listed_are_different_errors() -> None:
     with pytest.raises(UserError, match=r"some test: none of its 2 videos is on disk; check dataset.listing.root"):
         list_found("some test", annotated("x", "y"), {})
     with pytest.raises(UserError, match=r"some test: no video is listed"):

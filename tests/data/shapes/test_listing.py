@@ -1,4 +1,4 @@
-"""The collection that the project renders: its words, its pictures, its files as the real loaders read them."""
+"""The rendered dataset `shapes`: its texts, its frames, and its files as read by the loaders."""
 
 import random
 from itertools import combinations
@@ -29,19 +29,19 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def shown(task: Task, action: str, colour: str = "red", becomes: str | None = None, at: float = 0.5) -> Tensor:
+def rendered(task: Task, action: str, colour: str = "red", becomes: str | None = None, at: float = 0.5) -> Tensor:
     """One frame (3, SIDE, SIDE) of a step in the middle of a dark frame, in [0, 1]."""
     scene = Scene(ActionStep(task, action, colour, becomes), DARK, x=0.0, y=0.0, radius=0.34, turn=0.0, phase=0.0)
     return render([scene], [at])[0] / 255
 
 
 def filled(frame: Tensor, colour: str) -> Tensor:
-    """Where (SIDE, SIDE) a frame has exactly this colour."""
+    """Mask (SIDE, SIDE) of the pixels with exactly this colour."""
     return ((frame - torch.tensor(RGB[colour])[:, None, None]).abs() < 0.01).all(0)
 
 
 def middle(mask: Tensor) -> Tensor:
-    """Row and column of the middle of what is set."""
+    """Mean row and column of the pixels that are set."""
     return mask.nonzero().float().mean(0)
 
 
@@ -56,8 +56,8 @@ def test_the_real_loaders_read_the_same_videos(root: Path) -> None:
         assert video.label == entry.story.task.words
         assert video.captions == (entry.story.paragraph,)
         assert [segment.label for segment in video.segments] == [step.label for step in entry.story.steps]
-    said = list_msrvtt(str(root), split="full").videos[0].captions
-    assert sorted(said) == sorted(list_entries(VIDEOS, 0)[0].story.captions)
+    captions = list_msrvtt(str(root), split="full").videos[0].captions
+    assert sorted(captions) == sorted(list_entries(VIDEOS, 0)[0].story.captions)
 
 
 def test_a_segment_holds_the_frames_of_its_step_and_no_other(root: Path) -> None:
@@ -87,7 +87,7 @@ def test_the_same_seed_renders_the_same_and_another_does_not(root: Path, tmp_pat
     assert (tmp_path / "other" / "val_1.json").read_bytes() != (root / "val_1.json").read_bytes()
 
 
-def test_they_lie_where_the_other_datasets_do(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_folder_is_that_of_other_datasets(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LIGHTNING_INR_DATA", str(root.parent))
     assert list_shapes(videos=VIDEOS) == list_shapes(str(root), videos=VIDEOS)
     trained_on = list_shapes(videos=VIDEOS, split="train")
@@ -106,7 +106,7 @@ def test_other_settings_and_other_folders_are_refused(root: Path, tmp_path: Path
         list_shapes(str(root), videos=0)
 
 
-def test_a_killed_rendering_goes_on(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_rendering_is_resumed(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     killed = 0
 
     def encode(*_: object) -> None:
@@ -114,24 +114,24 @@ def test_a_killed_rendering_goes_on(root: Path, tmp_path: Path, monkeypatch: pyt
         killed += 1
         raise KeyboardInterrupt
 
-    whole, begun = root, tmp_path / "shapes"
-    list_shapes(str(begun), videos=VIDEOS)
+    complete, interrupted = root, tmp_path / "shapes"
+    list_shapes(str(interrupted), videos=VIDEOS)
     for name in ("videos/video1.mp4", "videos/video4.mp4", "COIN.json", "train.json"):
-        (begun / name).unlink()
-    kept = (begun / "videos/video0.mp4").stat().st_mtime_ns
+        (interrupted / name).unlink()
+    modified = (interrupted / "videos/video0.mp4").stat().st_mtime_ns
     with monkeypatch.context() as patch:
         patch.setattr("lightning_inr.data.shapes.export.encode_video", encode)
         with pytest.raises(KeyboardInterrupt):
-            list_shapes(str(begun), videos=VIDEOS)
+            list_shapes(str(interrupted), videos=VIDEOS)
     assert killed == 1
-    assert not (begun / "COIN.json").exists()
-    list_shapes(str(begun), videos=VIDEOS)
-    assert {path.name for path in begun.rglob("*")} == {path.name for path in whole.rglob("*")}
-    assert (begun / "videos/video1.mp4").read_bytes() == (whole / "videos/video1.mp4").read_bytes()
-    assert (begun / "videos/video0.mp4").stat().st_mtime_ns == kept
+    assert not (interrupted / "COIN.json").exists()
+    list_shapes(str(interrupted), videos=VIDEOS)
+    assert {path.name for path in interrupted.rglob("*")} == {path.name for path in complete.rglob("*")}
+    assert (interrupted / "videos/video1.mp4").read_bytes() == (complete / "videos/video1.mp4").read_bytes()
+    assert (interrupted / "videos/video0.mp4").stat().st_mtime_ns == modified
 
 
-def test_the_splits_share_no_steps_in_whatever_order() -> None:
+def test_the_splits_share_no_combination_of_steps() -> None:
     test, train = (draw_stories(random.Random(0), held_out, 96) for held_out in (True, False))
     together = {frozenset(story.steps) for story in test} | {frozenset(story.steps) for story in train}
     assert len(together) == 192
@@ -139,7 +139,7 @@ def test_the_splits_share_no_steps_in_whatever_order() -> None:
     assert Story(test[0].steps[::-1]).held_out
 
 
-def test_there_are_stories_enough_for_the_largest_split() -> None:
+def test_there_are_enough_stories_for_the_largest_split() -> None:
     for task in TASKS:
         if len(steps_of(task)) < 20:  # the others have thousands
             assert sum(Story(steps).held_out for steps in combinations(steps_of(task), 3)) >= MOST / len(TASKS)
@@ -158,40 +158,42 @@ def test_labels_are_sentences_and_recur() -> None:
 
 @pytest.mark.parametrize(("action", "axis", "sign"), [("left", 1, 1), ("right", 1, -1), ("up", 0, 1), ("down", 0, -1)])
 @pytest.mark.parametrize("shape", ["ball", "star", "ring"])
-def test_a_trail_lies_behind_what_moves(shape: str, action: str, axis: int, sign: int) -> None:
-    frame = shown(Task(shape, "move"), action)
+def test_a_trail_is_behind_a_moving_shape(shape: str, action: str, axis: int, sign: int) -> None:
+    frame = rendered(Task(shape, "move"), action)
     body = filled(frame, "red")
     trail = (frame[0] > DARK[0] + 0.05) & ~body
     assert sign * (middle(trail) - middle(body))[axis] > 4
-    later = filled(shown(Task(shape, "move"), action, at=0.8), "red")
+    later = filled(rendered(Task(shape, "move"), action, at=0.8), "red")
     assert sign * (middle(later) - middle(body))[axis] < -5  # and it does move there
 
 
 @pytest.mark.parametrize("shape", ["ball", "square", "triangle"])
-def test_outlines_lie_inside_what_grows_and_around_what_shrinks(shape: str) -> None:
+def test_outlines_are_inside_growing_and_outside_shrinking_shapes(shape: str) -> None:
     for action, inside in (("grows", True), ("shrinks", False)):
-        frame = shown(Task(shape, "resize"), action)
+        frame = rendered(Task(shape, "resize"), action)
         body = filled(frame, "red")
         row = round(float(middle(body)[0]))
         columns = body[row].nonzero().flatten()
         assert bool((~body[row, columns[0] : columns[-1]]).any()) == inside
         assert bool((frame[0, row, columns[-1] + 3 :] > DARK[0] + 0.05).any()) != inside
-    large, small = (filled(shown(Task(shape, "resize"), "grows", at=at), "red").sum() for at in (0.9, 0.1))
+    large, small = (filled(rendered(Task(shape, "resize"), "grows", at=at), "red").sum() for at in (0.9, 0.1))
     assert large > small
 
 
 def test_a_new_colour_comes_from_above() -> None:
     for at in (0.0, 0.5, 1.0):
-        frame = shown(Task("cross", "recolour"), "turns", "red", "blue", at)
+        frame = rendered(Task("cross", "recolour"), "turns", "red", "blue", at)
         assert middle(filled(frame, "blue"))[0] < middle(filled(frame, "red"))[0]
-    early, late = (filled(shown(Task("cross", "recolour"), "turns", "red", "blue", at), "blue").sum() for at in (0, 1))
+    early, late = (
+        filled(rendered(Task("cross", "recolour"), "turns", "red", "blue", at), "blue").sum() for at in (0, 1)
+    )
     assert late > early
 
 
-def test_an_orbit_has_a_sense() -> None:
+def test_orbits_have_two_directions() -> None:
     # From the right of the middle, clockwise goes down, and the trail is above.
     for action, sign in (("clockwise", 1), ("counterclockwise", -1)):
-        frame = shown(Task("ball", "orbit"), action, at=0.0)
+        frame = rendered(Task("ball", "orbit"), action, at=0.0)
         body = filled(frame, "red")
         trail = (frame[0] > DARK[0] + 0.05) & ~body
         assert sign * (middle(body) - middle(trail))[0] > 4

@@ -1,4 +1,4 @@
-"""Questions about stories whose answers are known."""
+"""Questions about stories with known answers."""
 
 from random import Random
 from typing import Any
@@ -7,50 +7,50 @@ import pytest
 
 from lightning_inr.data.shapes.export import list_entries
 from lightning_inr.data.shapes.grammar import TASKS, ActionStep, Story, Task, draw_story, steps_of
-from lightning_inr.data.shapes.questions import ask_about, draw_question, shapes_questions
+from lightning_inr.data.shapes.questions import draw_question, questions_about, shapes_questions
 from lightning_inr.errors import UserError
 
 
 def answers(story: Story) -> dict[str, str]:
-    """Every wording of every question, and its answer."""
-    return {words: asked.answer for asked in ask_about(story) for words in asked.wordings}
+    """Every wording of every question -> its answer."""
+    return {words: each.answer for each in questions_about(story) for words in each.wordings}
 
 
-def test_what_moves() -> None:
+def test_questions_about_motion() -> None:
     task = Task("ball", "move")
-    said = answers(
+    answer_of = answers(
         Story((ActionStep(task, "left", "red"), ActionStep(task, "up", "blue"), ActionStep(task, "left", "blue")))
     )
-    assert said["What shape is it?"] == "ball"
-    assert said["What does it do?"] == "it moves"
-    assert said["What colour is it at first?"] == "red"
-    assert said["What colour is the ball at the end?"] == "blue"
-    assert said["Where does the ball roll halfway?"] == "up"
-    assert said["How many colours are there?"] == "two"
-    assert said["How many different directions does it show?"] == "two"
+    assert answer_of["What shape is it?"] == "ball"
+    assert answer_of["What does it do?"] == "it moves"
+    assert answer_of["What colour is it at first?"] == "red"
+    assert answer_of["What colour is the ball at the end?"] == "blue"
+    assert answer_of["Where does the ball roll halfway?"] == "up"
+    assert answer_of["How many colours are there?"] == "two"
+    assert answer_of["How many different directions does it show?"] == "two"
 
 
-def test_what_turns() -> None:
+def test_questions_about_colour_changes() -> None:
     task = Task("star", "recolour")
     steps = (
         ActionStep(task, "turns", "red", "blue"),
         ActionStep(task, "turns", "green", "red"),
         ActionStep(task, "turns", "blue", "white"),
     )
-    said = answers(Story(steps))
-    assert said["What colour is it at first?"] == "red"
-    assert said["What colour is it at last?"] == "white"
-    assert said["What colour does it turn into in the beginning?"] == "blue"
-    assert said["How many colours are there?"] == "four"
-    assert "What colour is it halfway?" not in said  # two of them
+    answer_of = answers(Story(steps))
+    assert answer_of["What colour is it at first?"] == "red"
+    assert answer_of["What colour is it at last?"] == "white"
+    assert answer_of["What colour does it turn into in the beginning?"] == "blue"
+    assert answer_of["How many colours are there?"] == "four"
+    assert "What colour is it halfway?" not in answer_of  # two of them
 
 
-def test_what_orbits_and_what_grows() -> None:
+def test_questions_about_orbits_and_sizes() -> None:
     orbit, resize = Task("ring", "orbit"), Task("ring", "resize")
-    said = answers(Story(tuple(ActionStep(orbit, "clockwise", colour) for colour in ("red", "blue", "green"))))
-    assert said["Which way does it orbit at last?"] == "clockwise"
-    assert said["How many directions are there?"] == "one"
-    said = answers(
+    answer_of = answers(Story(tuple(ActionStep(orbit, "clockwise", colour) for colour in ("red", "blue", "green"))))
+    assert answer_of["Which way does it orbit at last?"] == "clockwise"
+    assert answer_of["How many directions are there?"] == "one"
+    answer_of = answers(
         Story(
             (
                 ActionStep(resize, "grows", "red"),
@@ -59,25 +59,25 @@ def test_what_orbits_and_what_grows() -> None:
             )
         )
     )
-    assert said["Does the ring grow or shrink in the middle?"] == "shrinks"
+    assert answer_of["Does the ring grow or shrink in the middle?"] == "shrinks"
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
 def test_no_question_has_two_answers(task: Task) -> None:
     story = Story(steps_of(task)[:3])
-    asked = ask_about(story)
-    assert sum(len(each.wordings) for each in asked) == len(answers(story))
-    assert all(1 <= len(each.answer.split()) <= 2 for each in asked)
+    questions = questions_about(story)
+    assert sum(len(each.wordings) for each in questions) == len(answers(story))
+    assert all(1 <= len(each.answer.split()) <= 2 for each in questions)
 
 
-def test_a_drawn_question_is_one_of_them() -> None:
+def test_a_drawn_question_is_about_the_story() -> None:
     random = Random(0)
     story = draw_story(random, held_out=False)
     drawn = {draw_question(story, random) for _ in range(200)}
-    assert drawn == set(ask_about(story))
+    assert drawn == set(questions_about(story))
 
 
-def test_those_for_evaluation_are_of_the_split_and_always_the_same() -> None:
+def test_evaluation_questions_are_of_the_split_and_deterministic() -> None:
     test, train = shapes_questions("test", videos=4, each=3), shapes_questions("train", videos=4, each=3)
     assert test == shapes_questions("test", videos=4, each=3)
     assert [each.video for each in test] == [f"video{number // 3}" for number in range(12)]

@@ -197,25 +197,25 @@ def test_a_video_cut_in_the_middle(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["text.mp4", "empty.mp4"])
-def test_a_file_that_is_no_video(tmp_path: Path, name: str) -> None:
+def test_a_file_that_is_not_a_video(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("hello " * 100 if name == "text.mp4" else "")
     with pytest.raises(UserError, match="not a video FFmpeg can read"):
         open_source(str(tmp_path / name))
 
 
-def test_what_is_neither_file_nor_folder(tmp_path: Path) -> None:
+def test_neither_a_file_nor_a_folder(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.mp4")
     with pytest.raises(UserError, match="neither a file nor a folder"):
         open_source(str(tmp_path / "pipe.mp4"))
 
 
 @pytest.mark.parametrize("fps", [0.0, -1.0, float("nan"), 1e9])
-def test_a_frame_rate_that_no_video_has(images: Path, fps: float) -> None:
+def test_an_impossible_frame_rate(images: Path, fps: float) -> None:
     with pytest.raises(UserError, match=r"dataset.fps=.*: choose a number from 0.01 to 10000"):
         open_source(str(images), fps=fps)
 
 
-def test_a_stated_frame_rate_is_taken(tmp_path: Path) -> None:
+def test_a_given_frame_rate_is_used(tmp_path: Path) -> None:
     assert open_source(str(write_mp4(tmp_path / "clip.mp4", moving_square(3))), fps=12.5).fps == 12.5
 
 
@@ -235,7 +235,7 @@ def test_cut_and_resize(images: Path) -> None:
     ("options", "message"),
     [({"frames": 7}, "frames=7: the video has 6"), ({"frames": 0}, "frames=0"), ({"height": -1}, "height=-1")],
 )
-def test_wrong_cuts_are_named(images: Path, options: dict[str, Any], message: str) -> None:
+def test_errors_name_wrong_clip_options(images: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         open_video(str(images), **options)
 
@@ -246,7 +246,7 @@ def test_enlarging_is_smooth_and_stays_in_range() -> None:
     assert enlarged.dtype == torch.uint8
 
 
-def test_bunny_is_there() -> None:
+def test_bunny_can_be_opened() -> None:
     source = open_bunny(frames=3, height=180)
     assert isinstance(source, TransformedSource)
     assert isinstance(source.source, CompressedVideo)

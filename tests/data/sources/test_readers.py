@@ -1,4 +1,4 @@
-"""Every container and codec that PyAV can write here: what `read` gives is what decoding from the start gives."""
+"""Every container and codec that PyAV can write here: `read` gives the frames of decoding from the start."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ HEIGHT, WIDTH = 48, 80
 
 
 class Written(NamedTuple):
-    """How a file of the matrix is made."""
+    """Container, codec and options of a file."""
 
     ending: str
     codec: str
@@ -64,14 +64,14 @@ MATRIX = [
 
 
 def name(written: Written) -> str:
-    """Of a file of the matrix, for pytest."""
+    """The id of a file for pytest."""
     special = "-open" if written.options == OPEN else "-refresh" if written.options == REFRESH else ""
     width = f"-{written.size[1]}" if written.size[1] != WIDTH else ""
     return f"{written.ending}-{written.codec}{special}{width}"
 
 
 def write(path: Path, how: Written) -> None:
-    """Frames that all differ, by a moving pattern."""
+    """Write frames that all differ, with a moving pattern."""
     height, width = how.size
     generator = np.random.default_rng(0)
     texture = np.repeat(np.repeat(generator.integers(0, 255, (16, 32, 3), np.uint8), 8, axis=0), 8, axis=1)
@@ -91,7 +91,7 @@ def write(path: Path, how: Written) -> None:
 
 
 def in_order(path: Path) -> list[Tensor]:
-    """All frames as FFmpeg gives them from the start, on one thread."""
+    """All frames as FFmpeg decodes them from the start, on one thread."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         stream.thread_type, stream.codec_context.thread_count = "NONE", 1
@@ -100,7 +100,7 @@ def in_order(path: Path) -> list[Tensor]:
 
 
 def orders(frames: int) -> Sequence[Sequence[int]]:
-    """In order; every third; backwards; at random, frames more than once."""
+    """Frame orders: ascending, every third, descending, random with repetitions."""
     chosen = random.Random(0).choices(range(frames), k=40)
     return [range(frames), range(0, frames, 3), range(frames - 1, -1, -1), chosen]
 
@@ -118,7 +118,7 @@ def test_frames_are_those_of_decoding_in_order(tmp_path: Path, how: Written) -> 
         assert not wrong
 
 
-def test_a_file_is_rotated_as_it_asks(tmp_path: Path) -> None:
+def test_frames_are_rotated_as_the_file_specifies(tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
     write(path, Written("mp4", "libx264", X264))
     upright = open_source(str(path)).read(5)
@@ -133,7 +133,7 @@ def test_a_file_is_rotated_as_it_asks(tmp_path: Path) -> None:
     assert torch.equal(turned.read(5), upright.rot90(-1, (1, 2)))
 
 
-def test_a_forked_reader_does_not_share_its_place(tmp_path: Path) -> None:
+def test_a_forked_reader_has_its_own_position(tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
     write(path, Written("mp4", "libx264", X264))
     source = open_source(str(path))
@@ -145,7 +145,7 @@ def test_a_forked_reader_does_not_share_its_place(tmp_path: Path) -> None:
 
 
 class Numbers(torch.utils.data.Dataset[Tensor]):
-    """A source, frame by frame."""
+    """A source whose frames hold their number."""
 
     def __init__(self, source: VideoSource) -> None:
         self.source = source
@@ -157,7 +157,7 @@ class Numbers(torch.utils.data.Dataset[Tensor]):
         return self.source.read(number)
 
 
-def test_a_play_list_is_no_video(tmp_path: Path) -> None:
+def test_a_playlist_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "clip.mp4", Written("mp4", "libx264", X264))
     for name, text in (
         ("a.mp4", "ffconcat version 1.0\nfile clip.mp4\n"),
@@ -168,7 +168,7 @@ def test_a_play_list_is_no_video(tmp_path: Path) -> None:
             open_source(str(tmp_path / name))
 
 
-def test_a_name_with_a_colon_is_no_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_with_a_colon_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "clip.mp4", Written("mp4", "libx264", X264))
     (tmp_path / "clip.mp4").rename(tmp_path / "col:on.mp4")
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""A folder like any of Hugging Face's, of a model that nobody has trained."""
+"""A Hugging Face folder of an untrained model."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def test_its_config_can_be_changed(tmp_path: Path) -> None:
     assert (space.width, space.sampling.height, space.tokens) == (48, 84, 2 * 3 * 3)
 
 
-def test_says_that_nobody_has_trained_it(tmp_path: Path) -> None:
+def test_its_config_marks_it_as_untrained(tmp_path: Path) -> None:
     assert load_video_llm(str(write_small(tmp_path / "small")), load_vision=False).untrained
 
 

@@ -1,4 +1,4 @@
-"""Video-LLaMA: what its parts make of pixels is what it answers without them, and the published names fit."""
+"""Video-LLaMA: answers from features equal those from pixels, and published weight names are read."""
 
 import re
 import shutil
@@ -46,7 +46,7 @@ def model(small: Path) -> VideoLlama:
 
 @pytest.fixture
 def copied(small: Path, tmp_path: Path) -> Path:
-    """Pieces that a test may spoil."""
+    """Copies of the parts that a test may change."""
     return Path(shutil.copytree(small, tmp_path / "copied"))
 
 
@@ -54,15 +54,17 @@ def published(folder: Path) -> dict[str, Tensor]:
     return torch.load(folder / "video_llama.pth", weights_only=True)["model"]
 
 
-def naive_answer(model: VideoLlama, frames: Tensor, max_new_tokens: int) -> Tensor:
-    """From pixels to ids in one piece, frame by frame and word by word, without a cache."""
+def reference_answer(model: VideoLlama, frames: Tensor, max_new_tokens: int) -> Tensor:
+    """The ids of an answer from pixels, frame by frame and token by token, without a cache."""
     assert model.vision is not None
-    vision, seen = model.vision, []
+    vision, encoded = model.vision, []
     for place, frame in enumerate(frames):
         patches = vision.vision_model(preprocess_frame(frame)[None]).last_hidden_state
-        asked = vision.qformer(vision.query_tokens, encoder_hidden_states=patches).last_hidden_state
-        seen.append(asked + vision.video_frame_position_embedding(torch.tensor([place])))
-    clip = vision.video_qformer(vision.video_query_tokens, encoder_hidden_states=torch.cat(seen, 1)).last_hidden_state
+        queries = vision.qformer(vision.query_tokens, encoder_hidden_states=patches).last_hidden_state
+        encoded.append(queries + vision.video_frame_position_embedding(torch.tensor([place])))
+    clip = vision.video_qformer(
+        vision.video_query_tokens, encoder_hidden_states=torch.cat(encoded, 1)
+    ).last_hidden_state
     sampling = (
         model.token_space(VIDEO)
         ._replace(sampling=model.token_space(VIDEO).sampling._replace(frames=len(frames)))
@@ -72,11 +74,11 @@ def naive_answer(model: VideoLlama, frames: Tensor, max_new_tokens: int) -> Tens
     words = model.language.get_input_embeddings()
     ids = [torch.tensor(model.tokenizer(text).input_ids) for text in (before, after)]
     read = torch.cat([words(ids[0])[None], model.projection(clip), words(ids[1])[None]], 1)
-    said: list[int] = []
+    generated: list[int] = []
     for _ in range(max_new_tokens):
-        said.append(int(model.language(inputs_embeds=read, use_cache=False).logits[0, -1].argmax()))
-        read = torch.cat([read, words(torch.tensor([[said[-1]]]))], 1)
-    return torch.tensor(said)
+        generated.append(int(model.language(inputs_embeds=read, use_cache=False).logits[0, -1].argmax()))
+        read = torch.cat([read, words(torch.tensor([[generated[-1]]]))], 1)
+    return torch.tensor(generated)
 
 
 def test_the_published_model_makes_32_tokens_of_768_whatever_the_number_of_frames() -> None:
@@ -103,14 +105,14 @@ def load_space(model: VideoLlama, frames: int) -> Any:
     return space._replace(sampling=space.sampling._replace(frames=frames))
 
 
-def test_the_order_of_frames_is_seen(model: VideoLlama) -> None:
+def test_tokens_depend_on_the_order_of_frames(model: VideoLlama) -> None:
     video = moving_square(4)
     space = load_space(model, 4)
     there, back = (model.features(list(frames), space) for frames in (video, video.flip(0)))
     assert (there - back).abs().max() > 1e-3
 
 
-def test_frames_are_spread_and_timed_and_never_more_than_have_a_place(small: Path, model: VideoLlama) -> None:
+def test_frames_are_evenly_spaced_and_at_most_as_many_as_positions(small: Path, model: VideoLlama) -> None:
     assert model.token_space(VIDEO).sampling == pytest.approx(FrameSampling(8, 224, 224, 39 / 7 / 10))
     assert model.token_space(VIDEO._replace(frames=3)).sampling == pytest.approx(FrameSampling(3, 224, 224, 0.1))
     assert model.token_space(VIDEO._replace(frames=1)).sampling.frames == 1
@@ -125,27 +127,32 @@ def test_answers_from_features_are_those_from_pixels(model: VideoLlama) -> None:
     for video in (moving_square(8), torch.randint(256, (8, 3, 30, 50), dtype=torch.uint8)):
         prompt = model.prompt(QUESTION, space)
         answers.append(model.answer(prompt, model.features(list(video), space), max_new_tokens=12))
-        assert torch.equal(answers[-1], naive_answer(model, video, max_new_tokens=12))
+        assert torch.equal(answers[-1], reference_answer(model, video, max_new_tokens=12))
     assert not torch.equal(*answers)
 
 
-def test_without_sight_nothing_that_sees_is_there_and_answers_stay(small: Path, model: VideoLlama) -> None:
+def test_without_the_vision_tower_answers_are_the_same(small: Path, model: VideoLlama) -> None:
     shutil.move(small / "blip2", small / "gone")  # not even read
     try:
-        blind = load_video_llama(**pieces(small), load_vision=False)
+        without_tower = load_video_llama(**pieces(small), load_vision=False)
     finally:
         shutil.move(small / "gone", small / "blip2")
     space = model.token_space(VIDEO)
-    assert (blind.has_vision, blind.vision, blind.untrained) == (False, None, True)
-    assert (blind.token_space(VIDEO), blind.fingerprint) == (space, model.fingerprint)
+    assert (without_tower.has_vision, without_tower.vision, without_tower.untrained) == (False, None, True)
+    assert (without_tower.token_space(VIDEO), without_tower.fingerprint) == (space, model.fingerprint)
     tokens, prompt = torch.randn(space.tokens, space.width), model.prompt(QUESTION, space)
-    assert torch.equal(blind.answer(blind.prompt(QUESTION, space), tokens, 8), model.answer(prompt, tokens, 8))
-    for see in (lambda: blind.features(list(moving_square(8)), space), lambda: blind.vision_fingerprint):
+    assert torch.equal(
+        without_tower.answer(without_tower.prompt(QUESTION, space), tokens, 8), model.answer(prompt, tokens, 8)
+    )
+    for call in (
+        lambda: without_tower.features(list(moving_square(8)), space),
+        lambda: without_tower.vision_fingerprint,
+    ):
         with pytest.raises(UserError, match="load_vision=true"):
-            see()
+            call()
 
 
-def test_an_answer_streams_scores_and_can_be_stopped(model: VideoLlama) -> None:
+def test_answers_are_streamed_scored_and_can_be_stopped(model: VideoLlama) -> None:
     space = model.token_space(VIDEO)
     tokens = torch.randn(space.tokens, space.width, requires_grad=True)
     history = [*QUESTION, Message("assistant", "A square."), Message("user", "Which colour?")]
@@ -164,7 +171,7 @@ def test_an_answer_streams_scores_and_can_be_stopped(model: VideoLlama) -> None:
     assert len(model.answer(model.prompt(history, None), None, 3)) <= 3
 
 
-def test_the_prompt_says_how_many_frames_there_are_and_when(model: VideoLlama) -> None:
+def test_the_prompt_states_the_number_and_times_of_frames(model: VideoLlama) -> None:
     space = load_space(model, 3)
     prompt = model.prompt([Message("user", "Where is <ImageHere>?")], space)
     text = model.read(torch.cat([prompt.ids[0, : prompt.grids["start"]], prompt.ids[0, prompt.grids["start"] + 8 :]]))
@@ -174,7 +181,7 @@ def test_the_prompt_says_how_many_frames_there_are_and_when(model: VideoLlama) -
     assert prompt.length == len(text) + 8
 
 
-def test_each_style_writes_turns_as_its_language_model_has_learnt_them() -> None:
+def test_each_style_has_the_turn_format_of_its_language_model() -> None:
     history = [Message("user", "A?"), Message("assistant", "B."), Message("user", "C?")]
     (llama,) = segments("llama_2", history, None)
     (vicuna,) = segments("vicuna", history, None)
@@ -184,7 +191,7 @@ def test_each_style_writes_turns_as_its_language_model_has_learnt_them() -> None
     assert vicuna.endswith("detail.###Human: A?###Assistant: B.###Human: C?###Assistant:")
 
 
-def test_a_style_that_ends_answers_by_a_word_ends_them_there(
+def test_answers_end_at_the_stop_string_of_the_style(
     small: Path, model: VideoLlama, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vicuna = load_video_llama(**pieces(small), style="vicuna", load_vision=False)
@@ -198,16 +205,18 @@ def test_a_style_that_ends_answers_by_a_word_ends_them_there(
     assert vicuna.read(found) == "".join(vicuna.generate(prompt, None, 60)) == whole.partition(mark)[0]
 
 
-@pytest.mark.parametrize("said", [["a ", "b##", "#c"], ["a b###", "c"], ["a ", "b", "#", "#", "#", "c"], ["a b"]])
-def test_nothing_of_the_word_that_ends_an_answer_is_said(said: list[str]) -> None:
-    assert "".join(video_llama._until("###", said)) == "a b"
+@pytest.mark.parametrize(
+    "pieces_of_text", [["a ", "b##", "#c"], ["a b###", "c"], ["a ", "b", "#", "#", "#", "c"], ["a b"]]
+)
+def test_the_stop_string_is_not_part_of_the_answer(pieces_of_text: list[str]) -> None:
+    assert "".join(video_llama._until("###", pieces_of_text)) == "a b"
 
 
-def test_what_only_looks_like_the_end_is_said() -> None:
+def test_a_prefix_of_the_stop_string_is_part_of_the_answer() -> None:
     assert "".join(video_llama._until("###", ["a#", "#b", "##"])) == "a##b##"
 
 
-def test_weights_have_the_names_that_were_published(small: Path) -> None:
+def test_weights_have_their_published_names(small: Path) -> None:
     names = set(published(small))
     layer = "video_Qformer.bert.encoder.layer.1."
     attention = {f"{part}.{kind}" for part in ("self.query", "self.key", "self.value", "output.dense") for kind in
@@ -223,7 +232,7 @@ def test_weights_have_the_names_that_were_published(small: Path) -> None:
 
 
 def lavis(name: str) -> str:
-    """A weight of the images' half under the name that BLIP-2's authors gave it."""
+    """A weight of the vision part under its name in LAVIS."""
     for ours, theirs in [
         ("qformer.layernorm", "Qformer.bert.embeddings.LayerNorm"), ("qformer.encoder", "Qformer.bert.encoder"),
         ("attention.attention", "attention.self"), ("vision_model.post_layernorm", "ln_vision"),
@@ -237,9 +246,7 @@ def lavis(name: str) -> str:
     return name
 
 
-def test_a_checkpoint_may_hold_the_images_half_and_what_is_not_needed(
-    copied: Path, model: VideoLlama, tmp_path: Path
-) -> None:
+def test_a_checkpoint_may_contain_blip2_and_unneeded_weights(copied: Path, model: VideoLlama, tmp_path: Path) -> None:
     other = write_small_video_llama(tmp_path / "other", seed=1)
     state = published(copied)
     for name, value in load_file(copied / "blip2" / "model.safetensors").items():
@@ -259,11 +266,11 @@ def test_a_checkpoint_may_hold_the_images_half_and_what_is_not_needed(
     assert torch.equal(again.features(frames, space), model.features(frames, space))
 
 
-def test_fingerprints_are_of_their_half(copied: Path, model: VideoLlama, tmp_path: Path) -> None:
+def test_fingerprints_are_of_their_part(copied: Path, model: VideoLlama, tmp_path: Path) -> None:
     other = write_small_video_llama(tmp_path / "other", seed=1)
-    seen = load_video_llama(**pieces(copied) | {"blip2": str(other / "blip2")})
-    assert seen.fingerprint == model.fingerprint
-    assert seen.vision_fingerprint != model.vision_fingerprint
+    encoded = load_video_llama(**pieces(copied) | {"blip2": str(other / "blip2")})
+    assert encoded.fingerprint == model.fingerprint
+    assert encoded.vision_fingerprint != model.vision_fingerprint
     half = load_video_llama(**pieces(copied), dtype="bfloat16")
     assert half.language.dtype == torch.bfloat16
     assert half.fingerprint == model.fingerprint
@@ -297,7 +304,7 @@ def test_fingerprints_are_of_their_half(copied: Path, model: VideoLlama, tmp_pat
         ({"llama_proj.weight": torch.ones(9, 32), "llama_proj.bias": torch.ones(9)}, {}, "llama=.*trained on one of 9"),
     ],
 )  # fmt: skip
-def test_what_does_not_fit_is_said_in_a_line(
+def test_mismatched_parts_are_errors_of_one_line(
     copied: Path, change: dict[str, Any] | None, options: dict[str, Any], message: str
 ) -> None:
     if change:
@@ -308,7 +315,7 @@ def test_what_does_not_fit_is_said_in_a_line(
     assert "\n" not in str(raised.value)
 
 
-def test_the_name_that_a_file_gives_leads_to_the_right_loader(model: VideoLlama) -> None:
+def test_a_checkpoint_name_in_a_file_is_an_error_with_the_loader(model: VideoLlama) -> None:
     with pytest.raises(UserError, match=r"add video_llm=video_llama video_llm\.weights=.*video_llama\.pth"):
         load_video_llm(model.token_space(VIDEO).model)
 
@@ -318,7 +325,7 @@ class Program:
         return Path.touch, (Path("ran"),)
 
 
-def test_no_program_in_a_checkpoint_is_run(copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_code_in_a_checkpoint_is_not_run(copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save({"model": published(copied) | {"x": Program()}}, copied / "video_llama.pth")
     with pytest.raises(UserError, match="more than tensors, which is not loaded"):
@@ -329,7 +336,7 @@ def test_no_program_in_a_checkpoint_is_run(copied: Path, tmp_path: Path, monkeyp
         load_video_llama(**pieces(copied))
 
 
-def test_a_damaged_or_another_folder_is_said_in_a_line(copied: Path) -> None:
+def test_a_damaged_or_foreign_folder_is_an_error_of_one_line(copied: Path) -> None:
     (copied / "blip2" / "model.safetensors").write_bytes(b"x" * 100)
     with pytest.raises(UserError, match=r"blip2=.*damaged"):
         load_video_llama(**pieces(copied))
@@ -340,7 +347,7 @@ def test_a_damaged_or_another_folder_is_said_in_a_line(copied: Path) -> None:
         load_video_llama(**pieces(copied), load_vision=False)
 
 
-def test_a_llama_that_lacks_weights_never_gets_random_ones(copied: Path) -> None:
+def test_missing_llama_weights_are_an_error(copied: Path) -> None:
     with quiet():
         config = LlamaConfig.from_pretrained(copied / "llama")
         config.num_hidden_layers = 3

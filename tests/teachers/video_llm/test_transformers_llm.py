@@ -1,4 +1,4 @@
-"""Tokens in place of pixels: the same answers as transformers gives to the frames themselves, for every family."""
+"""For every family, answers from visual tokens equal those of transformers from the frames."""
 
 import json
 import shutil
@@ -29,7 +29,7 @@ MOST = 8
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Each family's folder, written when first asked for; not to be changed."""
+    """The folder of each family, written on first use; read only."""
     root = tmp_path_factory.mktemp("models")
     return lambda family: root / family if (root / family).is_dir() else write_small(root / family, family)
 
@@ -50,14 +50,14 @@ def onevision(folders: Callable[[str], Path]) -> Any:
 
 
 def frames_of(space: TokenSpace, seed: int = 0) -> list[Tensor]:
-    """Noise, in the video's own size."""
+    """Random frames of the sampled size."""
     generator = torch.Generator().manual_seed(seed)
     shape = (3, VIDEO.height, VIDEO.width)
     return [torch.randint(256, shape, generator=generator, dtype=torch.uint8) for _ in range(space.sampling.frames)]
 
 
 def pixel_inputs(llm: Any, messages: list[Message], frames: list[Tensor], space: TokenSpace) -> dict[str, Tensor]:
-    """What a user of transformers would hand to the model, who has the frames."""
+    """The inputs that a user of transformers would pass to the model for these frames."""
     turns: list[dict[str, Any]] = [
         {"role": role, "content": [{"type": "text", "text": text}]} for role, text in messages
     ]
@@ -75,14 +75,14 @@ def pixel_inputs(llm: Any, messages: list[Message], frames: list[Tensor], space:
     )  # fmt: skip
 
 
-def test_the_prompt_says_when_the_frames_are(llm: Any) -> None:
+def test_the_prompt_states_the_times_of_the_frames(llm: Any) -> None:
     soon, late = (llm.token_space(VIDEO._replace(fps=fps)) for fps in (25.0, 2.0))
     prompts = [llm.prompt(QUESTION, space) for space in (soon, late)]
     assert str(prompts[0]) != str(prompts[1])
 
 
 @pytest.mark.parametrize("messages", [QUESTION, FOLLOW_UP], ids=["question", "history"])
-def test_tokens_answer_as_pixels_do(llm: Any, messages: list[Message]) -> None:
+def test_answers_from_tokens_equal_those_from_pixels(llm: Any, messages: list[Message]) -> None:
     space = llm.token_space(VIDEO)
     frames = frames_of(space)
     inputs = pixel_inputs(llm, messages, frames, space)
@@ -93,7 +93,7 @@ def test_tokens_answer_as_pixels_do(llm: Any, messages: list[Message]) -> None:
     assert torch.equal(llm.answer(prompt, tokens, MOST), expected)
 
 
-def test_the_answer_s_likelihood_is_that_of_pixels(llm: Any) -> None:
+def test_likelihoods_from_tokens_equal_those_from_pixels(llm: Any) -> None:
     space = llm.token_space(VIDEO)
     frames = frames_of(space)
     prompt, tokens = llm.prompt(QUESTION, space), llm.features(frames, space)
@@ -110,26 +110,26 @@ def test_the_answer_s_likelihood_is_that_of_pixels(llm: Any) -> None:
     assert torch.equal(found.argmax(1), answer)
     found.logsumexp(1).sum().backward()
     assert tokens.grad is not None
-    assert tokens.grad.ne(0).any(1).all()  # each token is heard
+    assert tokens.grad.ne(0).any(1).all()  # each token matters
 
 
-def test_without_its_tower_it_answers_alike(folder: Path, llm: Any) -> None:
+def test_without_the_vision_tower_answers_are_the_same(folder: Path, llm: Any) -> None:
     space = llm.token_space(VIDEO)
     tokens = llm.features(frames_of(space), space)
-    blind: Any = load_video_llm(str(folder), load_vision=False, frames=4, side=56)
-    assert blind.token_space(VIDEO) == space
-    prompt = blind.prompt(QUESTION, space)
-    assert torch.equal(blind.answer(prompt, tokens, MOST), llm.answer(prompt, tokens, MOST))
+    without_tower: Any = load_video_llm(str(folder), load_vision=False, frames=4, side=56)
+    assert without_tower.token_space(VIDEO) == space
+    prompt = without_tower.prompt(QUESTION, space)
+    assert torch.equal(without_tower.answer(prompt, tokens, MOST), llm.answer(prompt, tokens, MOST))
     with pytest.raises(UserError, match="set video_llm"):
-        blind.features(frames_of(space), space)
-    there = {name for name, _ in blind.model.named_parameters()}
+        without_tower.features(frames_of(space), space)
+    there = {name for name, _ in without_tower.model.named_parameters()}
     assert there < {name for name, _ in llm.model.named_parameters()}
     assert not [
         name for name in there if not name.startswith(("model.language_model.", "lm_head", "model.image_newline"))
     ]
 
 
-def test_the_tower_is_never_read(
+def test_the_weights_of_the_vision_tower_are_not_read(
     folders: Callable[[str], Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(folders("llava_onevision"), tmp_path / "model")
@@ -137,21 +137,21 @@ def test_the_tower_is_never_read(
     kept = {key: value for key, value in load_file(file).items() if not key.startswith(("vision", "multi_modal"))}
     expected = load_video_llm(str(folders("llava_onevision")), load_vision=False)
     load_video_llm(str(tmp_path / "model"), load_vision=False)
-    assert capfd.readouterr() == ("", "")  # nothing of weights that nobody asked for
+    assert capfd.readouterr() == ("", "")  # no warning of weights that are not loaded on purpose
     save_file(kept, file, {"format": "pt"})
-    blind = load_video_llm(str(tmp_path / "model"), load_vision=False)
-    assert blind.fingerprint == expected.fingerprint
+    without_tower = load_video_llm(str(tmp_path / "model"), load_vision=False)
+    assert without_tower.fingerprint == expected.fingerprint
     with pytest.raises(UserError, match="the weights lack"):  # never random ones
         load_video_llm(str(tmp_path / "model"))
 
 
-def test_streams_what_it_answers(llm: Any) -> None:
+def test_the_stream_equals_the_answer(llm: Any) -> None:
     space = llm.token_space(VIDEO)
     prompt, tokens = llm.prompt(QUESTION, space), llm.features(frames_of(space), space)
     assert "".join(llm.generate(prompt, tokens, MOST)) == llm.read(llm.answer(prompt, tokens, MOST))
 
 
-def test_an_answer_never_asks_for_a_picture(folders: Callable[[str], Path]) -> None:
+def test_answers_contain_no_image_token(folders: Callable[[str], Path]) -> None:
     own = load_video_llm(str(folders("video_llava")), frames=4)
     assert isinstance(own, transformers_llm.TransformersLLM)
     space = own.token_space(VIDEO)
@@ -168,7 +168,7 @@ def test_an_answer_never_asks_for_a_picture(folders: Callable[[str], Path]) -> N
     assert own.logits(prompt, tokens, answer).shape[0] == len(answer)
 
 
-def test_reads_text_alone(llm: Any) -> None:
+def test_prompts_without_a_video(llm: Any) -> None:
     prompt = llm.prompt(QUESTION, None)
     assert prompt.tokens == 0
     assert len(llm.logits(prompt, None, llm.answer(prompt, None, 3))) <= 3
@@ -193,19 +193,21 @@ def test_a_closed_stream_stops(onevision: Any) -> None:
     assert len(steps) == after + 1  # the thread is gone
 
 
-def test_what_fails_in_the_stream_is_raised_here(onevision: Any) -> None:
+def test_errors_of_the_generating_thread_are_raised(onevision: Any) -> None:
     with pytest.raises(ValueError, match="16 tokens"):
         list(onevision.generate(onevision.prompt(QUESTION, onevision.token_space(VIDEO)), None))
 
 
-def test_sampling_is_the_caller_s(onevision: Any) -> None:
+def test_sampling_options_are_passed_on(onevision: Any) -> None:
     prompt = onevision.prompt(QUESTION, None)
     torch.manual_seed(1)
     drawn = "".join(onevision.generate(prompt, None, 20, do_sample=True, temperature=3.0))
     assert drawn != "".join(onevision.generate(prompt, None, 20))
 
 
-def test_the_fingerprint_is_of_what_reads(folders: Callable[[str], Path], tmp_path: Path, onevision: Any) -> None:
+def test_the_fingerprint_is_of_the_language_model(
+    folders: Callable[[str], Path], tmp_path: Path, onevision: Any
+) -> None:
     for dtype in ("bfloat16", "float16"):
         assert load_video_llm(str(folders("llava_onevision")), dtype=dtype).fingerprint == onevision.fingerprint
     other = load_video_llm(str(write_small(tmp_path / "other", seed=1)))
@@ -213,7 +215,7 @@ def test_the_fingerprint_is_of_what_reads(folders: Callable[[str], Path], tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("family", "frames", "shown", "tokens", "groups", "size"),
+    ("family", "frames", "sampled_frames", "tokens", "groups", "size"),
     [
         ("llava_onevision", 9, 5, 20, 5, (56, 56)),
         ("video_llama_3", 4, 4, 4 * 15, 4, (84, 140)),  # 3:4 as 97x129, to whole patches of 28
@@ -223,42 +225,42 @@ def test_the_fingerprint_is_of_what_reads(folders: Callable[[str], Path], tmp_pa
         ("video_llava", 4, 4, 4 * 17, 4, (56, 56)),
     ],
 )
-def test_what_it_makes_of_a_video(
+def test_token_space_of_a_video(
     folders: Callable[[str], Path],
     family: str,
     frames: int,
-    shown: int,
+    sampled_frames: int,
     tokens: int,
     groups: int,
     size: tuple[int, int],
 ) -> None:
     llm = load_video_llm(str(folders(family)), load_vision=False, frames=frames)
     space = llm.token_space(VIDEO._replace(frames=5))
-    assert (space.sampling.frames, space.tokens, space.groups) == (shown, tokens, groups)
+    assert (space.sampling.frames, space.tokens, space.groups) == (sampled_frames, tokens, groups)
     assert (space.sampling.height, space.sampling.width) == size
-    assert space.sampling.seconds == pytest.approx(4 / max(1, shown - 1) / 25 if frames > 1 else 4 / 25)
+    assert space.sampling.seconds == pytest.approx(4 / max(1, sampled_frames - 1) / 25 if frames > 1 else 4 / 25)
 
 
-def test_as_many_frames_as_it_can_read(tmp_path: Path) -> None:
+def test_the_number_of_frames_is_limited_by_the_context(tmp_path: Path) -> None:
     write_small(tmp_path / "short", config={"text_config": {"max_position_embeddings": 100}})
     llm: VideoLLM = load_video_llm(str(tmp_path / "short"), load_vision=False, frames=30)
     with pytest.warns(UserWarning, match="reads at most 18 frames of this size, not 30"):
         assert llm.token_space(VIDEO._replace(frames=40)).sampling.frames == 18
 
 
-def test_a_file_that_says_other_tokens_than_its_showing_is(llm: Any) -> None:
+def test_a_file_with_another_number_of_tokens_is_refused(llm: Any) -> None:
     space = llm.token_space(VIDEO)
     for wrong in (space._replace(tokens=1), space._replace(sampling=space.sampling._replace(frames=2**24))):
         with pytest.raises(UserError, match=r"it has .* tokens .* align it again"):
             llm.prompt(QUESTION, wrong)
 
 
-def test_a_mark_in_the_question(onevision: Any) -> None:
+def test_a_video_token_in_the_question_is_an_error(onevision: Any) -> None:
     with pytest.raises(UserError, match="<video> means a picture"):
         onevision.prompt([Message("user", "What does <video> mean?")], None)
 
 
-def test_models_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     (tmp_path / "empty").mkdir()
     (tmp_path / "other").mkdir()
@@ -288,7 +290,7 @@ def test_damaged_folders(folders: Callable[[str], Path], tmp_path: Path) -> None
         "without weights": (lambda folder: (folder / "model.safetensors").unlink(), "hf download"),
         "cut": (lambda folder: (folder / "model.safetensors").write_bytes(b"cut"), "hf download"),
         "greedy": (grow, "missing or cut"),
-        "mute": (lambda folder: (folder / "chat_template.jinja").unlink(), "no chat template"),
+        "no template": (lambda folder: (folder / "chat_template.jinja").unlink(), "no chat template"),
     }
     for name, (spoil, why) in spoils.items():
         with pytest.raises(UserError, match=why):
@@ -301,13 +303,13 @@ def test_damaged_folders(folders: Callable[[str], Path], tmp_path: Path) -> None
      ({"side": 0}, "side=0"), ({"side": "wide"}, "side=wide"), ({"dtype": "int3"}, "choose auto"),
      ({"bits": 3}, "choose 4, 8"), ({"device": "tpu"}, "choose auto")],
 )  # fmt: skip
-def test_options_it_does_not_have(options: dict[str, Any], remedy: str) -> None:
+def test_wrong_options(options: dict[str, Any], remedy: str) -> None:
     with pytest.raises(UserError, match=remedy):
         load_video_llm("nobody/nothing", **options)
 
 
 def test_an_old_release(folders: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    library = "lightning_inr.teachers.video_llm.transformers_llm.transformers"  # as the code sees it
+    library = "lightning_inr.teachers.video_llm.transformers_llm.transformers"  # replaced where the code imports it
     monkeypatch.delattr(f"{library}.LlavaOnevisionForConditionalGeneration.forward")
     monkeypatch.setattr(f"{library}.__version__", "5.17.0")
     with pytest.raises(UserError, match=r"transformers 5\.17\.0 .*5\.18"):

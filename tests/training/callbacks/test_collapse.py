@@ -16,7 +16,7 @@ from tests.training.modules.test_fit_module import fit, psnr_of
 
 
 class Collapsing(L.Callback):
-    """Throws the weights away after two thirds of the fit, and lets them learn no more."""
+    """Replaces the weights by noise at epoch 20."""
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.current_epoch == 20:
@@ -26,14 +26,14 @@ class Collapsing(L.Callback):
 
 
 class Still(CompressionModule):
-    """Stops learning when it has collapsed."""
+    """A loss with zero gradients from epoch 20 on."""
 
-    def terms(self, views: Mapping[str, Tensor], batch: FrameBatch) -> dict[str, Tensor]:
-        terms = super().terms(views, batch)
+    def terms(self, outputs: Mapping[str, Tensor], batch: FrameBatch) -> dict[str, Tensor]:
+        terms = super().terms(outputs, batch)
         return {"mse": terms["mse"] if self.current_epoch < 20 else terms["mse"].detach() + 0 * terms["mse"]}
 
 
-def test_the_best_epoch_is_kept_and_the_user_told(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_best_epoch_is_restored_and_reported(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = open_source(str(images))
     guard = CollapseGuard()
     module, _ = fit(images, Collapsing(), guard, module=Still(small_model(video=source.shape), learning_rate=5e-3))
@@ -42,7 +42,7 @@ def test_the_best_epoch_is_kept_and_the_user_told(images: Path, capsys: pytest.C
     assert psnr_of(module.net, torch.stack([source.read(index) for index in range(6)])) > 14
 
 
-def test_a_sound_fit_is_left_alone(images: Path) -> None:
+def test_a_normal_fit_is_not_changed(images: Path) -> None:
     guard = CollapseGuard()
     fit(images, guard, budget=Budget(max_epochs=5, max_seconds=None))
     assert not guard.collapsed

@@ -20,7 +20,7 @@ PIXELS = 6 * 48 * 64
 def fitted(
     images: Path, rate_weight: float, density: str = "factorised", epochs: int = 150, bpp: float | None = None
 ) -> tuple[bytes, float]:
-    """The file, and the bits a pixel that training took it for."""
+    """The file, and the rate in bits per pixel estimated in training."""
     torch.manual_seed(0)
     codec = Codec(default_bits=8)
     constrained = EntropyConstrained(codec, rate_weight, density=density, bpp=bpp)
@@ -39,14 +39,14 @@ def test_every_density_makes_a_file_smaller(images: Path, density: str) -> None:
 
 
 @pytest.mark.parametrize("bpp", [2.5, 4.0])
-def test_the_file_is_as_large_as_asked_for(images: Path, bpp: float) -> None:
+def test_the_file_has_the_requested_rate(images: Path, bpp: float) -> None:
     data, estimate = fitted(images, 1e-3, bpp=bpp)
     assert 8 * len(data) / PIXELS == pytest.approx(bpp, rel=0.1)
     assert estimate == pytest.approx(8 * len(data) / PIXELS, rel=0.01)
 
 
 @pytest.mark.parametrize("bpp", [1e-3, 500.0])
-def test_a_size_out_of_reach_is_refused_with_what_can_be_reached(images: Path, bpp: float) -> None:
+def test_an_unreachable_rate_is_an_error_with_the_reachable_one(images: Path, bpp: float) -> None:
     with pytest.raises(UserError, match=rf"bpp={bpp:g}: this model and video allow \d\.\d+ to \d+\.\d+"):
         fitted(images, 1e-3, bpp=bpp)
 

@@ -12,7 +12,7 @@ from lightning_inr.training.callbacks.pruning import Pruning
 from tests.training.modules.test_fit_module import fit
 
 
-def test_the_smallest_weights_are_zero_in_the_end_and_the_fit_recovers(images: Path) -> None:
+def test_the_smallest_weights_end_as_zeros_and_the_fit_recovers(images: Path) -> None:
     pruning = Pruning(share=0.3, start=0.5)
     _, trainer = fit(images, pruning, budget=Budget(max_epochs=60, max_seconds=None))
     weights = torch.cat([weight.detach().flatten() for weight in pruning._weights()])

@@ -1,4 +1,4 @@
-"""Latents learn to say what a teacher sees, and it travels in the file."""
+"""Alignment of latents to a teacher, and frame embeddings of the decoded file."""
 
 from pathlib import Path
 
@@ -18,16 +18,16 @@ from tests.conftest import SMALL, moving_square
 
 SPACE = EmbeddingSpace("tiny", "0123", 12)
 VIDEO = VideoShape(6, 48, 64, 25.0)
-TURN = torch.linspace(0, 1.5, 6)  # along an arc, as the views of frames that follow one another
-VIEWS = F.pad(torch.stack([TURN.cos(), TURN.sin()], dim=1), (5, 5))
+TURN = torch.linspace(0, 1.5, 6)  # along an arc, as embeddings of consecutive frames
+EMBEDDINGS = F.pad(torch.stack([TURN.cos(), TURN.sin()], dim=1), (5, 5))
 
 
 @pytest.mark.parametrize("name", ["latent_inr", "hnerv", "t_nerv"])
 @pytest.mark.parametrize("weight", [0.0, 1.0])
-def test_the_file_says_what_the_teacher_saw_only_if_it_was_asked_to(name: str, weight: float) -> None:
+def test_only_an_aligned_file_has_frame_embeddings_near_the_teachers(name: str, weight: float) -> None:
     net = build(name, VIDEO, SPACE, **SMALL[name])
     module = AlignmentModule(net, alignment_weight=weight)
-    batch = FrameBatch(torch.arange(6.0), moving_square().float() / 255, teacher=VIEWS)
+    batch = FrameBatch(torch.arange(6.0), moving_square().float() / 255, teacher=EMBEDDINGS)
     optimizer = torch.optim.Adam(net.parameters(), lr=0.02)
     for _ in range(40):
         optimizer.zero_grad()
@@ -37,27 +37,27 @@ def test_the_file_says_what_the_teacher_saw_only_if_it_was_asked_to(name: str, w
     net.store_embeddings([batch])
     data = Codec().encode(net)
     decoded = decode(data)
-    angle = F.cosine_similarity(decoded.frame_embeddings(torch.arange(6.0)), VIEWS).mean()
+    angle = F.cosine_similarity(decoded.frame_embeddings(torch.arange(6.0)), EMBEDDINGS).mean()
     assert angle > 0.8 if weight else angle < 0.6
     assert decoded.embedding_space == SPACE
     assert describe(data)["space"] == SPACE._asdict()
     assert describe(data)["roles"]["semantic"]["params"] == decoded.pool_latents(torch.zeros(1)).shape[1] * 12 + 12
 
 
-def test_a_latent_as_wide_as_the_teacher_is_aligned_itself() -> None:
+def test_a_latent_as_wide_as_the_embedding_is_aligned_without_a_head() -> None:
     net = build("latent_inr", VIDEO, SPACE._replace(width=8), **SMALL["latent_inr"])
     assert net.semantic_head is None
     assert "semantic" not in net.coded_groups()
     assert torch.equal(net.frame_embeddings(torch.tensor([2.0])), net.latent(torch.tensor([2.0])))
 
 
-def test_between_frames_it_is_in_between() -> None:
+def test_embeddings_between_frames_are_interpolated() -> None:
     net = build("latent_inr", VIDEO._replace(stride=2, frames=5), SPACE, **SMALL["latent_inr"])
     before, between, after = net.frame_embeddings(torch.tensor([2.0, 3.0, 4.0]))
     assert torch.allclose(between, (before + after) / 2, atol=1e-6)
 
 
-def test_only_the_roles_asked_for_are_read() -> None:
+def test_only_requested_roles_are_decoded() -> None:
     net = build("latent_inr", VIDEO, SPACE, **SMALL["latent_inr"])
     data = Codec().encode(net)
     part = decode(data, roles=("latents", "semantic"))
@@ -66,7 +66,7 @@ def test_only_the_roles_asked_for_are_read() -> None:
     assert {parameter.device.type for parameter in part.encoding.parameters()} == {"meta"}
 
 
-def test_what_cannot_be_aligned_says_so() -> None:
+def test_unaligned_models_are_errors() -> None:
     with pytest.raises(UserError, match="NeRV has no latents"):
         build("nerv", VIDEO, SPACE, **SMALL["nerv"])
     with pytest.raises(UserError, match="no teacher has aligned this model; fit it with module=alignment"):
@@ -79,7 +79,7 @@ def test_what_cannot_be_aligned_says_so() -> None:
         AlignmentModule(net).terms(net.training_outputs(batch.index, batch.frames), batch)
 
 
-def test_a_blend_of_frames_comes_with_the_blend_of_what_was_seen(images: Path) -> None:
+def test_blended_frames_have_blended_teacher_embeddings(images: Path) -> None:
     frames = Frames(ImageFolder(images), range(6), blend_probability=0.999)
     frames.teacher = torch.arange(6.0)[:, None].repeat(1, 3)
     batch = frames.__getitems__([1, 4])

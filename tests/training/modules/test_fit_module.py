@@ -82,23 +82,23 @@ def test_steps_bound_a_fit_whatever_the_epoch(images: Path, epochs: int | None, 
 
 def test_the_share_spent_is_that_of_the_tightest_bound(images: Path) -> None:
     class Shares(L.Callback):
-        seen: ClassVar[list[float]] = []
+        recorded: ClassVar[list[float]] = []
 
         def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
-            self.seen.append(budget.spent)
+            self.recorded.append(budget.spent)
 
     budget = Budget(max_epochs=100, max_seconds=600, max_steps=8)
     fit(images, Shares(), budget=budget)
-    assert Shares.seen == pytest.approx([step / 8 for step in range(1, 9)])
+    assert Shares.recorded == pytest.approx([step / 8 for step in range(1, 9)])
 
 
 def test_the_rate_rises_and_falls_to_zero_with_the_budget(images: Path) -> None:
     class Rates(L.Callback):
         def __init__(self) -> None:
-            self.seen: list[list[float]] = []
+            self.recorded: list[list[float]] = []
 
         def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
-            self.seen.append([group["lr"] for group in trainer.optimizers[0].param_groups])
+            self.recorded.append([group["lr"] for group in trainer.optimizers[0].param_groups])
 
     rates = Rates()
     frames = FrameDataModule(open_source(str(images)))
@@ -106,7 +106,7 @@ def test_the_rate_rises_and_falls_to_zero_with_the_budget(images: Path) -> None:
         small_model(video=frames.frames.source.shape), learning_rate=1e-2, latent_learning_rate=1e-3
     )
     fit(images, rates, module=module, budget=Budget(max_epochs=10, max_seconds=None, warmup=0.1))
-    latents, *others = zip(*rates.seen, strict=True)
+    latents, *others = zip(*rates.recorded, strict=True)
     assert max(latents) == pytest.approx(1e-3, rel=0.05)
     assert max(others[0]) == pytest.approx(1e-2, rel=0.05)
     assert others[0][0] < 0.05 * max(others[0])
@@ -135,7 +135,7 @@ def psnr_of(model: Any, video: Tensor) -> float:
     return float(10 * torch.log10(255**2 / mse))
 
 
-def test_training_for_quantisation_pays(images: Path) -> None:
+def test_quantisation_aware_training_improves_the_decoded_quality(images: Path) -> None:
     video = torch.stack([open_source(str(images)).read(index) for index in range(6)])
     codec = Codec(default_bits=3)
     reached = {}
@@ -151,7 +151,7 @@ def test_the_optimiser_keeps_full_precision(images: Path) -> None:
     assert module.net.get_parameter("layers.0.weight").unique().numel() > 4
 
 
-def test_a_resumed_fit_goes_on(images: Path, tmp_path: Path) -> None:
+def test_a_fit_can_be_resumed(images: Path, tmp_path: Path) -> None:
     folder = tmp_path / "checkpoints"
     frames = FrameDataModule(open_source(str(images)))
 
@@ -188,14 +188,14 @@ def test_a_resumed_fit_goes_on(images: Path, tmp_path: Path) -> None:
 
 
 class Breaking(CompressionModule):
-    """Its loss is no number from step 60 on."""
+    """A module whose loss is NaN from step 60 on."""
 
-    def terms(self, views: Mapping[str, Tensor], batch: FrameBatch) -> dict[str, Tensor]:
-        terms = super().terms(views, batch)
+    def terms(self, outputs: Mapping[str, Tensor], batch: FrameBatch) -> dict[str, Tensor]:
+        terms = super().terms(outputs, batch)
         return {"mse": terms["mse"] * (math.nan if self.global_step >= 60 else 1.0)}
 
 
-def test_a_loss_that_is_no_number_stops_the_fit_and_keeps_the_checkpoint(images: Path, tmp_path: Path) -> None:
+def test_a_nan_loss_stops_the_fit_and_keeps_the_checkpoint(images: Path, tmp_path: Path) -> None:
     frames = FrameDataModule(open_source(str(images)))
     module = Breaking(small_model(video=frames.frames.source.shape), learning_rate=5e-3, latent_learning_rate=5e-3)
     with pytest.raises(UserError, match=r"broke at epoch 1\d, step \d+: the loss is nan; lower"):
@@ -205,7 +205,7 @@ def test_a_loss_that_is_no_number_stops_the_fit_and_keeps_the_checkpoint(images:
     assert all(torch.isfinite(tensor).all() for tensor in kept["state_dict"].values())
 
 
-def test_smoothness_pulls_latents_towards_the_line_of_their_neighbours() -> None:
+def test_smoothness_moves_latents_towards_the_mean_of_their_neighbours() -> None:
     net = small_model(video=VideoShape(9, 22, 30, 25.0, stride=2))
     assert isinstance(net, LatentINR)
     module = InterpolationModule(net, smoothness=2.0)
@@ -223,7 +223,7 @@ def test_smoothness_pulls_latents_towards_the_line_of_their_neighbours() -> None
         InterpolationModule(net, smoothness=-1)
 
 
-def test_what_breaks_before_the_first_step_is_said_itself(images: Path) -> None:
+def test_errors_before_the_first_step_are_raised_unchanged(images: Path) -> None:
     class Broken(L.Callback):
         def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
             raise UserError("no luck")

@@ -1,4 +1,4 @@
-"""Latents learn to tell a video language model what it would see, and the projector travels in the file."""
+"""Alignment of latents to visual tokens, and the projector in the decoded file."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ def target(space: TokenSpace) -> torch.Tensor:
 
 
 def learn(module: TokenAlignmentModule, steps: int = 60) -> None:
-    """As a fit would, but for the trainer."""
+    """Train as a fit does, without a trainer."""
     batch = FrameBatch(torch.arange(6.0), moving_square().float() / 255)
     optimizer = torch.optim.Adam(module.net.parameters(), lr=0.01)
     for _ in range(steps):
@@ -39,7 +39,7 @@ def learn(module: TokenAlignmentModule, steps: int = 60) -> None:
 
 
 @pytest.mark.parametrize("space", [BY_FRAME, WHOLE], ids=["by frame", "whole"])
-def test_the_file_says_what_the_teacher_would(space: TokenSpace) -> None:
+def test_the_tokens_of_the_file_are_near_the_teachers(space: TokenSpace) -> None:
     module = TokenAlignmentModule(build("latent_inr", VIDEO, **SMALL["latent_inr"]), token_weight=1.0)
     module.set_token_target(target(space), space)
     learn(module)
@@ -54,7 +54,7 @@ def test_the_file_says_what_the_teacher_would(space: TokenSpace) -> None:
     assert described["roles"]["projector"]["bytes"] > 0
 
 
-def test_tokens_need_latents_and_projector_alone() -> None:
+def test_tokens_need_only_latents_and_projector() -> None:
     module = TokenAlignmentModule(build("latent_inr", VIDEO, **SMALL["latent_inr"]))
     module.set_token_target(target(BY_FRAME), BY_FRAME)
     data = Codec().encode(module.net)
@@ -64,7 +64,7 @@ def test_tokens_need_latents_and_projector_alone() -> None:
     assert {parameter.device.type for parameter in part.encoding.parameters()} == {"meta"}
 
 
-def test_latents_learn_to_be_understood_through_a_projector_they_cannot_change() -> None:
+def test_latents_are_trained_through_a_fixed_projector() -> None:
     reader = nn.Linear(READS.width, 10)  # a token a frame
     space = BY_FRAME._replace(tokens=3)
     target_tokens = reader(F.normalize(torch.randn(3, READS.width), dim=1)).detach()
@@ -79,7 +79,7 @@ def test_latents_learn_to_be_understood_through_a_projector_they_cannot_change()
     assert all(parameter.grad is None for parameter in reader.parameters())
 
 
-def test_what_cannot_talk_says_so() -> None:
+def test_files_without_a_projector_are_errors() -> None:
     net = build("latent_inr", VIDEO, **SMALL["latent_inr"])
     with pytest.raises(UserError, match="no projector to a video language model; add one with task=align"):
         net.visual_tokens()
