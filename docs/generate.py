@@ -4,11 +4,14 @@ import ast
 import re
 import sys
 from collections.abc import Iterator
+from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import typer
 import yaml
 
+from lightning_inr.command.app import app
 from lightning_inr.options import SECTION, Option, choices, config_options, declared, title
 from lightning_inr.paths import config_dir
 
@@ -30,11 +33,15 @@ GROUPS = {  # what a group chooses, in the order of the pages; one that is not n
     "logger": "Loggers",
     "teacher": "Teachers of embeddings",
     "video_llm": "Video language models",
+    "load_options": "How a video language model is loaded",
     "questions": "Questions about videos",
     "t_nerv_ablation": "T-NeRV without one of its parts",
     "experiment": "Experiments",
 }
-PACKAGES = {"clip_options": "dataset"}  # where the options of a group stand that others take in
+PACKAGES = {
+    "clip_options": "dataset",
+    "load_options": "video_llm",
+}  # where the options of a group stand that others take in
 
 
 class Choice(NamedTuple):
@@ -88,6 +95,25 @@ def floors() -> str:
         line = (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
         rows.append(f"| {floor} | `{name}` | {_cell(line)} |")
     return "\n".join(rows)
+
+
+def console() -> str:
+    """The verbs of `lightning-inr` with their arguments and options, from the program itself."""
+    command = typer.main.get_command(app)
+    lines: list[str] = []
+    for name, verb in command.commands.items():  # type: ignore[attr-defined]  # a group of verbs
+        lines += [f"### `{name}`", "", _escaped(verb.help or ""), "", "| option | default | meaning |", "|---|---|---|"]
+        for option in verb.params:
+            names = ", ".join(f"`{each}`" for each in (*option.opts, *option.secondary_opts))
+            shown = f"`{option.metavar}`" if option.param_type_name == "argument" else names
+            default = "" if option.default in (None, False) or option.required else f"`{_plain(option.default)}`"
+            lines.append(f"| {shown} | {default} | {_cell(option.help or '')} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _plain(default: Any) -> str:
+    return str(default.value if isinstance(default, Enum) else default)
 
 
 def _read(group: str, name: str) -> Choice:

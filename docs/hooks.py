@@ -42,10 +42,12 @@ def _record(path: str) -> str:
 
 
 def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
-    """Put the floors of tests/test_floors.py where a page asks for them; links from outside docs/ lead into it."""
+    """Put generated text where a page has a mark for it; links from outside docs/ lead into it."""
     if page.file.src_uri in AT_THE_TOP:
         return markdown.replace("](docs/", "](")
-    return markdown.replace("<!-- floors -->", generate.floors()) if "<!-- floors -->" in markdown else markdown
+    for mark, made in (("<!-- floors -->", generate.floors), ("<!-- console -->", generate.console)):
+        markdown = markdown.replace(mark, made()) if mark in markdown else markdown
+    return markdown
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

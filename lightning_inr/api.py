@@ -10,12 +10,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, overload
 
-import hydra
 import numpy as np
 import torch
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
 from numpy.typing import NDArray
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 from torch import Tensor
 
 from lightning_inr.chat.session import Session
@@ -25,7 +25,8 @@ from lightning_inr.data.writer import write_frames
 from lightning_inr.devices import choose_device
 from lightning_inr.errors import UserError
 from lightning_inr.models.base import VideoRepresentation
-from lightning_inr.paths import config_dir, existing, read_bytes, write_bytes
+from lightning_inr.option_checks import check_options, compose, explain
+from lightning_inr.paths import existing, read_bytes, write_bytes
 from lightning_inr.pipelines.chat_backend import BackendOptions, find_backend
 from lightning_inr.pipelines.provenance import Provenance
 from lightning_inr.pipelines.run_folder import fit_into
@@ -52,22 +53,25 @@ def fit(
     out: Pathlike,
     *,
     bpp: float | None = None,
+    psnr: float | None = None,
     effort: str = "medium",
+    seconds: float | None = None,
     height: int | None = None,
     model: str | None = None,
     device: str = "auto",
     seed: int = 0,
-    progress: bool = True,
+    progress: bool | str = True,
     run_dir: Pathlike | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> "Video":
     """Fit the video `source` and write the file `out`; its figures are in `figures` of the result.
 
-    `source` is any video that `dataset=file` of the command line reads; `bpp` is the rate in bits a pixel, None for
-    that of the default rate weight; `effort` is fast, medium or slow; `height` in pixels, None for the source's own.
-    `options` are further options of the command line, as {"rank": 4, "max_steps": 500}. A call that was interrupted is
-    resumed by the same call. The run folder, with pictures and result.json, stays only if `run_dir` names it. UserError
-    for every wrong value.
+    `source` is any video that `dataset=file` of the command line reads; `bpp` is the rate in bits a pixel, `psnr`
+    the quality in dB, neither for those of the default rate weight; `effort` is fast, medium or slow; `seconds` limits
+    the fit; `height` in pixels, None for the source's own. `progress` is shown on stderr, as bars or as one of
+    `lightning_inr.progress.MODES`. `options` are further options of the command line, as {"rank": 4, "max_steps": 500}.
+    A call that was interrupted is resumed by the same call. The run folder, with pictures and result.json, stays only
+    if `run_dir` names it. UserError for every wrong value, and for an option that nothing reads.
 
     >>> import lightning_inr as li
     >>> video = li.fit("clip.mp4", "clip.linr", effort="fast", progress=False, options={"max_steps": 20})
@@ -76,23 +80,17 @@ def fit(
     """
     target = Path(out).expanduser()
     folder = Path(run_dir) if run_dir is not None else target.with_name(f".{target.name}.fit")
-    overrides = {
-        "effort": effort,
-        "bpp": bpp,
-        "device": device,
-        "seed": seed,
-    }
-    if model is not None:
-        overrides["model"] = model
-    cfg = _configuration({**overrides, **(options or {})})
+    overrides = {"effort": effort, "bpp": bpp, "psnr": psnr, "max_seconds": seconds, "device": device, "seed": seed}
+    chosen = {} if model is None else {"model": model}
+    cfg = _configuration({**chosen, **overrides, **(options or {})})
     cfg.dataset.path, cfg.dataset.height, cfg.run_dir = os.fspath(source), height, str(folder)
     with _user_errors():
         run = run_options(cfg)
     given = [f"{name}={value}" for name, value in (options or {}).items()]
     command = f"lightning_inr.fit({os.fspath(source)!r})"
     run = replace(run, provenance=Provenance(run.provenance.dataset, given, command))
-    shown = contextlib.nullcontext() if progress else contextlib.redirect_stdout(io.StringIO())
-    with _user_errors(), use_progress("auto" if progress else "none"), shown:
+    mode = progress if isinstance(progress, str) else "auto" if progress else "none"
+    with _user_errors(), use_progress(mode), contextlib.redirect_stdout(io.StringIO()):
         figures = fit_into(folder, run)
     if target.resolve() != (folder / "video.linr").resolve():
         write_bytes(target, (folder / "video.linr").read_bytes())
@@ -102,14 +100,20 @@ def fit(
 
 
 def _configuration(values: Mapping[str, Any]) -> DictConfig:
-    """The configuration of a command line with `dataset=file` and these options."""
-    given = [f"{name}={'null' if value is None else _word(value)}" for name, value in values.items()]
-    with hydra.initialize_config_dir(config_dir(), version_base="1.3"):
-        try:
-            model = next((str(value) for name, value in values.items() if name == "model"), "latent_inr_grids")
-            cfg = hydra.compose("config", ["dataset=file", "dataset.path=''", f"preset={model}", *given])
-        except HydraException as error:
-            raise UserError("; ".join(line.strip() for line in str(error).splitlines() if line.strip())) from error
+    """The configuration of a command line with `dataset=file` and these options, None for the default."""
+    given = ["dataset=file", "dataset.path=''", *(f"{name}={_word(value)}" for name, value in values.items())]
+    try:
+        cfg = compose(given)
+    except HydraException as error:
+        raise UserError(str(explain(error, given))) from error
+    HydraConfig.instance().set_config(cfg)
+    try:
+        check_options(cfg)
+        cfg.preset = HydraConfig.get().runtime.choices["model"]
+    finally:
+        HydraConfig.instance().cfg = None
+    with open_dict(cfg):
+        del cfg.hydra
     return cfg
 
 
@@ -125,6 +129,8 @@ def _user_errors() -> Iterator[None]:
 
 
 def _word(value: object) -> str:
+    if value is None:
+        return "null"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

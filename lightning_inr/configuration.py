@@ -211,7 +211,9 @@ def shapes_listing(cfg: DictConfig) -> DictConfig:
 def listing(cfg: DictConfig) -> DictConfig:
     """The listing node of the `dataset` group; UserError if it is a single video."""
     if "listing" not in cfg.dataset:
-        raise UserError("dataset: one video is no collection; choose msrvtt, coin, howto100m, activitynet or shapes")
+        raise UserError(
+            "dataset: one video is no collection; choose msrvtt, coin, howto100m, activitynet, shapes or folder"
+        )
     found: DictConfig = cfg.dataset.listing
     return found
 

@@ -3,6 +3,7 @@
 python -m lightning_inr.run [-m] [task=fit|decode|evaluate|info|…] [option=value …]
 """
 
+import errno
 import importlib
 import os
 import re
@@ -27,9 +28,9 @@ from lightning_inr.options import is_group
 from lightning_inr.paths import FAILED, config_dir, write_text
 
 PATH_OPTIONS = {
-    "dataset.path", "dataset.root", "dataset.sequence", "bitstream", "out", "run_dir", "collection", "image",
-    "query_file", "projector", "feature_cache", "runs", "query", "question", "teacher.weights", "video_llm.model",
-    "video_llm.weights",
+    "dataset.path", "dataset.root", "dataset.listing.root", "dataset.listing.captions", "dataset.sequence", "bitstream",
+    "out", "run_dir", "collection", "image", "query_file", "projector", "feature_cache", "runs", "query", "question",
+    "teacher.weights", "video_llm.model", "video_llm.weights",
 }  # fmt: skip
 EXTRAS = {  # packages that decoding does not need: the extra that installs them
     "lightning": "train", "torchmetrics": "train", "timm": "train", "scenedetect": "train", "matplotlib": "train",
@@ -47,16 +48,31 @@ FORMER_EXPERIMENTS = {
     "chat_onevision": ["experiment=chat", "video_llm=llava_onevision"],
     "chat_videollama3": ["experiment=chat", "video_llm=videollama3"],
 }  # fmt: skip
+# A disk, a network or a permission, and not our code: errors of these numbers end in one line wherever they occur.
+ENVIRONMENT_ERRORS = {
+    errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ESTALE,
+    errno.ETIMEDOUT,
+}  # fmt: skip
 TRACEBACK = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 
 def main() -> None:
     """Run the command line."""
+    prepare_process()
+    run_arguments(sys.argv[1:])
+
+
+def prepare_process() -> None:
+    """Set what must be set before torch is imported, and let SIGTERM end the process as an error does."""
     # Before torch is imported: its threads (GNU OpenMP) sleep while they wait for each other. On busy cores a thread
     # that spins instead takes the core from the one it waits for.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     signal.signal(signal.SIGTERM, _terminate)
-    sys.argv[1:] = with_options_of_swept_files(quote_paths(with_current_names(sys.argv[1:])))
+
+
+def run_arguments(arguments: Sequence[str]) -> None:
+    """Run the task that these arguments of the command line name, or print their help."""
+    sys.argv[1:] = with_options_of_swept_files(quote_paths(with_current_names(arguments)))
     # Otherwise Hydra prints its errors itself, over several lines.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     with one_line_errors():
@@ -199,6 +215,8 @@ def _is_user_error(error: BaseException) -> bool:
         return isinstance(error.__cause__, ValueError | TypeError | OmegaConfBaseException)
     if isinstance(error, ModuleNotFoundError):
         return _package(error) in EXTRAS
+    if isinstance(error, OSError):
+        return error.errno in ENVIRONMENT_ERRORS
     return isinstance(error, UserError | HydraException | OmegaConfBaseException)
 
 
@@ -214,6 +232,8 @@ def _line(error: BaseException) -> str:
         return f"{package} is not installed; pip install 'lightning_inr[{EXTRAS.get(package, 'train')}]'"
     if isinstance(error, InstantiationException) and error.__cause__ is not None:
         error = error.__cause__
+    if isinstance(error, OSError):
+        return printable(f"{error.filename}: {error.strerror}; check the disk, and run the same command again")
     if isinstance(error, HydraException):
         error = explain(error, sys.argv[1:])
     if isinstance(error, OptionError):

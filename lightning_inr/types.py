@@ -1,8 +1,11 @@
 """Value types shared by all packages: video shapes, frame batches, embedding and token spaces, grid layouts."""
 
-from typing import NamedTuple
+from __future__ import annotations
 
-from torch import Tensor
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:  # the header of a file is read without torch
+    from torch import Tensor
 
 LONGEST_SIDE = 2**16  # pixels
 MOST_FRAMES = 2**24

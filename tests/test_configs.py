@@ -44,8 +44,9 @@ def build_model(cfg: DictConfig) -> VideoRepresentation:
 
 @pytest.mark.parametrize(("group", "name"), CHOICES)
 def test_every_file_composes_and_builds(group: str, name: str) -> None:
-    key = {"clip_options": "clip_options@dataset"}.get(group, group)
-    needs = {"t_nerv_ablation": ["model=t_nerv"], "model/encoding": ["model=latent_inr_conv"]}
+    key = {"clip_options": "clip_options@dataset", "load_options": "load_options@video_llm"}.get(group, group)
+    needs = {"t_nerv_ablation": ["model=t_nerv"], "model/encoding": ["model=latent_inr_conv"],
+             "load_options": ["video_llm=llava_onevision"]}  # fmt: skip
     cfg = compose(f"{key}={name}", *needs.get(group, []))
     net = build_model(cfg)
     options = fit_options(cfg)

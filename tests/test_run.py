@@ -1,5 +1,6 @@
 """Wrong options: one line that names the value and the remedy, exit code 1, no files left."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -192,6 +193,15 @@ def test_wrong_options_are_errors_before_torch_is_imported() -> None:
     assert ended.returncode == 1
     assert "error: " in ended.stderr
     assert " torch\n" not in ended.stderr
+
+
+def test_an_error_of_the_disk_is_one_line(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error", "records/video0.json")
+
+    monkeypatch.setattr("lightning_inr.tasks.info.run", fail)
+    message = "records/video0.json: Input/output error; check the disk, and run the same command again"
+    assert cli("task=info", "bitstream=a.linr").err == f"error: {message}\n"
 
 
 def test_a_traceback_is_printed_on_request(images: Path) -> None:

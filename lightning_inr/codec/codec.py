@@ -1,7 +1,8 @@
 """Encoding of a fitted model to bytes (`Codec.encode`) and decoding from these bytes alone (`decode`)."""
 
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -21,9 +22,10 @@ from lightning_inr.codec.coefficients import (
 from lightning_inr.codec.container import Container, pack, unpack
 from lightning_inr.codec.cost import frame_cost
 from lightning_inr.codec.entropy import CODERS, Reader, Symbols, Table, count_codes, table_of
-from lightning_inr.codec.header import FLOATS, Entry, checked_model
+from lightning_inr.codec.header import FLOATS, checked_model
 from lightning_inr.codec.prediction import MOST_DIAGONALS, PREDICTIONS, best_prediction, diagonals
 from lightning_inr.codec.quantize import MOST_BITS, QuantizationStep, Quantized, dequantize, quantize, quantize_by
+from lightning_inr.codec.schema import Entry
 from lightning_inr.errors import BitstreamError
 from lightning_inr.models import MODELS
 from lightning_inr.models.base import PLACE_ROLES, VideoRepresentation
@@ -109,15 +111,24 @@ def decode(
     container, model, entries = _open(data, roles)
     state: dict[str, Tensor] = {}
     for role, section in container.sections.items():
-        try:
-            state |= _read_section(section, [entry for entry in entries if entry.role == role])
-        except (ValueError, zlib.error, AssertionError) as error:
-            raise BitstreamError(f"damaged .linr: section {role}: {error}; fetch the file again") from error
+        with _naming_section(role):
+            coded_tensors = _read_section(section, [entry for entry in entries if entry.role == role])
+            state |= {entry.name: _dequantized(entry, coded) for entry, coded in coded_tensors}
     model.load_state_dict(state, strict=roles is None, assign=True)
     if roles is not None:
         return model.eval()
     # Convolutions with channels-last weights are twice as fast on a CPU.
     return model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+
+
+def read_coded(data: bytes) -> list[tuple[Entry, CodedTensor]]:
+    """The tensors stored in `data` as the file holds them, not dequantised; BitstreamError if they are not valid."""
+    container, _, entries = _open(data)
+    coded_tensors: list[tuple[Entry, CodedTensor]] = []
+    for role, section in container.sections.items():
+        with _naming_section(role):
+            coded_tensors += _read_section(section, [entry for entry in entries if entry.role == role])
+    return coded_tensors
 
 
 def describe(data: bytes) -> dict[str, Any]:
@@ -157,6 +168,15 @@ def _open(data: bytes, roles: Collection[str] | None = None) -> tuple[Container,
     """Container (sections of `roles`), model on "meta" and tensor table of `data`: header checked, nothing decoded."""
     container = unpack(data, roles)
     return container, *checked_model(container.header, container.lengths)
+
+
+@contextmanager
+def _naming_section(role: str) -> Iterator[None]:
+    """BitstreamError with the name of the section in place of what damage in it raises."""
+    try:
+        yield
+    except (ValueError, zlib.error, AssertionError) as error:
+        raise BitstreamError(f"damaged .linr: section {role}: {error}; fetch the file again") from error
 
 
 # A section: length of the side information (u32) | side information, deflated | entropy-coded words.
@@ -213,7 +233,7 @@ def _write_section(coded_tensors: list[tuple[Entry, CodedTensor]]) -> bytes:
     return len(packed).to_bytes(4, "little") + packed + b"".join(words)
 
 
-def _read_section(section: bytes, entries: list[Entry]) -> dict[str, Tensor]:
+def _read_section(section: bytes, entries: list[Entry]) -> Iterator[tuple[Entry, CodedTensor]]:
     length = int.from_bytes(section[:4], "little")
     side = _SideReader(_inflate(section[4 : 4 + length], sum(_side_bytes(entry) for entry in entries)))
     coders = {entry.coder for entry in entries if entry.coder is not None}
@@ -223,27 +243,37 @@ def _read_section(section: bytes, entries: list[Entry]) -> dict[str, Tensor]:
     if not coders and len(words):
         raise ValueError("entropy-coded words without a tensor")
     reader = CODERS[coders.pop()].open(words) if coders else None
-    tensors = {entry.name: _read_tensor(entry, side, reader) for entry in entries}
+    for entry in entries:
+        yield entry, _read_tensor(entry, side, reader)
     if reader is not None and not reader.exhausted():
         raise ValueError("more entropy-coded words than its tensors need")
-    for name, tensor in tensors.items():
-        if not tensor.sum().isfinite() and not tensor.isfinite().all():  # a sum of finite numbers may overflow
-            raise ValueError(f"{name} holds numbers that are not finite")
-    return tensors
 
 
-def _read_tensor(entry: Entry, side: "_SideReader", reader: Reader | None) -> Tensor:
+def _read_tensor(entry: Entry, side: "_SideReader", reader: Reader | None) -> CodedTensor:
     if entry.levels is None or reader is None:
         values = side.take(FLOATS[entry.bits or 0], entry.numel).astype(np.float32)
         return torch.from_numpy(values).reshape(entry.shape)
     if entry.layout is not None:
-        coefficients = read_table(side.take(PARAMETERS, 1)[0], entry.layout, reader)
-        return dequantize_table(coefficients, entry.layout).reshape(entry.shape)
+        return read_table(side.take(PARAMETERS, 1)[0], entry.layout, reader)
     low, high = (side.take(np.dtype("<f4"), entry.channels).astype(np.float32) for _ in range(2))
     symbols = reader.take(entry.numel, table_of(side.take(np.dtype("u1"), entry.levels)))
     if entry.prediction is not None:
         symbols = PREDICTIONS[entry.prediction].restore(symbols.reshape(entry.shape), entry.levels).ravel()
-    return dequantize(Quantized(symbols, low, high, entry.levels), entry.shape, entry.axis)
+    return Quantized(symbols, low, high, entry.levels)
+
+
+def _dequantized(entry: Entry, coded: CodedTensor) -> Tensor:
+    """The tensor that `coded` represents; ValueError if it holds numbers that are not finite."""
+    if isinstance(coded, Tensor):
+        tensor = coded
+    elif isinstance(coded, Coefficients):
+        assert entry.layout is not None
+        tensor = dequantize_table(coded, entry.layout).reshape(entry.shape)
+    else:
+        tensor = dequantize(coded, entry.shape, entry.axis)
+    if not tensor.sum().isfinite() and not tensor.isfinite().all():  # a sum of finite numbers may overflow
+        raise ValueError(f"{entry.name} holds numbers that are not finite")
+    return tensor
 
 
 def _side_bytes(entry: Entry) -> int:

@@ -1,8 +1,7 @@
 """Validation of a file's header before use: the video, the model and the table of its tensors."""
 
-import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -12,6 +11,7 @@ from lightning_inr.codec.entropy import CODERS
 from lightning_inr.codec.limits import check_limit
 from lightning_inr.codec.prediction import MOST_DIAGONALS, diagonals, is_applicable
 from lightning_inr.codec.quantize import MOST_BITS
+from lightning_inr.codec.schema import Entry, Header
 from lightning_inr.errors import BitstreamError
 from lightning_inr.models import build_on_meta
 from lightning_inr.models.base import VideoRepresentation
@@ -20,8 +20,6 @@ from lightning_inr.types import (
     LONGEST_SIDE,
     MOST_FRAMES,
     SLOWEST,
-    EmbeddingSpace,
-    GridLayout,
     TokenSpace,
     VideoShape,
 )  # fmt: skip
@@ -32,56 +30,6 @@ MOST_TOKENS = 2**20  # per video
 # A tensor of one repeated value costs almost nothing, so a section may hold more parameters than bits. Without a
 # limit, a small file could request terabytes.
 PARAMETERS_PER_BYTE = 1024
-
-
-class Entry(NamedTuple):
-    """An entry of the header's table of tensors."""
-
-    name: str
-    role: str
-    shape: tuple[int, ...]
-    levels: int | None  # size of the alphabet of symbols; None for floats
-    bits: int | None  # 16 or 32 for floats; None for symbols
-    axis: int | None  # axis with one quantisation range per index; None: one range in all
-    coder: str | None  # None for floats
-    prediction: str | None = None  # name of the prediction of its symbols; None: symbols are not predicted
-    layout: GridLayout | None = None  # of a grid that is coded as coefficients of its transform
-
-    @property
-    def numel(self) -> int:
-        """The number of elements of the tensor."""
-        return math.prod(self.shape)
-
-    @property
-    def quantized(self) -> bool:
-        """Whether the tensor is coded as symbols."""
-        return self.levels is not None
-
-    @property
-    def channels(self) -> int:
-        """The number of quantisation ranges."""
-        return 1 if self.axis is None else self.shape[self.axis]
-
-
-class VideoHeader(msgspec.Struct, forbid_unknown_fields=True):
-    """The shape of the video as the header stores it."""
-
-    frames: int
-    height: int
-    width: int
-    fps: float
-    stride: int = 1
-
-
-class Header(msgspec.Struct, forbid_unknown_fields=True):
-    """All keys of a header except `sections`; types are checked strictly."""
-
-    model: str
-    video: VideoHeader
-    config: dict[str, Any]  # its values are checked by the model
-    tensors: list[Entry]
-    space: EmbeddingSpace | None = None  # None, too, in files from before teachers existed
-    token_space: TokenSpace | None = None
 
 
 def checked_model(values: dict[str, Any], sections: Mapping[str, int]) -> tuple[VideoRepresentation, list[Entry]]:

@@ -2,10 +2,10 @@
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import av
 import torch.nn.functional as F
@@ -83,6 +83,21 @@ def encode_video(frames: Iterable[Tensor], path: Path, fps: float, encoding: Enc
             picture = av.VideoFrame.from_ndarray(frame.permute(1, 2, 0).contiguous().numpy(), format="rgb24")
             container.mux(stream.encode(picture))
         container.mux(stream.encode())
+
+
+def write_y4m(frames: Iterable[Tensor], stream: BinaryIO, fps: float) -> None:
+    """Write frames (3, H, W) uint8 as YUV4MPEG2, 8-bit 4:4:4 BT.601; a reader that closes the pipe ends the writing."""
+    rate = Fraction(fps).limit_denominator(1001)
+    started = False
+    with suppress(BrokenPipeError):
+        for frame in frames:
+            picture = av.VideoFrame.from_ndarray(frame.permute(1, 2, 0).contiguous().numpy(), format="rgb24")
+            if not started:
+                size = f"W{picture.width} H{picture.height} F{rate.numerator}:{rate.denominator}"
+                stream.write(f"YUV4MPEG2 {size} Ip A1:1 C444\n".encode())
+                started = True
+            stream.write(b"FRAME\n" + picture.to_ndarray(format="yuv444p").tobytes())
+        stream.flush()
 
 
 @contextmanager

@@ -123,8 +123,9 @@ class NIRVANA(RasterRepresentation):
     def _adjacent_logits(self, position: Tensor, share: Tensor) -> tuple[Tensor, Tensor | None]:
         """Positions among the training frames (B,) -> logits before and after, (B, 3, *padded); None: not needed."""
         before = self._logits_of(position.floor().long())
-        # Reading a tensor of a CPU is free; on a GPU it would synchronise, so both frames are rendered.
-        if share.device.type == "cpu" and not share.any():
+        # Reading a tensor of a CPU is free; on a GPU it would synchronise, so both frames are rendered. So are they in
+        # a graph that is exported: it has no branches.
+        if share.device.type == "cpu" and not torch.compiler.is_compiling() and not share.any():
             return before, None
         return before, self._logits_of(position.ceil().long())
 

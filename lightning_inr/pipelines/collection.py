@@ -24,14 +24,14 @@ from lightning.pytorch.loggers import Logger
 from lightning_inr.data.captioned.split import CaptionedVideo, DatasetSplit, Segment
 from lightning_inr.data.sources.file import open_video
 from lightning_inr.data.sources.source import VideoSource
-from lightning_inr.errors import Terminated, UserError
+from lightning_inr.errors import Terminated, UserError, printable
 from lightning_inr.paths import FAILED, write_bytes, write_text
 from lightning_inr.pipelines.collection_lock import CollectionLock
 from lightning_inr.pipelines.evaluation import EvaluationRequest, measuring_process
 from lightning_inr.pipelines.fitting import FitOptions, Teachers, fit_video, prepare_fit
 from lightning_inr.pipelines.provenance import check_same_fit, to_yaml
 from lightning_inr.progress import ProgressBar
-from lightning_inr.retrieval.collection import Record
+from lightning_inr.retrieval.collection import Record, open_original
 from lightning_inr.retrieval.gallery import check_same_space, read_model
 from lightning_inr.retrieval.query import open_collection
 from lightning_inr.teachers.clip import Clip
@@ -58,9 +58,8 @@ class CollectionOptions:
 def collect(options: CollectionOptions, folder: Path) -> list[Record]:
     """Fit every video that is not in `folder` yet, and return the records of all videos in it."""
     split = options.read_split()
-    check_same_fit(
-        folder, options.settings, may_differ=("teacher.weights",)
-    )  # the path of a teacher may change; its weights are compared below
+    # The path of a teacher may change, its weights are compared below; captions of finished videos are updated.
+    check_same_fit(folder, options.settings, may_differ=("teacher.weights", "dataset.listing.captions"))
     shard = take_shard(split.videos, options.shard)
     teachers = options.load_teachers()
     if teachers.clip is not None:
@@ -149,6 +148,8 @@ class CollectionWorker:
                     with shared.claim(index) as claimed:
                         if claimed and not shared.done(video):
                             self._try(video, shared.record(video), done, failed)
+                        elif claimed:
+                            _update_annotations(video, shared.record(video))
                     if video.id not in failed:
                         remaining.remove(index)
                     if is_last or video.id not in failed:
@@ -164,7 +165,7 @@ class CollectionWorker:
         except Exception as error:  # readers raise errors of many types for damaged videos
             if _disk_is_full(error):
                 raise
-            failed[video.id] = str(error).splitlines()[0] if str(error) else repr(error)
+            failed[video.id] = printable(str(error).splitlines()[0] if str(error) else repr(error))
 
     def fit(self, video: CaptionedVideo, record: Path) -> Record:
         """Fit one video, write its file and then its record."""
@@ -217,6 +218,18 @@ class CollectionWorker:
         bar.set_postfix_str(f"PSNR {means['psnr']:.2f} dB, {means['bpp']:.3f} bpp")
         for logger in loggers:
             logger.log_metrics({f"collect/{name}": value for name, value in means.items()}, step=len(done))
+
+
+def _update_annotations(video: CaptionedVideo, record: Path) -> None:
+    """Write the annotations of a finished video to its record if they have changed since, as captions were added."""
+    text = record.read_text()
+    entry = Record.read(json.loads(text))
+    starts_later = bool(video.segments) and bool(json.loads(entry.source).get("first"))
+    start_seconds = open_original(entry).start_seconds if starts_later else 0.0
+    segments = [_relative_to(start_seconds, segment) for segment in video.segments]
+    updated = json.dumps(entry._replace(label=video.label, captions=video.captions, segments=segments).values())
+    if updated != text:
+        write_text(record, updated)
 
 
 def _relative_to(start_seconds: float, segment: Segment) -> Segment:

@@ -46,7 +46,8 @@ class RetrievalOptions:
     open_wandb: Callable[[Path], Any] | None = None  # opens a W&B run in a folder
 
     def __post_init__(self) -> None:
-        if unknown := set(self.protocols) - set(PROTOCOLS):
+        unknown = set(self.protocols) - set(PROTOCOLS)
+        if unknown or not self.protocols:
             raise UserError(f"retrieval.protocols={sorted(unknown)}: choose from {', '.join(PROTOCOLS)}")
         if not isinstance(self.neighbours, int) or self.neighbours < 1:
             raise UserError(f"retrieval.neighbours={self.neighbours}: choose a whole number from 1")
@@ -55,8 +56,9 @@ class RetrievalOptions:
 def evaluate_retrieval(collection: Path, folder: Path, options: RetrievalOptions) -> dict[str, Any]:
     """Evaluate and write result.json, queries.parquet, recall.png and neighbours.png to `folder`."""
     records = read_manifest(collection)
-    clip = options.find_clip(collection)
     gallery = subsample_gallery(options.frame_stride, read_gallery(collection, records))
+    check_queries(collection, [records[index] for index in np.unique(gallery.video)], options.protocols)
+    clip = options.find_clip(collection)
     check_same_space(clip.embedding_space, gallery.embedding_space, "the teacher", f"collection {collection}")
     print_left_out(gallery.left_out)
     results = {
@@ -66,8 +68,6 @@ def evaluate_retrieval(collection: Path, folder: Path, options: RetrievalOptions
         for name, vectors in embeddings_by_method(options.cache, collection, records, gallery, clip).items()
     }
     rows = [recall_row(name, each) for name, method_results in results.items() for each in method_results]
-    if not rows:
-        raise UserError(f"collection={collection}: its videos have no labels or captions, so there are no queries")
     _write_queries(results, folder / "queries.parquet")
     draw_recall(rows, folder / "recall")
     draw_neighbours(neighbours(options.neighbours, collection, records, gallery, clip), folder / "neighbours.png")
@@ -79,6 +79,19 @@ def evaluate_retrieval(collection: Path, folder: Path, options: RetrievalOptions
         run.finish()
     print(f"{recall_table(rows)}\nlook at {folder}: recall.png, neighbours.png, queries.parquet, result.json")
     return result
+
+
+def check_queries(collection: Path, videos: Sequence[AnnotatedVideo], protocols: Sequence[str]) -> None:
+    """UserError unless one of the `videos` has what one of the `protocols` takes its queries from."""
+    queries = {
+        "class": ("labels", any(video.label for video in videos)),
+        "segment": ("segments", any(video.segments for video in videos)),
+        "video": ("captions", any(video.captions for video in videos)),
+    }
+    if not any(queries[name][1] for name in protocols):
+        lacking = ", ".join(queries[name][0] for name in protocols)
+        remedy = "add captions.csv, or NAME.txt beside NAME.mp4, and run the same task=collect again, which keeps files"
+        raise UserError(f"collection={collection}: no queries, as its videos have no {lacking}; {remedy}")
 
 
 def subsample_gallery(stride: int, gallery: Gallery) -> Gallery:

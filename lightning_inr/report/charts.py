@@ -18,18 +18,18 @@ MOST_BARS = 40  # files in the chart of bytes
 MARKERS = "os^Dv<>Pp*X"
 
 
-def draw_curves(each: Sequence[Curve], metric: str, stem: Path) -> list[Path]:
+def draw_curves(curves: Sequence[Curve], metric: str, stem: Path) -> list[Path]:
     """Write `stem`.png and `stem`.svg with a panel of the mean and one panel per video; returns their paths."""
-    videos = list(dict.fromkeys(curve.video for curve in sorted(each, key=lambda c: (c.video != MEAN, c.video))))
+    videos = list(dict.fromkeys(curve.video for curve in sorted(curves, key=lambda c: (c.video != MEAN, c.video))))
     drawn = videos[:MOST_PANELS]
     columns = min(3, len(drawn))
     rows = -(-len(drawn) // columns)
     figure, axes = plt.subplots(
         rows, columns, figsize=(5.2 * columns, 3.9 * rows + 0.4), squeeze=False, layout="constrained"
     )
-    methods = list(dict.fromkeys(curve.method for curve in each))
+    methods = list(dict.fromkeys(curve.method for curve in curves))
     for axis, video in zip(axes.flat, drawn, strict=False):
-        for curve in each:
+        for curve in curves:
             if curve.video == video:
                 style = methods.index(curve.method)
                 rates, qualities = [point.bpp for point in curve.points], [point.quality for point in curve.points]

@@ -37,17 +37,23 @@ def measure_smoothness(latents: Latents) -> TemporalSmoothness:
     return TemporalSmoothness(float(neighbouring.mean()) / mean, float(np.corrcoef(pairwise, second - first)[0, 1]))
 
 
-def draw_latents(videos: Mapping[str, Latents], target: Path, seed: int = 0) -> None:
-    """Write a PNG with a panel per video: UMAP (McInnes et al. 2018) of its latents, coloured by frame (Fig. 9)."""
+def flatten_latents(latents: Latents, seed: int = 0) -> Latents:
+    """Places (N, 2) of latents (N, D), N > 3, by UMAP (McInnes et al. 2018)."""
     from umap import UMAP  # here, as the import takes seconds
 
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # UMAP warns that a seed restricts it to one thread
+        neighbours = min(NEIGHBOURS, len(latents) - 1)
+        start = "spectral" if len(latents) > NEIGHBOURS else "random"
+        flat: Latents = UMAP(n_neighbors=neighbours, init=start, random_state=seed).fit_transform(latents)
+    return flat
+
+
+def draw_latents(videos: Mapping[str, Latents], target: Path, seed: int = 0) -> None:
+    """Write a PNG with a panel per video: UMAP of its latents, coloured by frame (Fig. 9)."""
     figure, axes = plt.subplots(1, len(videos), figsize=(5 * len(videos), 4.4), squeeze=False, layout="constrained")
     for axis, (name, latents) in zip(axes[0], videos.items(), strict=True):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # UMAP warns that a seed restricts it to one thread
-            neighbours = min(NEIGHBOURS, len(latents) - 1)
-            start = "spectral" if len(latents) > NEIGHBOURS else "random"
-            flat = UMAP(n_neighbors=neighbours, init=start, random_state=seed).fit_transform(latents)
+        flat = flatten_latents(latents, seed)
         points = axis.scatter(flat[:, 0], flat[:, 1], c=np.arange(len(flat)), cmap="viridis", s=14)
         smoothness = measure_smoothness(latents)
         axis.set_title(f"{name}: step {smoothness.step:.2f}, correlation {smoothness.correlation:.2f}", fontsize=10)

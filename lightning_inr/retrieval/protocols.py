@@ -91,11 +91,14 @@ def query_videos(
     pairs = [(caption, row) for row, index in enumerate(video_indices) for caption in videos[index].captions]
     if not pairs:
         return []
-    captions, owner = [caption for caption, _ in pairs], np.array([row for _, row in pairs])
+    captions, video_of_caption = [caption for caption, _ in pairs], np.array([row for _, row in pairs])
     similarity = embed([options.caption_prompt.replace("{}", caption) for caption in captions]) @ pooled.T
-    video_ranks, caption_ranks = text_to_video(similarity, owner), video_to_text(similarity, owner)
+    video_ranks, caption_ranks = (
+        text_to_video(similarity, video_of_caption),
+        video_to_text(similarity, video_of_caption),
+    )
     scores = (
-        clip4clip(similarity, owner)
+        clip4clip(similarity, video_of_caption)
         if options.clip4clip
         else (summarize_ranks(video_ranks), summarize_ranks(caption_ranks))
     )

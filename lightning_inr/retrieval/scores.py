@@ -35,20 +35,20 @@ def pool(frames: Floats, normalise_frames: bool = True) -> Floats:
     return _unit((_unit(frames) if normalise_frames else frames).sum(0))
 
 
-def text_to_video(similarity: Floats, owner: VideoIndices) -> Ranks:
-    """The rank of each caption's video; similarity: (captions, videos), owner: (captions,) a column or -1 for none."""
+def text_to_video(similarity: Floats, video_of_caption: VideoIndices) -> Ranks:
+    """The rank of each caption's video, from similarity (captions, videos); `video_of_caption`: its column, or -1."""
     videos = np.arange(similarity.shape[1])
-    return np.array([_rank(scores, videos == each) for scores, each in zip(similarity, owner, strict=True)])
+    return np.array([_rank(scores, videos == each) for scores, each in zip(similarity, video_of_caption, strict=True)])
 
 
-def video_to_text(similarity: Floats, owner: VideoIndices) -> Ranks:
+def video_to_text(similarity: Floats, video_of_caption: VideoIndices) -> Ranks:
     """The rank of each video's captions among those of all videos, with the best caption of each video.
 
     Arguments as for `text_to_video`. Captions without a video are left out; the rank of a video without captions is
     NaN.
     """
     ranks = np.full(similarity.shape[1], np.nan)
-    videos, groups = _best_score_per_video(similarity, owner)
+    videos, groups = _best_score_per_video(similarity, video_of_caption)
     ranks[videos] = [_rank(groups[:, video], videos == video) for video in videos]
     return ranks
 
@@ -79,7 +79,7 @@ def recall(ranks: Ranks, k: int) -> float:
     return 100 * float(np.mean(counted < k + 1))
 
 
-def clip4clip(similarity: Floats, owner: VideoIndices) -> tuple[Scores, Scores]:
+def clip4clip(similarity: Floats, video_of_caption: VideoIndices) -> tuple[Scores, Scores]:
     """Text-to-video and video-to-text scores exactly as by CLIP4Clip's program, to compare with published tables.
 
     In that program a tie adds one rank for each position that it spans. If a video has several captions, text to video
@@ -87,14 +87,14 @@ def clip4clip(similarity: Floats, owner: VideoIndices) -> tuple[Scores, Scores]:
     similarities; here they raise UserError.
     """
     _check(similarity)
-    videos, groups = _best_score_per_video(similarity, owner)
-    square, has_video = groups[:, videos], owner >= 0
+    videos, groups = _best_score_per_video(similarity, video_of_caption)
+    square, has_video = groups[:, videos], video_of_caption >= 0
     to_text = summarize_ranks(_all_tied_ranks(square.T))._replace(dropped=similarity.shape[1] - len(videos))
-    dropped = len(owner) - int(has_video.sum())
+    dropped = len(video_of_caption) - int(has_video.sum())
     if len(videos) == has_video.sum():
         return summarize_ranks(_all_tied_ranks(square))._replace(dropped=dropped), to_text
     order = np.argsort(-similarity[has_video], axis=1, kind="stable")
-    ranks_from_zero = np.argsort(order, axis=1)[np.arange(len(order)), owner[has_video]]
+    ranks_from_zero = np.argsort(order, axis=1)[np.arange(len(order)), video_of_caption[has_video]]
     ranks = 1 + ranks_from_zero.astype(np.float64)
     lower_median = float(np.sort(ranks)[(len(ranks) - 1) // 2])
     return summarize_ranks(ranks)._replace(median_rank=lower_median, dropped=dropped), to_text
@@ -122,10 +122,10 @@ def _rank(scores: Floats, positives: npt.NDArray[np.bool_]) -> float:
     return 1 + above + beside / (np.count_nonzero(tied & positives) + 1)
 
 
-def _best_score_per_video(similarity: Floats, owner: VideoIndices) -> tuple[VideoIndices, Floats]:
+def _best_score_per_video(similarity: Floats, video_of_caption: VideoIndices) -> tuple[VideoIndices, Floats]:
     """The videos with captions, and the best score of each one's captions (row) with every video (column)."""
-    has_video = owner >= 0
-    videos, group = np.unique(owner[has_video], return_inverse=True)
+    has_video = video_of_caption >= 0
+    videos, group = np.unique(video_of_caption[has_video], return_inverse=True)
     groups = np.full((len(videos), similarity.shape[1]), -np.inf, similarity.dtype)
     np.maximum.at(groups, group, similarity[has_video])
     return videos, groups

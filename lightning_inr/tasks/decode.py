@@ -1,21 +1,24 @@
 """Decodes a `.linr` file to a video or a folder of PNGs; needs no other file."""
 
 import re
+import sys
 from typing import Any
 
 from omegaconf import DictConfig
 
 from lightning_inr.codec import decode
-from lightning_inr.data.writer import check_target, write_frames
+from lightning_inr.data.writer import check_target, write_frames, write_y4m
 from lightning_inr.devices import choose_device
 from lightning_inr.errors import UserError
 from lightning_inr.paths import read_bytes
 from lightning_inr.progress import ProgressBar
 
+STDOUT = "-"
+
 
 def run(cfg: DictConfig) -> None:
     """Decode the requested frames, and only those."""
-    target = check_target(cfg.out)
+    target = None if cfg.out == STDOUT else check_target(cfg.out)
     model = decode(read_bytes(cfg.bitstream, "bitstream"), choose_device(cfg.device))
     frames = parse_frames(cfg.frames, model.video.frames)
     size = parse_size(cfg.size)
@@ -24,7 +27,11 @@ def run(cfg: DictConfig) -> None:
     frames_at = model.render(index, size)
     rendered = ProgressBar(frames_at, total=len(index), desc="decode", unit="frame", disable=len(index) < 100)
     first = frames.start + 1 if slowdown == 1 else 1  # PNGs are numbered as the frames of the video
-    write_frames(rendered, target, parse_fps(cfg.fps, model.video.fps), first)
+    fps = parse_fps(cfg.fps, model.video.fps)
+    if target is None:
+        write_y4m(rendered, sys.stdout.buffer, fps)
+        return
+    write_frames(rendered, target, fps, first)
     print(f"{len(index)} frames -> {target}")
 
 

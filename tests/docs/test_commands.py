@@ -3,11 +3,14 @@
 import re
 import shlex
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import yaml
 
+from lightning_inr.pipelines import collection as collection_pipeline
+from lightning_inr.pipelines.evaluation import measure
 from tests.conftest import ALIGNED, SMALL_OVERRIDES, Outcome, moving_square, write_mp4
 from tests.docs.pages import DOCS, PAGES, ROOT, mentioned_runs_of, programs_of, runs_of
 
@@ -84,7 +87,7 @@ def test_the_commands_for_ones_own_video_run(cli: Callable[..., Outcome]) -> Non
 
 
 def test_the_commands_for_search_and_chat_run_one_after_the_other(cli: Callable[..., Outcome]) -> None:
-    search = [each for each in runs_of(DOCS / "guide" / "search.md") if not any("msrvtt" in option for option in each)]
+    search = [each for each in runs_of(DOCS / "guide" / "search.md") if "shapes" in " ".join(each)]
     chat = [each for each in runs_of(DOCS / "guide" / "chat.md") if "shapes" in " ".join(each)]
     smaller = [
         ["teacher_steps=20", FEW], [FEW, *SMALL_ALIGNED], [], [],
@@ -102,6 +105,26 @@ def test_the_commands_for_search_and_chat_run_one_after_the_other(cli: Callable[
     found: dict[str, list[object]] = {}
     exec(program, found)
     assert len(found["hits"]) == 5
+
+
+def test_the_commands_for_a_folder_of_ones_own_videos_run(
+    cli: Callable[..., Outcome], teacher: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collection_pipeline, "measuring_process", lambda: nullcontext(measure))
+    Path("videos/holiday").mkdir(parents=True)
+    write_mp4(Path("videos/holiday/beach.mp4"), moving_square(16), fps=1)  # with the segment of the table
+    write_mp4(Path("videos/snow.mp4"), moving_square(5).flip(3))
+    page = DOCS / "guide" / "search.md"
+    [table] = re.findall(r"```csv\n(.*?)```", page.read_text(), re.DOTALL)
+    Path("videos/captions.csv").write_text(table)
+    collect, *others = [each for each in runs_of(page) if "runs/mine" in " ".join(each)]
+    assert len(others) == 2
+    small = [*FIT, f"teacher.weights={teacher}", "feature_cache=features"]
+    for options in ([*collect, *small], *([*each, "feature_cache=features"] for each in others)):
+        outcome = cli(*options)
+        assert outcome.code == 0, f"{shlex.join(options)}\n{outcome.err}"
+    assert Path("runs/mine/holiday__beach.linr").exists()
+    assert all(protocol in outcome.out for protocol in ("class ", "segment ", "text to video "))
 
 
 def test_the_commands_for_a_random_video_language_model_run(cli: Callable[..., Outcome]) -> None:

@@ -46,6 +46,13 @@ def test_every_group_has_a_heading() -> None:
     assert set(generate.groups()) == set(generate.GROUPS)
 
 
+def test_every_verb_of_the_console_command_is_described() -> None:
+    text = generate.console()
+    assert "### `encode`" in text
+    assert "| `--bpp` |  | Target size in bits per pixel, such as 0.2. |" in text
+    assert "| `FILE.linr` |  | A .linr file; - is standard input. |" in text
+
+
 def test_floors_are_those_that_are_tested() -> None:
     table = generate.floors()
     assert "| `codec` |" in table

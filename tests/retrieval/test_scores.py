@@ -35,16 +35,16 @@ def test_a_tie_has_the_mean_of_its_ranks() -> None:
 
 def test_the_best_caption_of_a_video_counts() -> None:
     similarity = np.array([[0.9, 0.2], [0.1, 0.8], [0.3, 0.7]])  # the middle caption is of the wrong video
-    owner = np.array([0, 0, 1])
-    assert text_to_video(similarity, owner).tolist() == [1, 2, 1]
-    assert video_to_text(similarity, owner).tolist() == [1, 2]
+    video_of_caption = np.array([0, 0, 1])
+    assert text_to_video(similarity, video_of_caption).tolist() == [1, 2, 1]
+    assert video_to_text(similarity, video_of_caption).tolist() == [1, 2]
 
 
 def test_queries_without_a_positive_are_dropped_and_counted() -> None:
     similarity = np.array([[0.9, 0.1, 0.2], [0.8, 0.3, 0.5]])
-    owner = np.array([0, -1])  # the second caption's video is not on disk, and two videos have no caption
-    assert summarize_ranks(text_to_video(similarity, owner)) == (100, 100, 100, 1, 1, 1, 1)
-    assert summarize_ranks(video_to_text(similarity, owner)) == (100, 100, 100, 1, 1, 1, 2)
+    video_of_caption = np.array([0, -1])  # the second caption's video is not on disk, and two videos have no caption
+    assert summarize_ranks(text_to_video(similarity, video_of_caption)) == (100, 100, 100, 1, 1, 1, 1)
+    assert summarize_ranks(video_to_text(similarity, video_of_caption)) == (100, 100, 100, 1, 1, 1, 2)
     with pytest.raises(UserError, match="none of 2 queries"):
         summarize_ranks(text_to_video(similarity, np.array([-1, -1])))
 

@@ -80,10 +80,10 @@ def test_teacher_embeddings_replace_latents(cli: Cli, collection: Path, llm: Vid
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "nothing to learn from"),
+        ([], "no training data"),
         (["bitstream=video.linr", "collection=collection"], "give one of"),
         (["bitstream=video.linr", "video_llm=none"], "video_llm: there is no model to align to"),
-        (["bitstream=video.linr", "projector=shared.safetensors"], "projector=shared.safetensors: task=align makes"),
+        (["bitstream=video.linr", "projector=shared.safetensors"], "projector=shared.safetensors: task=align trains"),
         (["bitstream=nothing.linr"], "bitstream=nothing.linr: no such file"),
         (["bitstream=video.linr", "dataset=file", "dataset.path=images", "dataset.frames=5"], "holds 6 frames"),
         (["bitstream=video.linr", "align.steps=-1"], "steps=-1 of the projector's fit: choose"),

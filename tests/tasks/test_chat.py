@@ -158,4 +158,4 @@ def test_answers_to_questions_of_a_file_include_the_truth(cli: Cli, aligned_file
     first, second = rows("deep/a.jsonl")
     assert (first["id"], first["truth"], first["kind"]) == ("video2", "red", "colour")
     assert "truth" not in second
-    assert "1 questions are about videos that are not there" in outcome.out
+    assert "1 questions are about videos that are not in the collection" in outcome.out

@@ -6,20 +6,22 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
-from lightning_inr.data.captioned.split import CaptionedVideo
+from lightning_inr.data.captioned.split import CaptionedVideo, Segment
 from lightning_inr.errors import UserError
 from lightning_inr.pipelines import collection as task
 from lightning_inr.pipelines.collection import take_shard
 from lightning_inr.pipelines.collection_lock import CollectionLock
+from lightning_inr.pipelines.evaluation import measure
 from lightning_inr.pipelines.fitting import fit_video
-from lightning_inr.retrieval.collection import read_manifest
-from tests.conftest import ALIGNED, Outcome, write_teacher
+from lightning_inr.retrieval.collection import open_original, read_manifest
+from tests.conftest import ALIGNED, SMALL_OVERRIDES, Outcome, moving_square, write_mp4, write_teacher
 
 Cli = Callable[..., Outcome]
 COLLECT = ["task=collect", "collection=collection", *ALIGNED, "dataset.listing.root=shapes", "teacher.weights=clip"]
@@ -150,6 +152,43 @@ def test_shards_share_the_videos_between_them() -> None:
     for wrong in ("0/3", "4/3", "x"):
         with pytest.raises(UserError, match=f"shard={wrong}: give PART/PARTS"):
             take_shard(videos, wrong)
+
+
+def test_a_plain_folder_is_collected_searched_and_captioned_later(
+    cli: Cli, teacher: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(task, "measuring_process", lambda: nullcontext(measure))
+    folder, options = Path("my videos, 2"), ["feature_cache=features", "collection=found here"]
+    names = ("Küche (2) [x]=1, 'y' {id}.mp4", "sub folder/a b.mp4")
+    for number, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        write_mp4(folder / name, moving_square(4 + number))
+    (folder / "broken.avi").write_bytes(b"no video")
+    collect = ["task=collect", "dataset=folder", f"dataset.listing.root={folder}", "dataset.first=1", *SMALL_OVERRIDES,
+               "module=alignment", "teacher=clip", f"teacher.weights={teacher}", *options]  # fmt: skip
+    outcome = cli(*collect)
+    assert outcome.code == 0, outcome.err
+    assert "failed: broken: dataset.path=" in outcome.out
+    records = read_manifest("found here")
+    assert [record.id for record in records] == ["Küche (2) [x]=1, 'y' {id}", "sub folder__a b"]
+    assert [open_original(record).frames for record in records] == [3, 4]
+    found = cli("task=search", "collection=found here", f"query_file=found here/{records[0].path}", "k=1")
+    assert (found.code, records[0].path in found.out) == (0, True), found.err
+
+    evaluate = ["task=evaluate_retrieval", "run_dir=measured", *options]
+    assert "no queries, as its videos have no labels, segments, captions; add captions.csv" in cli(*evaluate).error
+    (folder / "broken.avi").unlink()
+    (folder / "sub folder" / "a b.txt").write_text("a red square")
+    Path("table.csv").write_text(f'video,caption,start,end\n"{names[0]}",it moves,0.04,0.08')
+    times = [(Path("found here") / record.path).stat().st_mtime_ns for record in records]
+    outcome = cli(*collect, "dataset.listing.captions=table.csv")
+    assert outcome.code == 0, outcome.err
+    first, second = read_manifest("found here")
+    assert ([*first.captions], [*second.captions]) == ([], ["a red square"])
+    assert first.segments == [Segment(0.0, 0.04, "it moves")]  # in seconds of the file, which starts at frame 1
+    assert [(Path("found here") / record.path).stat().st_mtime_ns for record in (first, second)] == times
+    outcome = cli(*evaluate)
+    assert outcome.code == 0, outcome.err
 
 
 def test_a_single_video_is_not_a_collection(cli: Cli) -> None:

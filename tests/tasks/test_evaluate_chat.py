@@ -72,7 +72,7 @@ def test_a_file_is_measured_beside_its_source(cli: Cli, llm: VideoLLM) -> None:
     assert rows["most common answer"]["accuracy"] == {"all": 100.0, "what": 100.0}
     assert rows["most common answer"]["kl"] is None
     assert "another video's latents" not in rows
-    assert "left out, there is one file" in outcome.out
+    assert "left out, as there is only one file" in outcome.out
     assert "the answers have no meaning" in outcome.out
     (line,) = map(json.loads, Path("out/answers.jsonl").read_text().splitlines())
     assert (line["id"], line["truth"], set(line["answers"])) == (

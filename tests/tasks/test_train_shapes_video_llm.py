@@ -34,7 +34,7 @@ def test_one_process_trains_in_a_folder(cli: Callable[..., Outcome], monkeypatch
     with alone_in(Path("taken"), "video_llm_dir"):
         outcome = cli(*SMALL, "video_llm_dir=taken")
     assert outcome.code == 1
-    assert "video_llm_dir=taken: another process works there; wait or choose another" in outcome.error
+    assert "video_llm_dir=taken: another process works there; wait or choose another" in outcome.err
 
 
 def test_other_datasets_are_refused(cli: Callable[..., Outcome]) -> None:

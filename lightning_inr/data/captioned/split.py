@@ -43,23 +43,28 @@ class DatasetSplit(NamedTuple):
 
 def find_videos(folder: Path) -> dict[str, Path]:
     """File name without suffix -> path, for every video at any depth below `folder`; links are followed."""
-    all_files = _files_below(folder, set())
-    files = sorted(path for path in all_files if path.suffix.lower() in VIDEO_SUFFIXES and path.name[0] != ".")
+    files = sorted(path for path in files_below(folder) if path.suffix.lower() in VIDEO_SUFFIXES)
     best = sorted(files, key=lambda path: VIDEO_SUFFIXES.index(path.suffix.lower()), reverse=True)
     return {path.stem: path for path in best}
 
 
-def _files_below(folder: Path, entered: set[tuple[int, int]]) -> Iterator[Path]:
-    """All files below `folder`; each folder is entered once, even if links lead to it again."""
-    state = folder.stat()
-    if (state.st_dev, state.st_ino) in entered:
-        return
-    entered.add((state.st_dev, state.st_ino))
-    for entry in sorted(folder.iterdir()) if os.access(folder, os.R_OK | os.X_OK) else ():
-        if entry.is_dir():
-            yield from _files_below(entry, entered)
-        else:
-            yield entry
+def files_below(folder: Path) -> Iterator[Path]:
+    """All files at any depth below `folder`, without hidden files and folders, in order of their paths.
+
+    Links are followed, and each folder is entered once, even if links lead to it again. Folders without permission are
+    left out.
+    """
+    entered: set[tuple[int, int]] = set()
+    waiting = [folder]
+    while waiting:
+        path = waiting.pop()
+        if not os.path.isdir(path):  # unlike Path.is_dir, no error for a path that is too long
+            yield path
+        elif os.access(path, os.R_OK | os.X_OK):
+            state = path.stat()
+            if (state.st_dev, state.st_ino) not in entered:
+                entered.add((state.st_dev, state.st_ino))
+                waiting += sorted((each for each in path.iterdir() if each.name[0] != "."), reverse=True)
 
 
 def check_split(split: str, splits: Collection[str]) -> None:

@@ -15,14 +15,18 @@ from lightning_inr.data.sources.source import VideoSource
 from lightning_inr.errors import UserError
 from lightning_inr.types import LONGEST_SIDE
 
+CHROMA_STEPS = {"420": 2, "420jpeg": 2, "420mpeg2": 2, "420paldv": 2, "444": 1}  # of the pixel formats of .y4m
+
 
 class RawVideo(VideoSource):
-    """8-bit planar 4:2:0: headerless `.yuv` (size from the name, as in `Beauty_1920x1080_120fps.yuv`) or `.y4m`."""
+    """8-bit planar: 4:2:0 in `.yuv` without a header (size from the name, as in `Beauty_1920x1080_120fps.yuv`), 4:2:0
+    or 4:4:4 in `.y4m`."""
 
     def __init__(self, path: Path, matrix: str) -> None:
         self.path, self.name, self.matrix = path, path.stem, matrix
+        step = 2  # pixels for each value of chroma, in both directions
         if path.suffix.lower() == ".y4m":
-            self.width, self.height, self.fps, self.start, self.marker = self._y4m_header(path)
+            self.width, self.height, self.fps, self.start, self.marker, step = self._y4m_header(path)
         else:
             named = re.search(r"(\d+)x(\d+)", path.stem)
             if named is None:
@@ -33,7 +37,7 @@ class RawVideo(VideoSource):
         if not (1 <= self.width <= LONGEST_SIDE and 1 <= self.height <= LONGEST_SIDE):
             raise UserError(f"{path}: frames of {self.width}x{self.height}; sides are from 1 to {LONGEST_SIDE} pixels")
         # The chroma planes of odd sizes are rounded up, as in FFmpeg.
-        self.chroma = (-(-self.height // 2), -(-self.width // 2))
+        self.chroma = (-(-self.height // step), -(-self.width // step))
         self.frame_bytes = self.height * self.width + 2 * math.prod(self.chroma)
         length = path.stat().st_size - self.start
         self.frames, rest = divmod(length, self.marker + self.frame_bytes)
@@ -59,18 +63,19 @@ class RawVideo(VideoSource):
         return rgb_from_planes(y, planes[1].view(self.chroma), planes[2].view(self.chroma), self.matrix)
 
     @staticmethod
-    def _y4m_header(path: Path) -> tuple[int, int, float, int, int]:
-        """Width, height, fps, offset of the first frame in bytes, bytes of a frame's marker line."""
+    def _y4m_header(path: Path) -> tuple[int, int, float, int, int, int]:
+        """Width, height, fps, offset of the first frame in bytes, bytes of a frame's marker line, step of chroma."""
         with path.open("rb") as file:
             line, first = file.readline(4096), file.readline(4096)
         tokens = line.split()
         if not tokens or tokens[0] != b"YUV4MPEG2" or not first.startswith(b"FRAME") or not first.endswith(b"\n"):
             raise UserError(f"{path}: not a YUV4MPEG2 file; convert it with FFmpeg")
         values = {token[:1].decode("latin1"): token[1:].decode("latin1") for token in tokens[1:]}
-        if values.get("C", "420jpeg") not in ("420", "420jpeg", "420mpeg2", "420paldv"):
-            raise UserError(f"{path}: pixel format C{values['C']}; only 8-bit 4:2:0 is read, convert it with FFmpeg")
+        step = CHROMA_STEPS.get(values.get("C", "420jpeg"))
+        if step is None:
+            raise UserError(f"{path}: pixel format C{values['C']}; 8-bit 4:2:0 and 4:4:4 are read, convert with FFmpeg")
         try:
             rate = Fraction(values.get("F", "25:1").replace(":", "/"))
-            return int(values["W"]), int(values["H"]), float(rate), len(line), len(first)
+            return int(values["W"]), int(values["H"]), float(rate), len(line), len(first), step
         except (KeyError, ValueError, ZeroDivisionError, OverflowError) as error:
             raise UserError(f"{path}: damaged YUV4MPEG2 header {line[:60]!r}; convert it with FFmpeg") from error

@@ -5,6 +5,7 @@ from typing import TypeVar
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 
+from lightning_inr.data.module import FrameDataModule
 from lightning_inr.training.modules.fit_module import FitModule
 
 C = TypeVar("C", bound=Callback)
@@ -30,3 +31,10 @@ def all_of(trainer: L.Trainer) -> list[Callback]:
 def one_of(trainer: L.Trainer, kind: type[C]) -> C:
     """The trainer's first callback of this kind."""
     return next(callback for callback in all_of(trainer) if isinstance(callback, kind))
+
+
+def data_of(trainer: L.Trainer) -> FrameDataModule:
+    """The frames that the trainer fits."""
+    data = trainer.datamodule  # type: ignore[attr-defined]  # set by a connector of Lightning, which mypy cannot follow
+    assert isinstance(data, FrameDataModule)
+    return data

@@ -20,8 +20,9 @@ from lightning_inr.codec.density import DENSITIES, laplace_slopes
 from lightning_inr.codec.transform import from_coefficients, to_coefficients
 from lightning_inr.errors import UserError
 from lightning_inr.models.base import VideoRepresentation
-from lightning_inr.training.callbacks.base import one_of
+from lightning_inr.training.callbacks.base import data_of, one_of
 from lightning_inr.training.callbacks.budget import Budget
+from lightning_inr.training.callbacks.file_targets import FileTarget, QualityTarget, SizeTarget, check_targets
 from lightning_inr.training.callbacks.weight_quantization import WeightQuantization
 from lightning_inr.types import GridLayout
 
@@ -42,8 +43,8 @@ class EntropyConstrained(WeightQuantization):
 
     `density`: the density fitted to each tensor, a key of `codec.density.DENSITIES`. `step_learning_rate`: Adam's
     learning rate for the logarithm of each step size, and for each offset in units of the first step size.
-    `bpp`: target size of the file in bits per pixel, or None; with a target, `rate_weight` is only the initial value
-    and is adapted during training.
+    `bpp`, `psnr`: a target for the file, its size in bits per pixel or its quality in dB; with a target, `rate_weight`
+    is only the initial value and is adapted during training.
     """
 
     def __init__(
@@ -54,16 +55,17 @@ class EntropyConstrained(WeightQuantization):
         density: str = "factorised",
         step_learning_rate: float = 0.08,
         bpp: float | None = None,
+        psnr: float | None = None,
     ) -> None:
         super().__init__(codec, start)
         if not rate_weight > 0:
             raise UserError(f"rate_weight={rate_weight}: choose a number above 0")
-        if bpp is not None and not bpp > 0:
-            raise UserError(f"bpp={bpp}: choose a number of bits per pixel above 0")
+        check_targets(bpp, psnr)
         if density not in DENSITIES:
             raise UserError(f"density={density}: choose one of {', '.join(DENSITIES)}")
         self.rate_weight, self.bits_of, self.step_learning_rate = rate_weight, DENSITIES[density], step_learning_rate
-        self.bpp = bpp
+        self.bpp, self.psnr = bpp, psnr
+        self.target: FileTarget | None = None  # made of one of them when the fit starts
         self.origin: list[QuantizationStep] = []  # initial grids: the codec's step sizes, offset by each tensor's mean
         self.grid = nn.Parameter(torch.empty(0, 2))  # log(size / first size), (offset - first offset) / first size
         self.optimizer: Adam | None = None
@@ -121,65 +123,68 @@ class EntropyConstrained(WeightQuantization):
         if trainer.global_step % STEPS_BETWEEN_RATES == 0:
             group = trainer.optimizers[0].param_groups[0]
             self._update(trainer.global_step, price, group["lr"] / group["base_lr"])
-        between = STEPS_BETWEEN_ESTIMATES if self.bpp is None else STEPS_BETWEEN_CORRECTIONS
+        between = STEPS_BETWEEN_ESTIMATES if self.target is None else STEPS_BETWEEN_CORRECTIONS
         if "bpp" not in self.module.extra_metrics or trainer.global_step % between == 0:
-            self.module.extra_metrics["bpp"] = self.estimate(self.module.net)
-            if self.bpp is not None and one_of(trainer, Budget).spent > SETTLED:
-                self._follow(self.module.extra_metrics["bpp"] / self.bpp)
+            data = self.codec.encode(self.module.net, self.steps())
+            self.module.extra_metrics["bpp"] = self._bpp_of(data)
+            spent = one_of(trainer, Budget).spent
+            if self.target is not None and spent > SETTLED:
+                self._follow(self.target.excess(data, spent))
         if self._rate:
             torch._foreach_add_(gradients, self._rate, alpha=price)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not self.started:
             return
-        if self.bpp is not None:
-            self._meet(self.module.net)
-        reached = self.module.extra_metrics["bpp"] = self.estimate(self.module.net)
-        if self.bpp is not None and not 0.9 < reached / self.bpp < 1.1:
-            print(f"bpp={self.bpp:g}: the file has {reached:.4f} bits per pixel; allow more steps to come closer")
+        if self.target is not None:
+            self._meet(self.module.net, self.target)
+        data = self.codec.encode(self.module.net, self.steps())
+        self.module.extra_metrics["bpp"] = self._bpp_of(data)
+        if self.target is not None and (message := self.target.shortfall(data)):
+            print(message)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
-        if self.bpp is None or self.started:
-            return
+        if self.bpp is not None:
+            self.target = SizeTarget(self.bpp, self.module.net)
+            if not self.started:
+                self._check_size(self.bpp)
+        elif self.psnr is not None:
+            self.target = QualityTarget(self.psnr, data_of(trainer).frames)
+
+    def _check_size(self, bpp: float) -> None:
+        """UserError for a size that no step size gives."""
         # The largest step size rounds all weights to one value; the smallest gives every symbol its maximum of bits.
-        least, most = (
-            self._bpp_at(self.module.net, dict.fromkeys(self._names, QuantizationStep(size, 0.0)))
-            for size in (1e6, 1e-9)
-        )
-        if not least < self.bpp < most:
-            raise UserError(f"bpp={self.bpp:g}: this model and video allow {least:.4f} to {most:.2f} bits per pixel")
+        coarsest, finest = (dict.fromkeys(self._names, QuantizationStep(size, 0.0)) for size in (1e6, 1e-9))
+        least, most = (self._bpp_of(self.codec.encode(self.module.net, steps)) for steps in (coarsest, finest))
+        if not least < bpp < most:
+            raise UserError(f"bpp={bpp:g}: this model and video allow {least:.4f} to {most:.2f} bits per pixel")
 
     @property
     def _names(self) -> list[str]:
         return [entry.name for entry in self.entries]
 
     def _follow(self, excess: float) -> None:
-        """Adapt `rate_weight` to `excess`, the file's size over its target; by a factor of 0.5 to 2 at a time."""
+        """Adapt `rate_weight` to the `excess` of a target; by a factor of 0.5 to 2 at a time."""
         self.rate_weight *= min(2.0, max(0.5, excess**FOLLOWING))
 
-    def _meet(self, net: VideoRepresentation) -> None:
-        """Scale all step sizes by one factor until the file's size is within 1 % of `bpp`: at most 12 bisections."""
-        assert self.bpp is not None
+    def _meet(self, net: VideoRepresentation, target: FileTarget) -> None:
+        """Scale all step sizes by one factor until the target's excess is within 1 %: at most 12 bisections."""
         low, high, scale = 1 / 16, 16.0, 1.0
         for _ in range(12):
             scale = math.sqrt(low * high)
             steps = {name: QuantizationStep(step.size * scale, step.offset) for name, step in self.steps().items()}
-            reached = self._bpp_at(net, steps)
-            if abs(reached - self.bpp) <= 0.01 * self.bpp:
+            excess = target.excess(self.codec.encode(net, steps))
+            if abs(excess - 1) <= 0.01:
                 break
-            low, high = (scale, high) if reached > self.bpp else (low, scale)
+            low, high = (scale, high) if excess > 1 else (low, scale)
         # Offsets are in units of the initial size, which changes here: divided by the factor, they keep their values.
         grid = self.grid.detach() / torch.tensor([1.0, scale], device=self.grid.device)
         self._hold([QuantizationStep(first.size * scale, first.offset) for first in self.origin], grid)
 
-    @torch.no_grad()
-    def estimate(self, net: VideoRepresentation) -> float:
-        """Bits per pixel of the file if it were encoded with the present weights and grids."""
-        return self._bpp_at(net, self.steps())
-
-    def _bpp_at(self, net: VideoRepresentation, steps: Mapping[str, QuantizationStep]) -> float:
-        return 8 * len(self.codec.encode(net, steps)) / (net.video.frames * net.video.height * net.video.width)
+    def _bpp_of(self, data: bytes) -> float:
+        video = self.module.net.video
+        return 8 * len(data) / (video.frames * video.height * video.width)
 
     def state_dict(self) -> dict[str, Any]:
         optimizer = self.optimizer.state_dict() if self.optimizer else None

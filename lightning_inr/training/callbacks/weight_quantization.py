@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from lightning_inr.codec import Codec, Entry, QuantizationStep, fake_quantize, rounding_error
-from lightning_inr.data.module import FrameDataModule
 from lightning_inr.errors import UserError
-from lightning_inr.training.callbacks.base import FitCallback, one_of
+from lightning_inr.training.callbacks.base import FitCallback, data_of, one_of
 from lightning_inr.training.callbacks.budget import Budget
 
 STEPS_BETWEEN_ROUNDINGS = 16
@@ -61,9 +60,7 @@ class WeightQuantization(FitCallback):
         if one_of(trainer, Budget).spent < self.start:
             return
         if not self.started:
-            data = trainer.datamodule  # type: ignore[attr-defined]  # set by a connector of Lightning
-            assert isinstance(data, FrameDataModule)
-            self.module.net.store_embeddings(data.in_order())
+            self.module.net.store_embeddings(data_of(trainer).in_order())
             self.started = True
         self.round_weights(trainer.global_step)
         self._full = [weight.data for weight in self.weights]

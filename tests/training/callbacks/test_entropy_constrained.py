@@ -45,6 +45,21 @@ def test_the_file_has_the_requested_rate(images: Path, bpp: float) -> None:
     assert estimate == pytest.approx(8 * len(data) / PIXELS, rel=0.01)
 
 
+def test_the_file_has_the_requested_quality(images: Path) -> None:
+    codec = Codec(default_bits=8)
+    constrained = EntropyConstrained(codec, 1e-3, psnr=18.0)
+    module, _ = fit(images, constrained, budget=Budget(max_epochs=150, max_seconds=None))
+    model = decode(codec.encode(module.net, constrained.steps()))
+    video = torch.stack([open_source(str(images)).read(index) for index in range(6)])
+    assert psnr_of(model, video) == pytest.approx(18.0, abs=0.2)
+
+
+@pytest.mark.parametrize(("bpp", "psnr", "message"), [(None, 99, "psnr=99: choose"), (1, 30, "give one of them")])
+def test_wrong_targets(bpp: float | None, psnr: float | None, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        EntropyConstrained(Codec(), 1e-3, bpp=bpp, psnr=psnr)
+
+
 @pytest.mark.parametrize("bpp", [1e-3, 500.0])
 def test_an_unreachable_rate_is_an_error_with_the_reachable_one(images: Path, bpp: float) -> None:
     with pytest.raises(UserError, match=rf"bpp={bpp:g}: this model and video allow \d\.\d+ to \d+\.\d+"):
