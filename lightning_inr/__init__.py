@@ -12,10 +12,11 @@ Importing the package imports no torch; the first use of one of these names does
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Video", "__version__", "fit", "open", "search"]
+__all__ = ["ClipDataset", "Video", "__version__", "fit", "open", "search"]
 
 if TYPE_CHECKING:
     from lightning_inr.api import Video, fit, open, search
+    from lightning_inr.clips import ClipDataset
 
 
 def __getattr__(name: str) -> Any:
@@ -23,6 +24,10 @@ def __getattr__(name: str) -> Any:
         from lightning_inr import api
 
         return getattr(api, name)
+    if name == "ClipDataset":
+        from lightning_inr.clips import ClipDataset
+
+        return ClipDataset
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -26,12 +26,13 @@ from lightning_inr.devices import choose_device
 from lightning_inr.errors import UserError
 from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.option_checks import check_options, compose, explain
-from lightning_inr.paths import existing, read_bytes, write_bytes
+from lightning_inr.paths import write_bytes
 from lightning_inr.pipelines.chat_backend import BackendOptions, find_backend
 from lightning_inr.pipelines.provenance import Provenance
 from lightning_inr.pipelines.run_folder import fit_into
 from lightning_inr.pipelines.search import Query, clip_of_collection, find_hits
 from lightning_inr.progress import use_progress
+from lightning_inr.ranges import FileRanges, is_address
 from lightning_inr.retrieval.gallery import unit
 from lightning_inr.retrieval.query import Hit, open_collection
 from lightning_inr.teachers.catalogue import load_video_llm
@@ -137,6 +138,8 @@ def _word(value: object) -> str:
 def open(path: Pathlike, device: str = "auto") -> "Video":
     """The `.linr` file at `path` as a reader of frames; UserError if it is damaged or exceeds the limits.
 
+    `path`: a local file, or an address that fsspec knows, as https://… or s3://….
+
     >>> import lightning_inr as li
     >>> video = li.open("clip.linr")
     >>> video.shape, video.fps
@@ -190,15 +193,16 @@ class Video:
     """
 
     def __init__(self, path: Pathlike, device: str = "auto", figures: Mapping[str, Any] | None = None) -> None:
-        self.path = existing(path, "path")
-        data = read_bytes(path, "path")
+        # A path, or the text of an address.
+        self.path = path if isinstance(path, str) and is_address(path) else Path(path).expanduser()
+        data = self._bytes()
         self.model: VideoRepresentation = decode(data, choose_device(device))
         self.figures = dict(figures or {})  # of the fit, as in result.json; empty for a file that was opened
 
     @cached_property
     def info(self) -> dict[str, Any]:
         """The values that `task=info` prints: model, sizes, bytes and bits of each role."""
-        return describe(read_bytes(self.path, "path"))
+        return describe(self._bytes())
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -318,6 +322,8 @@ class Video:
             def load(load_vision: bool) -> Any:
                 return load_video_llm(name, load_vision=load_vision, device=device)
 
+        if isinstance(self.path, str):
+            raise UserError(f"path={self.path}: fetch the file to ask about it")
         backend = find_backend(BackendOptions(_name(projector), load, device=device), [self.path], load_vision=False)
         tokens = backend.read(self.path)
         return "".join(Session(backend.llm, tokens.token_space, tokens.tokens, max_new_tokens).ask(question)).strip()
@@ -330,6 +336,9 @@ class Video:
     def _of_all(self, of: Any) -> NDArray[np.float32]:
         positions = torch.arange(len(self), device=self.model.device).float()
         return torch.cat([of(each).float().cpu() for each in positions.split(1024)]).numpy()
+
+    def _bytes(self) -> bytes:
+        return FileRanges(self.path, "path")[:]
 
     def _stack(self, positions: Sequence[float], size: tuple[int, int] | None = None) -> Pixels:
         pixels: Pixels = self.torch_frames(positions, size).permute(0, 2, 3, 1).contiguous().numpy()

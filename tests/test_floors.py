@@ -9,16 +9,16 @@ import lightning_inr
 
 FLOORS = {
     "errors": 0,
-    "types": 1, "paths": 1, "metrics": 1, "devices": 1, "ffmpeg": 1, "progress": 1,
+    "types": 1, "paths": 1, "metrics": 1, "devices": 1, "ffmpeg": 1, "progress": 1, "ranges": 2,
     "nn": 2, "losses": 2, "teachers": 2,
     "data": 3, "models": 3,
     "codec": 4, "vmaf": 4,
     "training": 5, "retrieval": 5, "chat": 5, "report": 5,
     "pipelines": 6,
     "configuration": 7,
-    "tasks": 8, "api": 8,
+    "tasks": 8, "api": 8, "clips": 8, "export": 8,
     "options": 2, "option_checks": 3, "help": 4,
-    "run": 9, "sweep": 9,
+    "run": 9, "sweep": 9, "demo": 9,
 }  # fmt: skip
 PACKAGE = Path(lightning_inr.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -29,6 +29,7 @@ from lightning_inr.codec.schema import Entry
 from lightning_inr.errors import BitstreamError
 from lightning_inr.models import MODELS
 from lightning_inr.models.base import PLACE_ROLES, VideoRepresentation
+from lightning_inr.ranges import ByteSource
 from lightning_inr.types import GridLayout
 
 CodedTensor = Tensor | Quantized | Coefficients  # a tensor as floats, as symbols, or as symbols of its coefficients
@@ -101,12 +102,12 @@ class Codec:
 
 
 def decode(
-    data: bytes, device: str | torch.device = "cpu", roles: Collection[str] | None = None
+    data: ByteSource, device: str | torch.device = "cpu", roles: Collection[str] | None = None
 ) -> VideoRepresentation:
     """The model stored in `data`, on `device`, in eval mode; BitstreamError if the bytes are not valid.
 
-    With `roles` only their tensors are decoded: all others have no values and stay on the device "meta"; their
-    sections are not read, so damage in them is not detected.
+    `data`: bytes, or `FileRanges` of a file. With `roles` only their tensors are decoded: all others have no values
+    and stay on the device "meta"; their sections are not read, so damage in them is not detected.
     """
     container, model, entries = _open(data, roles)
     state: dict[str, Tensor] = {}
@@ -164,7 +165,7 @@ def describe(data: bytes) -> dict[str, Any]:
     }
 
 
-def _open(data: bytes, roles: Collection[str] | None = None) -> tuple[Container, VideoRepresentation, list[Entry]]:
+def _open(data: ByteSource, roles: Collection[str] | None = None) -> tuple[Container, VideoRepresentation, list[Entry]]:
     """Container (sections of `roles`), model on "meta" and tensor table of `data`: header checked, nothing decoded."""
     container = unpack(data, roles)
     return container, *checked_model(container.header, container.lengths)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from lightning_inr.errors import BitstreamError
+from lightning_inr.ranges import ByteSource
 
 MAGIC = b"LINR"
 VERSION = 3
@@ -49,7 +50,7 @@ def pack(container: Container) -> bytes:
     return b"".join([preamble, header, *container.sections.values()])
 
 
-def unpack(data: bytes, roles: Collection[str] | None = None) -> Container:
+def unpack(data: ByteSource, roles: Collection[str] | None = None) -> Container:
     """Header and the sections of `roles` (all by default); BitstreamError if any of these is not valid.
 
     No byte of another section is read: of those only the lengths are checked.
@@ -64,21 +65,21 @@ def unpack(data: bytes, roles: Collection[str] | None = None) -> Container:
         raise BitstreamError(f"damaged .linr: its {len(data)} bytes do not match its header; fetch the file again")
     sections: dict[str, bytes] = {}
     for role, length, crc in table:
-        section = data[start : start + length]
-        start += length
+        first, start = start, start + length
         if roles is not None and role not in roles:
             continue
+        section = data[first:start]
         if zlib.crc32(section) != crc:
             raise BitstreamError(f"damaged .linr: section {role} does not match its checksum; fetch the file again")
         sections[role] = section
     return Container(header, sections, {each.role: each.length for each in table})
 
 
-def _read_header(data: bytes) -> tuple[dict[str, Any], int]:
+def _read_header(data: ByteSource) -> tuple[dict[str, Any], int]:
     """The header and where the sections start."""
     if len(data) < PREAMBLE.size or data[:4] != MAGIC:
         raise BitstreamError(f"not a .linr file: its {len(data)} bytes start with {data[:4]!r}; expected {MAGIC!r}")
-    _, version, length, crc = PREAMBLE.unpack_from(data)
+    _, version, length, crc = PREAMBLE.unpack(data[: PREAMBLE.size])
     packed = data[PREAMBLE.size : PREAMBLE.size + length]
     if version not in READABLE:
         remedy = "install a newer one" if version > VERSION else "fit again, or install an older one"

@@ -7,6 +7,7 @@ import msgspec
 from lightning_inr.codec.container import unpack
 from lightning_inr.codec.schema import Header, VideoHeader
 from lightning_inr.errors import BitstreamError
+from lightning_inr.ranges import ByteSource
 
 
 class FileSummary(NamedTuple):
@@ -22,7 +23,7 @@ class FileSummary(NamedTuple):
     video_llm: str | None  # that the file has a projector for
 
 
-def summarize_file(data: bytes) -> FileSummary:
+def summarize_file(data: ByteSource) -> FileSummary:
     """The figures that the header of `data` states; BitstreamError if it is not valid.
 
     No section is read, and the model is not built: `codec.describe` also checks that they agree with the header.

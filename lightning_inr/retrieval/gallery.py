@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lightning_inr.codec import decode
 from lightning_inr.errors import BitstreamError, UserError
 from lightning_inr.models.base import VideoRepresentation
-from lightning_inr.paths import read_bytes
+from lightning_inr.ranges import FileRanges
 from lightning_inr.retrieval.collection import Record
 from lightning_inr.types import EmbeddingSpace
 
@@ -43,7 +43,7 @@ class Gallery(NamedTuple):
 def read_model(path: Path, roles: Collection[str] = SEMANTIC_ROLES) -> VideoRepresentation:
     """Decode the model of a file, only the tensors of `roles`; UserError if the file is missing or damaged."""
     try:
-        return decode(read_bytes(path, "bitstream"), roles=roles)
+        return decode(FileRanges(path), roles=roles)
     except BitstreamError as error:
         raise UserError(f"{path}: {error}") from error
 
