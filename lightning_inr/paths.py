@@ -82,8 +82,10 @@ def writing(target: str | os.PathLike[str]) -> Iterator[Path]:
 def alone_in(folder: Path, option: str) -> Iterator[None]:
     """Lock `folder` inside the context; UserError naming `option` if another process holds the lock.
 
-    The operating system releases the lock when the process ends, for any reason.
+    The operating system releases the lock when the process ends, for any reason. A folder that is made here and stays
+    empty is removed.
     """
+    made = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         held = os.open(folder, os.O_RDONLY)
@@ -99,6 +101,9 @@ def alone_in(folder: Path, option: str) -> Iterator[None]:
         yield
     finally:
         os.close(held)
+        if made:
+            with suppress(OSError):  # it has content
+                folder.rmdir()
 
 
 def write_bytes(target: str | os.PathLike[str], data: bytes) -> None:

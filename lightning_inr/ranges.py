@@ -34,9 +34,11 @@ class FileRanges:
         self.path, self.option = os.fspath(path), option
         if not is_address(path) and not existing(path, option).is_file():
             raise UserError(f"{option}={path}: not a file; name one")
-        local = path if is_address(path) else Path(path).expanduser().absolute().as_uri()
         try:
-            self.system, self.name = fsspec.url_to_fs(os.fspath(local))
+            if is_address(path):
+                self.system, self.name = fsspec.url_to_fs(self.path)
+            else:  # not as an address, in which some letters have a meaning
+                self.system, self.name = fsspec.filesystem("file"), str(Path(path).expanduser().absolute())
             self.size = int(self.system.size(self.name) or 0)
             self.first = self._read(0, min(self.size, FIRST_READ))
         except (ImportError, OSError, ValueError) as error:

@@ -19,6 +19,7 @@ FLOORS = {
     "tasks": 8, "api": 8, "clips": 8, "export": 8,
     "options": 2, "option_checks": 3, "help": 4,
     "run": 9, "sweep": 9, "demo": 9,
+    "command": 10,
 }  # fmt: skip
 PACKAGE = Path(lightning_inr.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -63,8 +63,9 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 def test_slices(tmp_path: Path) -> None:
     content = bytes(range(256)) * (FIRST_READ // 128)
-    (tmp_path / "file").write_bytes(content)
-    ranges = FileRanges(tmp_path / "file")
+    path = tmp_path / "a file, [ünusual] #1 50%?.linr"
+    path.write_bytes(content)
+    ranges = FileRanges(path)
     assert len(ranges) == len(content)
     for part in (slice(10), slice(5, 9), slice(FIRST_READ - 3, FIRST_READ + 3), slice(-7, None), slice(None)):
         assert ranges[part] == content[part]

@@ -56,8 +56,8 @@ def version(show: Annotated[bool, typer.Option("--version", help="Print the vers
         raise typer.Exit
 
 
-@app.command()
-def encode(
+@app.command("encode")
+def encode_verb(
     video: Annotated[str, typer.Argument(metavar="VIDEO", help="A video, a folder of images, or - for y4m on stdin.")],
     out: Out,
     bpp: Annotated[float | None, typer.Option(help="Target size in bits per pixel, such as 0.2.")] = None,
@@ -82,8 +82,8 @@ def encode(
         )  # fmt: skip
 
 
-@app.command()
-def decode(
+@app.command("decode")
+def decode_verb(
     file: File,
     out: Out,
     size: Annotated[str | None, typer.Option(metavar="WIDTHxHEIGHT", help="Such as 1280x720.")] = None,
@@ -104,8 +104,8 @@ def decode(
         )  # fmt: skip
 
 
-@app.command()
-def info(
+@app.command("info")
+def info_verb(
     file: File, as_json: Annotated[bool, typer.Option("--json", help="Everything, for programs.")] = False
 ) -> None:
     """Print what a file holds."""
@@ -115,8 +115,8 @@ def info(
         print_info(file, as_json)
 
 
-@app.command()
-def compare(
+@app.command("compare")
+def compare_verb(
     file: File,
     video: Annotated[str, typer.Argument(metavar="VIDEO", help="The video that was encoded.")],
     codecs: Annotated[str, typer.Option(help="x265, x264, svtav1, vvc, separated by commas.")] = "x265,svtav1,vvc",
@@ -132,8 +132,8 @@ def compare(
         compare_file(Path(file), video, codecs.split(","), out, height, device, progress.value)
 
 
-@app.command()
-def collect(
+@app.command("collect")
+def collect_verb(
     videos: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder of videos, with captions or without.")],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="COLLECTION", help="Folder of the .linr files.")],
     clip: Annotated[str | None, typer.Option(help="CLIP of open_clip for search, such as ViT-B-32.")] = None,
@@ -155,8 +155,8 @@ def collect(
         )  # fmt: skip
 
 
-@app.command()
-def search(
+@app.command("search")
+def search_verb(
     collection: Collection,
     text: Annotated[str | None, typer.Argument(help="What is looked for.")] = None,
     image: Annotated[Path | None, typer.Option(help="An image in place of a text.")] = None,
@@ -175,8 +175,8 @@ def search(
             typer.launch(str(out / "hits.png"))
 
 
-@app.command()
-def ask(
+@app.command("ask")
+def ask_verb(
     file: File,
     question: Annotated[str | None, typer.Argument(help="Without it, a conversation.")] = None,
     projector: Annotated[Path | None, typer.Option(help="A shared projector's file.")] = None,
@@ -190,8 +190,8 @@ def ask(
         run_task("chat", settings, bitstream=file, question=question, projector=projector, device=device, **chosen)
 
 
-@app.command()
-def play(
+@app.command("play")
+def play_verb(
     file: File,
     port: Annotated[int | None, typer.Option(help="Of the local server.")] = None,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page.")] = True,
@@ -200,8 +200,8 @@ def play(
     _open_page(Path(file), port, browser)
 
 
-@app.command()
-def demo(
+@app.command("demo")
+def demo_verb(
     path: Annotated[Path, typer.Argument(metavar="COLLECTION|FILE.linr", help="What the page shows.")],
     port: Annotated[int | None, typer.Option(help="Of the local server.")] = None,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page.")] = True,
@@ -217,10 +217,10 @@ def _open_page(path: Path, port: int | None, browser: bool) -> None:
         launch(path, port=port, open_browser=browser)
 
 
-@app.command()
-def export(file: File, out: Out) -> None:
+@app.command("export")
+def export_verb(file: File, out: Out) -> None:
     """Write a page that decodes and plays the file in a browser (OUT.html), or its ONNX decoder (OUT.onnx)."""
     with call():
-        from lightning_inr.export import export as export_file
+        from lightning_inr.export import export_file
 
         export_file(Path(file), Path(out))

@@ -18,10 +18,10 @@ def print_info(file: str, as_json: bool) -> None:
 
         print(json.dumps(describe(data), indent=2))
         return
-    print(table_of(summarize_file(data), Path(file).name))
+    print(table_of_summary(summarize_file(data), Path(file).name))
 
 
-def table_of(summary: FileSummary, name: str) -> str:
+def table_of_summary(summary: FileSummary, name: str) -> str:
     """The figures, one a line."""
     video = summary.video
     rows = {

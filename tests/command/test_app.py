@@ -126,6 +126,7 @@ def test_wrong_values_are_one_line(command: Command, file: Path, arguments: list
     assert outcome.code == 1
     assert message in outcome.err
     assert len(outcome.err.splitlines()) == 1
+    assert [path.name for path in Path().iterdir()] == [file.name]
 
 
 def test_help_and_info_import_no_torch() -> None:

@@ -2,7 +2,6 @@
 
 import ast
 import inspect
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,9 @@ import pytest
 import torch
 
 import lightning_inr as li
+from lightning_inr.codec import Codec
+from lightning_inr.types import VideoShape
+from tests.conftest import small_model
 from tests.docs.pages import DOCS, ROOT, programs_of
 
 TINY = ROOT / "tests" / "docs" / "examples" / "tiny.linr"
@@ -42,11 +44,16 @@ def test_every_call_has_existing_arguments() -> None:
         )
 
 
-def test_the_data_loader_gives_batches_of_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shutil.copy(TINY, tmp_path / "clip.linr")
+def test_the_data_loader_gives_batches_of_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    Path("collection").mkdir()
+    for name, length in (("clip", 32), ("other", 50)):
+        data = Codec().encode(small_model(video=VideoShape(length, 24, 32, 25.0)))
+        Path("collection", f"{name}.linr").write_bytes(data)
     found: dict[str, Any] = {}
     exec(LOADER, found)
-    [batch] = found["loader"]
-    assert batch.shape == (2, 3, 4, 6)
-    assert batch.dtype == torch.float32
+    assert len(found["clips"]) == 5
+    assert {"collection/clip.linr", "collection/other.linr"} >= set(found["files"])
+    assert found["frames"].shape[1:] == (8, 3, 112, 112)
+    assert found["frames"].dtype == torch.uint8
+    assert found["numbers"].shape == found["frames"].shape[:2]
