@@ -90,6 +90,10 @@ class ClipDataset(Dataset[ClipItem]):
             frames = torch.stack(list(self._model(self.files[place]).render(numbers, self.size)))
         return {"frames": frames, "file": self.files[place], "numbers": torch.tensor(numbers)}
 
+    def __iter__(self) -> Iterator[ClipItem]:
+        """All clips, in the order of the files."""
+        return (self[index] for index in range(len(self)))
+
     def __getstate__(self) -> dict[str, Any]:
         """What a worker process gets: everything but the open networks."""
         return self.__dict__ | {"_models": OrderedDict()}

@@ -59,11 +59,11 @@ class ProgressBar(tqdm):  # type: ignore[misc]  # tqdm has no types
         self.figures = figures
         self.set_postfix_str(text, refresh=False)
 
-    def display(self, msg: str | None = None, pos: int | None = None) -> None:
-        """Write the bar, or a line of JSON; called by tqdm where an update is due."""
+    def display(self, msg: str | None = None, pos: int | None = None) -> bool:
+        """Write the bar, or a line of JSON; called by tqdm where an update is due. Returns whether it was written."""
         if not self.as_json:
-            super().display(msg, pos)
-            return
+            return bool(super().display(msg, pos))
         line = {"stage": self.desc.removesuffix(": "), "done": self.n, "total": self.total, "unit": self.unit}
         seconds = round(self.format_dict["elapsed"], 3)
         print(json.dumps(line | {"seconds": seconds} | self.figures), file=sys.stderr, flush=True)
+        return False  # no text of tqdm's to clear

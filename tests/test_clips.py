@@ -96,7 +96,7 @@ def test_worker_processes_read_files_beside_an_mp4(files: list[Path]) -> None:
     write_mp4(Path("clip.mp4"), moving_square(8))
     dataset = ClipDataset(files, 4)
     _ = dataset[0]  # a worker does not use the network that this process has opened
-    both = ConcatDataset([dataset, Mp4Clips(Path("clip.mp4"), 4)])
+    both: ConcatDataset[ClipItem] = ConcatDataset([dataset, Mp4Clips(Path("clip.mp4"), 4)])
     batches = list(DataLoader(both, batch_size=2, num_workers=2))
     assert [tuple(batch["frames"].shape) for batch in batches] == [(2, 4, 3, 48, 64)] * 3
     assert batches[0]["file"] == ["clip.linr", "clip.linr"]

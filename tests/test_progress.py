@@ -1,4 +1,5 @@
 import json
+import sys
 
 import pytest
 
@@ -25,6 +26,13 @@ def test_lines_of_json(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_bar(capsys: pytest.CaptureFixture[str]) -> None:
     count("auto")
     assert "count: 100%" in capsys.readouterr().err
+
+
+def test_an_error_message_after_a_bar_has_a_line_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    bar = ProgressBar(total=3, desc="count", leave=False)
+    bar.close()
+    print("error: …", file=sys.stderr)
+    assert capsys.readouterr().err.splitlines()[-1] == "error: …"  # a carriage return begins a line, too
 
 
 def test_none(capsys: pytest.CaptureFixture[str]) -> None:

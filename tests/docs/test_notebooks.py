@@ -21,7 +21,7 @@ CHECK = "assert _exit_code == 0, 'the command failed'  # Jupyter goes on"
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder, and an environment in which kernels find this package and its commands, and no former results."""
+    """An empty folder; kernels find this package and its commands, and no former results."""
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
