@@ -216,9 +216,9 @@ def _is_user_error(error: BaseException) -> bool:
         return isinstance(error.__cause__, ValueError | TypeError | OmegaConfBaseException)
     if isinstance(error, ModuleNotFoundError):
         return _package(error) in EXTRAS
-    if isinstance(error, OSError):
-        return error.errno in ENVIRONMENT_ERRORS
-    return isinstance(error, UserError | HydraException | OmegaConfBaseException)
+    if isinstance(error, UserError | HydraException | OmegaConfBaseException):  # one of Hydra's is an OSError, too
+        return True
+    return isinstance(error, OSError) and error.errno in ENVIRONMENT_ERRORS
 
 
 def _package(error: ModuleNotFoundError) -> str:
@@ -233,7 +233,7 @@ def _line(error: BaseException) -> str:
         return f"{package} is not installed; pip install 'lightning_inr[{EXTRAS.get(package, 'train')}]'"
     if isinstance(error, InstantiationException) and error.__cause__ is not None:
         error = error.__cause__
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and not isinstance(error, HydraException):
         return printable(f"{error.filename}: {error.strerror}; check the disk, and run the same command again")
     if isinstance(error, HydraException):
         error = explain(error, sys.argv[1:])

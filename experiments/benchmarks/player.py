@@ -62,7 +62,7 @@ PLAY = """async (seconds) => {
 def largest_difference(page: Page, video: li.Video) -> tuple[int, float]:
     """From `decode`, at several float positions: in steps of 1/255, and the share of values beyond one step."""
     differences = []
-    for position in np.linspace(0.25, len(video) - 1.25, COMPARED).tolist():
+    for position in np.linspace(0.25, len(video) - 1.25, COMPARED).round(3).tolist():
         page.evaluate(SCRUB, [position])
         url = page.evaluate("document.getElementById('screen').toDataURL()")
         shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).convert("RGB"))
@@ -77,7 +77,7 @@ def measured(page: Page, path: Path, video: li.Video) -> dict[str, str]:
     page.wait_for_selector('#screen[data-position="0"]', timeout=120_000)
     first = time.perf_counter() - start
     last = len(video) - 1
-    times = page.evaluate(SCRUB, [(number * 0.618 % 1) * last for number in range(1, POSITIONS + 1)])
+    times = page.evaluate(SCRUB, [round(number * 0.618 % 1 * last, 3) for number in range(1, POSITIONS + 1)])
     middle, high = np.percentile(times, [50, 95])
     page.evaluate(SCRUB, [0.0])
     played = page.evaluate(PLAY, PLAYED)

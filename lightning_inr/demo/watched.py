@@ -10,7 +10,7 @@ import sys
 import threading
 
 
-def main() -> None:
+def run_until_input_ends() -> None:
     """Run the command line, and end the whole process group when the pipe closes, for whatever reason."""
     threading.Thread(target=_end_with_input, daemon=True).start()
     runpy.run_module("lightning_inr.run", run_name="__main__", alter_sys=True)
@@ -23,4 +23,4 @@ def _end_with_input() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_until_input_ends()

@@ -4,7 +4,11 @@ The graph of one frame has a fixed size. `over_positions` wraps it in a loop (ON
 """
 
 import importlib
+import io
+import logging
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -39,13 +43,12 @@ def decoder_graph(model: VideoRepresentation, size: tuple[int, int] | None = Non
         except ImportError as error:
             raise UserError(f"export: {package} is not installed; pip install 'lightning_inr[player]'") from error
     module = _FrameDecoder(model, size).eval()
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with torch.no_grad(), _quietly():
         module(torch.zeros(1))  # models cache tables in their first call; made while exporting they have no values
         try:
             program = torch.onnx.export(
                 module, (torch.zeros(1),), dynamo=True, optimize=False, opset_version=OPSET, verbose=False,
-                input_names=["position"], output_names=["rgb"],
+                input_names=["position"], output_names=["rgb"], custom_translation_table=_exact_numbers(),
             )  # fmt: skip
         except torch.onnx.OnnxExporterError as error:
             name, reason = type(model).__name__, _reason(error)
@@ -95,6 +98,40 @@ class _FrameDecoder(nn.Module):
 
     def forward(self, position: Tensor) -> Tensor:
         return (self.decoder(position, self.size) * 255 + 0.5).to(torch.uint8)
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without the warnings, the log and the output of the exporter, which prints whole programs when it fails."""
+    level, output = logging.root.manager.disable, io.StringIO()
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(output), redirect_stderr(output):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
+
+
+def _exact_numbers() -> dict[Any, Callable[..., Any]]:
+    """Translations of operations with numbers of Python: those of torch round the numbers to float32.
+
+    The codes of time and position multiply π in float64 by up to 10⁸.
+    """
+    from onnx import TensorProto, helper
+    from onnxscript import opset18
+
+    def constant(number: float, kind: int) -> Any:
+        return opset18.Constant(value=helper.make_tensor("number", kind, [], [number]))
+
+    def scalar_tensor(s: float, dtype: int = TensorProto.FLOAT, **_: Any) -> Any:
+        return constant(s, dtype)
+
+    def power(self: float, exponent: Any) -> Any:
+        exact: Any = opset18.Cast(exponent, to=TensorProto.DOUBLE)
+        return opset18.CastLike(opset18.Pow(constant(self, TensorProto.DOUBLE), exact), exponent)
+
+    return {torch.ops.aten.scalar_tensor.default: scalar_tensor, torch.ops.aten.pow.Scalar: power}
 
 
 def _reason(error: BaseException) -> str:

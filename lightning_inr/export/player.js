@@ -11,17 +11,19 @@ const AHEAD = 8; // frames that are rendered before they are due
 const PENDING = 2; // requests to the worker: while it sends one frame, it renders the next
 const CACHE_BYTES = 96 * 2 ** 20;
 const FIRST_WIDTH = 640; // of the picture on a wide page, in pixels
+const SPENT = 7; // frames whose median time is shown
 const RATE_SECONDS = 1; // over which the frame rate is measured
 
 const cache = new Map(); // key of position and scale -> ImageData, the least recently used first
 const pending = new Set(); // keys of requests
 let position = 0; // of the frame that is wanted, or was shown last
-let playback = null; // while playing: {start: time, from: position, step, shown: number of the last frame drawn}
+let playback = null; // while playing: {start: time, from: position, step, shown: last frame drawn, next: to ask for}
 let shownAt = []; // times of the last frames drawn
-let milliseconds = 0; // of the last frame rendered
+let spent = []; // milliseconds in which the last frames were rendered
 let backend = "";
 
 const scale = () => Number(element("scale").value);
+const milliseconds = () => [...spent].sort((one, other) => one - other)[spent.length >> 1] ?? 0; // the median
 const keyOf = (at) => `${at} ${scale()}`;
 const clamped = (at) => Math.min(last, Math.max(0, at));
 
@@ -54,9 +56,9 @@ function fail(reason) {
   status.textContent = `The video cannot be decoded here: ${reason}`;
 }
 
-function receive({ position: at, scale: of, width, height, pixels, milliseconds: spent }) {
+function receive({ position: at, scale: of, width, height, pixels, milliseconds }) {
   const key = `${at} ${of}`;
-  milliseconds = spent;
+  spent = [...spent, milliseconds].slice(-SPENT);
   pending.delete(key);
   cache.set(key, new ImageData(pixels, width, height));
   while (cache.size > 2 * AHEAD && cache.size * pixels.length > CACHE_BYTES) cache.delete(cache.keys().next().value);
@@ -64,25 +66,23 @@ function receive({ position: at, scale: of, width, height, pixels, milliseconds:
   request();
 }
 
-// Asks for the next frame that is needed and not there yet.
+// Asks for the next frames that are needed and not there yet. A worker that is too slow is not asked for those that are
+// overdue, and draws fewer.
 function request() {
-  for (const at of wanted()) {
-    if (pending.size >= PENDING) return;
-    const key = keyOf(at);
-    if (cache.has(key) || pending.has(key)) continue;
-    pending.add(key);
-    worker.postMessage({ position: at, scale: scale() });
-  }
-}
-
-// The positions of the next frames, those needed first at the front.
-function* wanted() {
   if (!playback) {
-    yield position;
+    if (pending.size < PENDING) ask(position);
     return;
   }
-  const due = Math.max(dueNumber(performance.now()), playback.shown + 1);
-  for (let number = due; number < due + AHEAD; number++) yield positionOf(number);
+  const due = dueNumber(performance.now());
+  playback.next = Math.max(playback.next, due);
+  while (pending.size < PENDING && playback.next < due + AHEAD) ask(positionOf(playback.next++));
+}
+
+function ask(at) {
+  const key = keyOf(at);
+  if (cache.has(key) || pending.has(key)) return;
+  pending.add(key);
+  worker.postMessage({ position: at, scale: scale() });
 }
 
 // The number of the frame that is due, counted from the start of the playback.
@@ -98,9 +98,8 @@ function positionOf(number) {
 
 function tick(now) {
   if (!playback) return;
-  // The newest frame that is due and there; a worker that is too slow leaves out those between.
-  const oldest = Math.max(playback.shown + 1, dueNumber(now) - AHEAD);
-  for (let number = dueNumber(now); number >= oldest; number--) {
+  // The newest frame that is due and there.
+  for (let number = dueNumber(now); number > playback.shown; number--) {
     if (!cache.has(keyOf(positionOf(number)))) continue;
     playback.shown = number;
     draw(positionOf(number));
@@ -136,21 +135,21 @@ function showPosition() {
 }
 
 function showRate(now) {
-  const spent = `${milliseconds.toFixed(1)} ms a frame, ${backend}`;
+  const cost = `${milliseconds().toFixed(1)} ms a frame, ${backend}`;
   if (!playback) {
-    element("rate").textContent = spent;
+    element("rate").textContent = cost;
     return;
   }
   shownAt = shownAt.filter((time) => time > now - RATE_SECONDS * 1000);
   const seconds = Math.min(RATE_SECONDS, (now - playback.start) / 1000);
   const rate = seconds > 0 ? (shownAt.length / seconds).toFixed(1) : "…";
-  element("rate").textContent = `${rate} frames/s, ${spent}`;
+  element("rate").textContent = `${rate} frames/s, ${cost}`;
 }
 
 function play() {
   const from = position >= last ? 0 : position;
   const step = Number(element("speed").value);
-  playback = { start: performance.now(), from, step, shown: -1 };
+  playback = { start: performance.now(), from, step, shown: -1, next: 0 };
   shownAt = [];
   element("play").textContent = "Pause";
   requestAnimationFrame(tick);
@@ -183,6 +182,7 @@ element("play").addEventListener("click", () => (playback ? pause() : play()));
 element("position").addEventListener("input", (event) => goTo(Number(event.target.value)));
 element("speed").addEventListener("change", restart);
 element("scale").addEventListener("change", () => {
+  spent = [];
   if (playback) play();
   else goTo(position);
 });

@@ -51,8 +51,8 @@ def pack_tensor(entry: Entry, coded: CodedTensor) -> tuple[dict[str, Any], list[
 
     `kind` is "floats": one part of float16 or float32 values (`bits`). "levels": symbols, of `levels`, and the lowest
     and highest level, one each or one for each index of `axis`. "coefficients": symbols of the coefficients of a grid
-    in steps of `step`, one part for each class. Symbols are signed numbers around `centre`, folded to 0, 1, 2 …; a
-    further part has the numbers that do not fit a byte, as u16.
+    in steps of `step`, one part for each class. Symbols are signed numbers around `centre`, or `differences` from the
+    symbols before along the first axis, folded to 0, 1, 2 …; a further part has what does not fit a byte, as u16.
     """
     if isinstance(coded, Tensor):
         return pack_floats(coded.numpy(), entry.bits or 32)
@@ -68,13 +68,21 @@ def _pack_levels(entry: Entry, coded: Quantized) -> tuple[dict[str, Any], list[b
         others = [size for axis, size in enumerate(entry.shape) if axis != entry.axis]
         symbols = np.moveaxis(coded.symbols.reshape(entry.shape[entry.axis], *others), 0, entry.axis)
     centre = int(np.median(symbols))
-    folded = _folded(symbols.ravel() - centre)
+    # Latents, embeddings and grids change slowly along the first axis, which is mostly time.
+    forms = {False: symbols - centre, True: np.diff(symbols, axis=0, prepend=np.full_like(symbols[:1], centre))}
+    packed = {differences: _pack_symbols(form) for differences, form in forms.items()}
+    differences = min(packed, key=lambda each: sum(map(len, packed[each])))
     description = {
-        "kind": "levels", "shape": entry.shape, "levels": coded.levels, "centre": centre, "axis": entry.axis,
-        "low": coded.low.tolist(), "high": coded.high.tolist(),
+        "kind": "levels", "shape": entry.shape, "levels": coded.levels, "centre": centre, "differences": differences,
+        "axis": entry.axis, "low": coded.low.tolist(), "high": coded.high.tolist(),
     }  # fmt: skip
+    return description, packed[differences]
+
+
+def _pack_symbols(symbols: NDArray[np.int32]) -> list[bytes]:
+    folded = _folded(symbols.ravel())
     narrow, wide = np.minimum(folded, ESCAPE).astype(np.uint8), folded[folded >= ESCAPE].astype("<u2")
-    return description, [_deflate(narrow.tobytes()), _deflate(wide.tobytes())]
+    return [_deflate(narrow.tobytes()), _deflate(wide.tobytes())]
 
 
 def _pack_coefficients(coded: Coefficients, layout: GridLayout) -> tuple[dict[str, Any], list[bytes]]:

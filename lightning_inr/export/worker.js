@@ -28,19 +28,23 @@ async function start({ payload, module, wasm, webgpu }) {
   ort.env.wasm.wasmBinary = (await inflated(bytesOf(wasm), "gzip")).buffer;
   const provider = webgpu && navigator.gpu && (await navigator.gpu.requestAdapter()) ? "webgpu" : "wasm";
   network = { ort, provider, sessions: new Map(), ...(await readPayload(bytesOf(payload))) };
-  await sessionFor(1);
+  await rendered(0, 1); // the first frame takes longer: the browser has yet to optimise the code
   self.postMessage({ ready: network.provider });
 }
 
 async function render({ position, scale }) {
   const begin = performance.now();
-  const session = await sessionFor(scale);
-  const input = new network.ort.Tensor("float32", Float32Array.of(position), [1]);
-  const { rgb } = await session.run({ position: input });
+  const rgb = await rendered(position, scale);
   const [, , height, width] = rgb.dims;
   const pixels = withAlpha(rgb.data, height * width);
   const milliseconds = performance.now() - begin;
   self.postMessage({ position, scale, width, height, pixels, milliseconds }, [pixels.buffer]);
+}
+
+async function rendered(position, scale) {
+  const session = await sessionFor(scale);
+  const input = new network.ort.Tensor("float32", Float32Array.of(position), [1]);
+  return (await session.run({ position: input })).rgb;
 }
 
 // The session that renders frames of `scale` times the video's size, made at the first use.
@@ -123,15 +127,18 @@ const TENSORS = {
     return bits === 16 ? Float32Array.from(new Uint16Array(bytes.buffer), halfToNumber) : new Float32Array(bytes.buffer);
   },
 
-  async levels({ shape, levels, centre, axis, low, high }, next) {
+  async levels({ shape, levels, centre, differences, axis, low, high }, next) {
     const [narrow, wide] = [await next(), new Uint16Array((await next()).buffer)];
+    const symbols = new Int32Array(narrow.length);
+    const row = differences ? narrow.length / shape[0] : narrow.length; // the first one is relative to the centre
     const inner = axis === null ? narrow.length : product(shape.slice(axis + 1)); // values in a row with one range
     const values = new Float32Array(narrow.length);
     let taken = 0;
     for (let place = 0; place < values.length; place++) {
-      const symbol = centre + unfolded(narrow[place] === ESCAPE ? wide[taken++] : narrow[place]);
+      const before = place < row ? centre : symbols[place - row];
+      symbols[place] = before + unfolded(narrow[place] === ESCAPE ? wide[taken++] : narrow[place]);
       const channel = Math.floor(place / inner) % low.length;
-      const unit = symbol / (levels - 1);
+      const unit = symbols[place] / (levels - 1);
       values[place] = low[channel] * (1 - unit) + high[channel] * unit;
     }
     return values;

@@ -33,5 +33,7 @@ def build(
         model.align(embedding_space)
     if colour is not None:
         model.init_output_colour(colour)
-    # Convolutions with channels-last weights are twice as fast on a CPU.
-    return model.to(memory_format=torch.channels_last)
+    for parameter in model.parameters():
+        if parameter.ndim == 4:  # convolutions with channels-last weights are twice as fast on a CPU
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return model

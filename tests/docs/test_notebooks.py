@@ -66,7 +66,7 @@ def test_search_and_chat(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     collection = folder / "runs/shapes_chat"
     assert [len(li.open(collection / f"video{number}.linr")) for number in (0, 7)] == [36, 36]
     assert (folder / "runs/shapes_projector.safetensors").exists()
-    assert re.search(r"^\d\.\d{3}  video[07] +frame +\d+, \d\.\d\d s  A purple ball rolls down\.", text, re.MULTILINE)
+    assert re.search(r"^-?\d\.\d{3}  video[07] +frame +\d+, \d\.\d\d s  A purple ball rolls down\.", text, re.MULTILINE)
     assert "What happens?  " in text
     assert "  caption: A purple ball rolls down." in text
 

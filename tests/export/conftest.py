@@ -39,7 +39,7 @@ def write_small(path: Path, name: str, codec: Codec | None = None, **changes: An
     return path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # two at a time do not run in one thread
 def browser() -> Iterator[Browser]:
     """Debian's Chromium without a window."""
     chromium = shutil.which("chromium")

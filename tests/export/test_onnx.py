@@ -1,6 +1,7 @@
 """The ONNX decoder gives the frames of `decode`, for every model and at every float position."""
 
 import importlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_inr.codec import Codec, decode
+from lightning_inr.codec import decode
 from lightning_inr.errors import UserError
 from lightning_inr.export import export
 from lightning_inr.export.decoder import decoder_graph
@@ -31,6 +32,8 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("latent_inr_grids", {"motion": "none", "activation": "relu"}),
     ("t_nerv", {"flow_guidance": False, "regular_convolutions": True, "grid_frames": []}),
     ("nirvana", {"reset_every": 2}),
+    ("e_nerv", {"octaves": 80, "base": 1.3}),  # phases of 10⁹: exact in float64 alone
+    ("hnerv_boost", {"octaves": 80}),
 ]  # fmt: skip
 
 
@@ -119,12 +122,25 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         decoder_graph(small_model("nerv"))
 
 
-def test_a_model_without_an_equivalent_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def with_eigenvalues(self: VideoRepresentation, index: Tensor) -> Tensor:
-        return torch.linalg.eigvals(torch.ones(2, 2) * index).real.sum().expand(1, 3, *self.padded_size)
+def eigenvalues(model: VideoRepresentation, index: Tensor) -> Tensor:
+    values = torch.linalg.eigvals(torch.ones(2, 2) * index).real
+    return values.sum().expand(1, 3, *model.padded_size)
 
-    bitstream = write_small(tmp_path / "small.linr", "nerv", Codec())
-    monkeypatch.setattr(NeRV, "logits", with_eigenvalues)
+
+def branch(model: VideoRepresentation, index: Tensor) -> Tensor:
+    return (torch.ones if index[0] > 2 else torch.zeros)(1, 3, *model.padded_size)
+
+
+@pytest.mark.parametrize("logits", [eigenvalues, branch])
+def test_a_model_without_an_equivalent_is_named(
+    logits: Callable[[VideoRepresentation, Tensor], Tensor],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    bitstream = write_small(tmp_path / "small.linr", "nerv")
+    monkeypatch.setattr(NeRV, "logits", logits)
     with pytest.raises(UserError, match=r"export: NeRV has no equivalent in ONNX \(.*\); use task=decode") as raised:
         export(bitstream, tmp_path / "small.onnx")
     assert "\n" not in str(raised.value)
+    assert capfd.readouterr() == ("", "")

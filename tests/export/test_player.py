@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, Page, Route
 from lightning_inr.codec import decode
 from lightning_inr.export import export
 from lightning_inr.export.runtime import WebRuntime
+from tests.docs.pages import DOCS, programs_of
 from tests.export.conftest import POSITIONS, write_small
 
 SECONDS = 60_000  # milliseconds until a frame must be there, on a busy machine
@@ -145,3 +146,13 @@ def test_a_page_without_its_network_says_so(opened: Callable[..., OpenPage], tmp
     page.page.goto(path.as_uri())
     page.page.wait_for_selector("#status.failed", timeout=SECONDS)
     assert page.page.inner_text("#status").startswith("The video cannot be decoded here: ")
+
+
+def test_the_programs_of_the_guide_run(runtime: WebRuntime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_small(Path("clip.linr"), "latent_inr_grids")
+    found: dict[str, Any] = {}
+    for program in programs_of(DOCS / "guide" / "player.md"):
+        exec(program, found)
+    assert found["frames"].shape == (2, 3, 22, 30)
+    assert Path("clip.html").stat().st_size > runtime.embedded_bytes
