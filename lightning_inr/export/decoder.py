@@ -61,7 +61,7 @@ def decoder_graph(model: VideoRepresentation, size: tuple[int, int] | None = Non
 def over_positions(frame: "ModelProto") -> "ModelProto":
     """The graph of one frame, from `decoder_graph`, applied to any number of positions.
 
-    Input `positions`, (frames,) float32. Output `rgb`, (frames, 3, height, width) uint8.
+    Input `positions`, (count,) float32. Output `frames`, (count, 3, height, width) uint8.
     """
     from onnx import TensorProto, helper
 

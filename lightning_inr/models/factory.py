@@ -33,7 +33,9 @@ def build(
         model.align(embedding_space)
     if colour is not None:
         model.init_output_colour(colour)
-    for parameter in model.parameters():
-        if parameter.ndim == 4:  # convolutions with channels-last weights are twice as fast on a CPU
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    # As `model.to(memory_format=…)`, which fails for the fake tensors of tests. Convolutions with channels-last weights
+    # are twice as fast on a CPU; buffers, too, so that sums have one order.
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.ndim == 4:
+            tensor.data = tensor.data.to(memory_format=torch.channels_last)
     return model

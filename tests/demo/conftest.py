@@ -106,7 +106,7 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
     elsewhere: list[str] = []
     opened.on("request", lambda each: None if is_own(each.url, address) else elsewhere.append(each.url))
     opened.on("pageerror", lambda error: elsewhere.append(str(error)))
-    opened.set_default_timeout(60_000)
+    opened.set_default_timeout(180_000)
     opened.goto(address)
     opened.wait_for_selector("linr-player[data-shown]")
     yield opened
