@@ -55,6 +55,12 @@ class Encoder:
             yield from process.progress()
             file, figures = process.result()
             yield self._keep(file, Path(video.name).stem, figures)
+        except UserError as error:
+            with self._lock:
+                stopped = self._running.get(visitor) is not process
+            if stopped:  # by the visitor: the fit that ended early is no error
+                raise UserError("cancelled; nothing is kept") from error
+            raise
         finally:
             self.stop(visitor)
 
