@@ -81,9 +81,9 @@ def fit(
     """
     target = Path(out).expanduser()
     folder = Path(run_dir) if run_dir is not None else target.with_name(f".{target.name}.fit")
-    overrides = {"effort": effort, "bpp": bpp, "psnr": psnr, "max_seconds": seconds, "device": device, "seed": seed}
-    chosen = {} if model is None else {"model": model}
-    cfg = _configuration({**chosen, **overrides, **(options or {})})
+    chosen = {"model": model, "bpp": bpp, "psnr": psnr, "max_seconds": seconds}
+    given_here = {name: value for name, value in chosen.items() if value is not None}  # callbacks may have no targets
+    cfg = _configuration({**given_here, "effort": effort, "device": device, "seed": seed, **(options or {})})
     cfg.dataset.path, cfg.dataset.height, cfg.run_dir = os.fspath(source), height, str(folder)
     with _user_errors():
         run = run_options(cfg)

@@ -1,5 +1,7 @@
 """Quality metrics of 8-bit RGB frames: MSE, PSNR, SSIM and MS-SSIM."""
 
+from collections.abc import Iterable
+from statistics import fmean
 from typing import NamedTuple
 
 import torch
@@ -69,3 +71,8 @@ def summarize_quality(frames: list[FrameQuality]) -> dict[str, float | str | Non
 def _mean(values: list[float | None]) -> float | None:
     present = [value for value in values if value is not None]
     return sum(present) / len(present) if present else None
+
+
+def mean_psnr_of_pairs(pairs: Iterable[tuple[Tensor, Tensor]]) -> float:
+    """Mean PSNR in dB of pairs of frames (3, H, W) uint8, decoded and true."""
+    return fmean(float(psnr(float(mean_squares(decoded[None], true[None])), PEAK)) for decoded, true in pairs)

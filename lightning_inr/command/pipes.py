@@ -1,6 +1,5 @@
 """Standard input as a file."""
 
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -31,4 +30,3 @@ def named_file(name: str, suffix: str) -> Iterator[str]:
         if read == LARGEST_INPUT:
             raise UserError(f"-: standard input has over {LARGEST_INPUT} bytes; name a file")
         yield str(path)
-        shutil.rmtree(path, ignore_errors=True)

@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from statistics import fmean
 from typing import Any, NamedTuple
 
 import lightning as L
@@ -24,7 +23,7 @@ from lightning_inr.data.shots import find_shots
 from lightning_inr.data.sources.source import VideoSource
 from lightning_inr.devices import choose_device, fast_bfloat16
 from lightning_inr.errors import Terminated, UserError
-from lightning_inr.metrics import PEAK, mean_squares, psnr
+from lightning_inr.metrics import mean_psnr_of_pairs
 from lightning_inr.models import build, build_on_meta
 from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.teachers.clip import Clip
@@ -179,9 +178,7 @@ def forget(folder: Path) -> None:
 def mean_psnr(net: VideoRepresentation, source: VideoSource) -> float:
     """Mean PSNR in dB of the training frames as the network renders them before it is coded."""
     frames = zip(net.video.training_frames, net.eval().render(net.video.training_frames), strict=True)
-    return fmean(
-        float(psnr(float(mean_squares(frame[None], source.read(index)[None])), PEAK)) for index, frame in frames
-    )
+    return mean_psnr_of_pairs((frame, source.read(index)) for index, frame in frames)
 
 
 def learned_steps(trainer: L.Trainer) -> Mapping[str, QuantizationStep]:

@@ -1,14 +1,11 @@
 """Checks that a fit converged: PSNR above that of one colour, latents close to the teacher embeddings."""
 
-from collections.abc import Iterable
-from statistics import fmean
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_inr.data.module import FrameDataModule
-from lightning_inr.metrics import PEAK, mean_squares, psnr
+from lightning_inr.metrics import PEAK, mean_psnr_of_pairs
 from lightning_inr.training.modules.alignment import AlignmentModule
 from lightning_inr.training.modules.fit_module import FitModule
 
@@ -49,18 +46,14 @@ def _psnr(module: FitModule, data: FrameDataModule) -> float:
     """Mean PSNR in dB of some training frames, rendered with the weights before coding."""
     rows = _rows(data)
     rendered = module.net.eval().render([data.frames.training_frames[row] for row in rows])
-    return _mean_psnr((frame, data.frames.frame(row)) for frame, row in zip(rendered, rows, strict=True))
+    return mean_psnr_of_pairs((frame, data.frames.frame(row)) for frame, row in zip(rendered, rows, strict=True))
 
 
 def _floor(data: FrameDataModule) -> float:
     """Mean PSNR in dB of the same frames if every pixel has the video's mean colour."""
     colour = (data.mean_colour() * PEAK).round().to(torch.uint8)[:, None, None]
     frames = [data.frames.frame(row) for row in _rows(data)]
-    return _mean_psnr((colour.expand_as(frame), frame) for frame in frames)
-
-
-def _mean_psnr(pairs: Iterable[tuple[Tensor, Tensor]]) -> float:
-    return fmean(float(psnr(float(mean_squares(decoded[None], true[None])), PEAK)) for decoded, true in pairs)
+    return mean_psnr_of_pairs((colour.expand_as(frame), frame) for frame in frames)
 
 
 @torch.no_grad()

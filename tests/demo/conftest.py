@@ -24,7 +24,7 @@ from tests.conftest import moving_square, small_model, write_mp4, write_result, 
 
 SHAPE = VideoShape(12, 48, 64, 25.0)
 HOSTILE = '<img src="http://192.0.2.1/x.png" onerror="document.title=1"><b>bold</b>'  # an id and a caption
-SPOKEN, DAMAGED = 0, 3  # the file with a projector; the damaged one
+WITH_PROJECTOR, DAMAGED = 0, 3  # the file with a projector; the damaged one
 LIMITS = UploadLimits(megabytes=5, frames=40, pixels=640 * 480, seconds=2)
 CHROMIUM = shutil.which("chromium")
 
@@ -41,7 +41,7 @@ def write_collection(folder: Path) -> Path:
         torch.manual_seed(number)
         net = small_model(video=SHAPE)
         net.align(space)
-        if number == SPOKEN:
+        if number == WITH_PROJECTOR:
             net.attach_projector(llm.token_space(SHAPE))
             assert net.projector is not None
             with torch.no_grad():
@@ -49,7 +49,9 @@ def write_collection(folder: Path) -> Path:
                     parameter.copy_(torch.randn_like(parameter))
         data = Codec().encode(net)
         (collection / f"{number}.linr").write_bytes(data[:-9] if number == DAMAGED else data)
-        records.append(record_of(number, len(data), str(source if number == SPOKEN else folder / "elsewhere.mp4")))
+        records.append(
+            record_of(number, len(data), str(source if number == WITH_PROJECTOR else folder / "elsewhere.mp4"))
+        )
     write_manifest(collection, records)
     (collection / "config.yaml").write_text(
         yaml.safe_dump({"teacher": {"model": None, "weights": str(folder / "clip")}})

@@ -1,12 +1,11 @@
 """Targets for the file of a fit: a size in bits per pixel, or a quality in dB."""
 
 from abc import ABC, abstractmethod
-from statistics import fmean
 
 from lightning_inr.codec import decode
 from lightning_inr.data.module import Frames
 from lightning_inr.errors import UserError
-from lightning_inr.metrics import PEAK, mean_squares, psnr
+from lightning_inr.metrics import mean_psnr_of_pairs
 from lightning_inr.models.base import VideoRepresentation
 
 FRAMES_MEASURED = 8  # evenly spaced training frames at most, on which the quality is measured
@@ -68,9 +67,8 @@ class QualityTarget(FileTarget):
         """Mean PSNR in dB."""
         model = decode(data)
         rendered = model.render([self.frames.training_frames[row] for row in self.rows])
-        return fmean(
-            float(psnr(float(mean_squares(frame[None], self.frames.frame(row)[None])), PEAK))
-            for frame, row in zip(rendered, self.rows, strict=True)
+        return mean_psnr_of_pairs(
+            (frame, self.frames.frame(row)) for frame, row in zip(rendered, self.rows, strict=True)
         )
 
 
