@@ -88,10 +88,14 @@ class FitProcess:
         """The file and its figures."""
         return self.folder / "run" / "video.linr", json.loads((self.folder / "run" / "result.json").read_text())
 
-    def close(self) -> None:
-        """Kill the process with all that it started, and remove the folder."""
+    def kill(self) -> None:
+        """End the process with all that it started; `progress` then raises UserError."""
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        """`kill`, and remove the folder."""
+        self.kill()
         self.process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
 

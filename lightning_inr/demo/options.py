@@ -12,6 +12,7 @@ class UploadLimits:
     frames: int = 1500
     pixels: int = 3840 * 2160  # of a frame, before it is resized
     seconds: float = 600.0  # of the fit, which then ends with the file that it has; killed if it takes twice as long
+    waiting: int = 8  # videos that are encoded or wait; a further one is refused
     kept: int = 8  # encoded files that are kept until the server ends
 
 

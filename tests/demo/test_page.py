@@ -42,6 +42,13 @@ def fits() -> list[psutil.Process]:
     return found
 
 
+def upload(page: Page, video: Path) -> None:
+    """Choose a video, and wait until it is there (its name alone is shown already while it is sent)."""
+    tab(page, "Encode")
+    page.set_input_files("#upload input[type=file]", video)
+    page.wait_for_selector("#upload .file-preview")
+
+
 def scrub(page: Page, position: float) -> None:
     page.eval_on_selector(
         ".linr-position", "(range, to) => { range.value = to; range.dispatchEvent(new Event('input')) }", position
@@ -171,9 +178,7 @@ def test_points_of_plots_show_their_frames(page: Page) -> None:
 
 def test_a_video_is_encoded_and_played(page: Page, tmp_path: Path) -> None:
     video = write_mp4(tmp_path / "it's ${a} <b>clip.mp4", moving_square(8))
-    tab(page, "Encode")
-    page.set_input_files("#upload input[type=file]", video)
-    page.wait_for_selector("text=clip.mp4")
+    upload(page, video)
     page.fill("#bpp input", "2")
     page.get_by_role("button", name="Encode", exact=True).click()
     page.wait_for_selector("#encode-picture img", timeout=120_000)
@@ -189,9 +194,7 @@ def test_a_video_is_encoded_and_played(page: Page, tmp_path: Path) -> None:
 
 def test_cancelling_or_closing_the_page_ends_the_fit(page: Page, tmp_path: Path) -> None:
     video = write_mp4(tmp_path / "clip.mp4", moving_square(8))
-    tab(page, "Encode")
-    page.set_input_files("#upload input[type=file]", video)
-    page.wait_for_selector("text=clip.mp4")
+    upload(page, video)
     page.get_by_role("button", name="Encode", exact=True).click()
     wait_until(lambda: len(fits()) == 1, page)
     page.get_by_role("button", name="Cancel").click()
@@ -206,9 +209,7 @@ def test_cancelling_or_closing_the_page_ends_the_fit(page: Page, tmp_path: Path)
 @pytest.mark.parametrize(("content", "message"), [(b"no video", "not a video"), (b"", "0 bytes")])
 def test_an_upload_that_is_no_video_is_one_line(page: Page, tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "a.mp4").write_bytes(content)
-    tab(page, "Encode")
-    page.set_input_files("#upload input[type=file]", tmp_path / "a.mp4")
-    page.wait_for_selector("text=a.mp4")
+    upload(page, tmp_path / "a.mp4")
     page.get_by_role("button", name="Encode", exact=True).click()
     page.wait_for_selector("#encode-status .linr-error")
     assert message in page.inner_text("#encode-status")
