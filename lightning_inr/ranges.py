@@ -1,8 +1,10 @@
 """Files read by ranges of bytes: on disk, or behind any address that fsspec knows (https://, s3://, memory://)."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import fsspec
 
@@ -10,6 +12,8 @@ from lightning_inr.errors import UserError
 from lightning_inr.paths import existing
 
 FIRST_READ = 2**16  # bytes; holds the header of nearly every file
+SILENCE = 10  # seconds after which a server counts as gone; the libraries' own limits add up to many minutes
+PACKAGES = {"http": "aiohttp", "https": "aiohttp", "s3": "s3fs"}  # of the extra `remote`, by the protocol of an address
 
 
 class ByteSource(Protocol):
@@ -27,6 +31,7 @@ def is_address(path: str | os.PathLike[str]) -> bool:
 class FileRanges:
     """The bytes of one file, read when a slice asks for them; the first FIRST_READ bytes are read once.
 
+    A server that does not support ranges, or does not state the length, sends the whole file, which is then kept.
     UserError if the file is missing, or if reading fails.
     """
 
@@ -34,16 +39,15 @@ class FileRanges:
         self.path, self.option = os.fspath(path), option
         if not is_address(path) and not existing(path, option).is_file():
             raise UserError(f"{option}={path}: not a file; name one")
-        try:
+        with self._one_line_errors("check the address, or fetch the file and name it"):
             if is_address(path):
-                self.system, self.name = fsspec.url_to_fs(self.path)
+                self.system, self.name = _open_system(self.path)
             else:  # not as an address, in which some letters have a meaning
                 self.system, self.name = fsspec.filesystem("file"), str(Path(path).expanduser().absolute())
-            self.size = int(self.system.size(self.name) or 0)
-            self.first = self._read(0, min(self.size, FIRST_READ))
-        except (ImportError, OSError, ValueError) as error:
-            line = str(error).partition("\n")[0] or repr(error)
-            raise UserError(f"{option}={path}: {line}; check the address, or fetch the file and name it") from error
+            stated = self.system.size(self.name)
+            self.first = self._read(0, None if stated is None else min(stated, FIRST_READ))
+        self.size = len(self.first) if stated is None else int(stated)
+        self._check_length(self.first, (min(self.size, FIRST_READ), self.size))
 
     def __len__(self) -> int:
         return self.size
@@ -52,11 +56,67 @@ class FileRanges:
         start, stop, _ = part.indices(self.size)
         if stop <= len(self.first):
             return self.first[start:stop]
-        try:
-            return self._read(start, stop)
-        except OSError as error:
-            raise UserError(f"{self.option}={self.path}: {error}; try again") from error
-
-    def _read(self, start: int, stop: int) -> bytes:
-        data: bytes = self.system.cat_file(self.name, start=start, end=stop) if stop > start else b""
+        with self._one_line_errors("try again"):
+            data = self._read(start, stop)
+        self._check_length(data, (max(0, stop - start),))
         return data
+
+    def _read(self, start: int, stop: int | None) -> bytes:
+        if stop is not None and stop <= start:
+            return b""
+        data: bytes = self.system.cat_file(self.name, start=start, end=stop)
+        return data
+
+    def _check_length(self, data: bytes, allowed: tuple[int, ...]) -> None:
+        if len(data) not in allowed:
+            reason = f"{len(data)} bytes came, not {allowed[0]}"
+            raise UserError(f"{self.option}={self.path}: {reason}; try again, or fetch the file and name it")
+
+    @contextmanager
+    def _one_line_errors(self, remedy: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # each of fsspec's systems has error classes of its own
+            remedy = _special_remedy(self.path, error) or remedy
+            raise UserError(f"{self.option}={self.path}: {_reason(error)}; {remedy}") from error
+
+
+def _open_system(address: str) -> tuple[Any, str]:
+    """The file system of an address and the file's name in it; it waits SILENCE seconds for a server."""
+    match address.partition("://")[0]:
+        case "http" | "https":
+            from aiohttp import ClientTimeout
+
+            timeout = ClientTimeout(sock_connect=SILENCE, sock_read=SILENCE)
+            # A range is one of the file, and not of a compressed form of it.
+            headers = {"Accept-Encoding": "identity"}
+            opened = fsspec.url_to_fs(address, client_kwargs={"timeout": timeout}, headers=headers)
+        case "s3":
+            retries = {"max_attempts": 0}  # by botocore; s3fs tries five times
+            limits = {"connect_timeout": SILENCE, "read_timeout": SILENCE, "retries": retries}
+            opened = fsspec.url_to_fs(address, config_kwargs=limits)
+        case _:
+            opened = fsspec.url_to_fs(address)
+    system, name = opened
+    return system, name
+
+
+def _reason(error: BaseException) -> str:
+    """What failed, in one line."""
+    if isinstance(error, FileNotFoundError):
+        if error.__cause__ is None:
+            return "no such file"
+        error = error.__cause__  # fsspec reports every refusal of an HTTP server as a missing file
+    if hasattr(error, "status") and hasattr(error, "message"):  # aiohttp's own text repeats the address
+        return f"{error.status} {error.message}"
+    return str(error).partition("\n")[0] or type(error).__name__
+
+
+def _special_remedy(address: str, error: Exception) -> str | None:
+    """What helps against a missing package or missing credentials; None for other errors."""
+    protocol = address.partition("://")[0]
+    if isinstance(error, ImportError) and protocol in PACKAGES:
+        return f"{PACKAGES[protocol]} is needed: pip install 'lightning_inr[remote]'"
+    if protocol == "s3" and (isinstance(error, PermissionError) or "credentials" in str(error)):
+        return "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or FSSPEC_S3_ANON=true for a public bucket"
+    return None

@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 import lightning_inr as li
-from lightning_inr import api
+from lightning_inr import api, video
 from lightning_inr.codec import Codec, decode
 from lightning_inr.data.writer import write_frames
 from lightning_inr.errors import UserError
@@ -170,5 +170,6 @@ def test_doctests(file: Path, clip: Path, collection: Path) -> None:
     assert collection.parent == clip.parent == Path.cwd()
     shutil.copy(file, "kept.linr")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    results = doctest.testmod(api)
-    assert (results.failed, results.attempted > 5) == (0, True)
+    for module, least in ((api, 4), (video, 6)):
+        results = doctest.testmod(module)
+        assert (results.failed, results.attempted >= least) == (0, True)

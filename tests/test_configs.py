@@ -12,7 +12,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_inr.codec import Limits
-from lightning_inr.configuration import fit_options
+from lightning_inr.configuration.fits import fit_options
 from lightning_inr.models import MODELS, build_on_meta
 from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.models.size import count_coded, solve_width

@@ -1,6 +1,8 @@
 """The architecture: a package imports only from packages of lower layers."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ FLOORS = {
     "codec": 4, "vmaf": 4,
     "training": 5, "retrieval": 5, "chat": 5, "report": 5,
     "pipelines": 6,
-    "configuration": 7,
+    "configuration": 7, "video": 7,
     "tasks": 8, "api": 8, "clips": 8, "export": 8,
     "options": 2, "option_checks": 3, "help": 4,
     "run": 9, "sweep": 9, "demo": 9,
@@ -90,3 +92,11 @@ def test_the_command_line_does_not_import_torch() -> None:
         found = {name for name in imported_modules(path) if name.split(".")[0] in heavy | {"lightning_inr"}}
         assert not {name.split(".")[0] for name in found} & heavy, f"{module} imports {found}"
         queue |= found - visited
+
+
+def test_files_are_read_and_searched_without_the_packages_of_a_fit() -> None:
+    modules = ["video", "clips", *(f"tasks.{name}" for name in ("decode", "info", "search", "chat"))]
+    program = "import sys\n" + "".join(f"import lightning_inr.{module}\n" for module in modules)
+    check = "print([name for name in ('lightning', 'torchmetrics', 'transformers', 'wandb') if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", program + check], capture_output=True, text=True, check=True)
+    assert found.stdout == "[]\n"

@@ -20,7 +20,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 
-from lightning_inr.configuration import run_options
+from lightning_inr.configuration.fits import run_options
 from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.paths import config_dir
 from lightning_inr.pipelines import fitting, run_folder

@@ -4,14 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import lightning_inr as li
-from lightning_inr.command.pipes import named_file
+from lightning_inr.command.pipes import named_video
 from lightning_inr.errors import Terminated
 
 
 def encode_video_file(video: str, out: Path, **options: Any) -> None:
     """Fit `video`, write `out`, and print its figures; `options` are those of `lightning_inr.fit`."""
     try:
-        with named_file(video, ".y4m") as source:
+        with named_video(video, out) as source:
             fitted = li.fit(source, out, **options)
     except (KeyboardInterrupt, Terminated) as stop:
         raise type(stop)("the same command goes on from there") from stop

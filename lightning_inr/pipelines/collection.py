@@ -57,7 +57,7 @@ class CollectionOptions:
 
 def collect(options: CollectionOptions, folder: Path) -> list[Record]:
     """Fit every video that is not in `folder` yet, and return the records of all videos in it."""
-    split = options.read_split()
+    split = _with_known_ids(options.read_split(), folder / "records")
     # The path of a teacher may change, its weights are compared below; captions of finished videos are updated.
     check_same_fit(folder, options.settings, may_differ=("teacher.weights", "dataset.listing.captions"))
     shard = take_shard(split.videos, options.shard)
@@ -84,6 +84,18 @@ def collect(options: CollectionOptions, folder: Path) -> list[Record]:
         open_collection(folder)  # builds the index for the first search
     print(f"{len(records)} of {len(split.videos)} videos in {folder}, {len(failed)} failed\n{summary(records)}")
     return records
+
+
+def _with_known_ids(split: DatasetSplit, records: Path) -> DatasetSplit:
+    """The split, in which a video that has a record under an id that is none of the split's keeps that id.
+
+    Ids of dataset=folder had no suffix in earlier versions; their collections go on.
+    """
+    ids = {video.id for video in split.videos}
+    found = (Record.read(json.loads(path.read_text())) for path in records.glob("*.json"))
+    known = {json.loads(record.source)["path"]: record.id for record in found if record.id not in ids}
+    videos = (video._replace(id=known.get(str(video.path.resolve()), video.id)) for video in split.videos)
+    return split._replace(videos=tuple(videos))
 
 
 def _check_teacher(folder: Path, teacher: Clip) -> None:

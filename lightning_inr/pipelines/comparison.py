@@ -1,6 +1,8 @@
 """One `.linr` file beside conventional codecs at about the same size, measured on the same frames."""
 
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +15,7 @@ from lightning_inr.data.writer import Encoding
 from lightning_inr.devices import choose_device
 from lightning_inr.paths import read_bytes
 from lightning_inr.pipelines.evaluation import EvaluationRequest, measure_in_new_process
-from lightning_inr.pipelines.reference_codecs import decode_stream, encode, measure_codec
+from lightning_inr.pipelines.reference_codecs import check_encoder, decode_stream, encode, measure_codec
 from lightning_inr.progress import ProgressBar
 from lightning_inr.report.figures import draw_crops
 
@@ -44,6 +46,8 @@ def compare_with_codecs(
 
     UserError if the source is not the video of the file, or a codec cannot encode it.
     """
+    for codec in codecs.values():  # before the file is measured, which takes long
+        check_encoder(codec.encoding.codec)
     folder.mkdir(parents=True, exist_ok=True)
     own = measure_in_new_process(EvaluationRequest(str(bitstream), open_source, device, vmaf=True))
     source = open_source()
@@ -52,23 +56,22 @@ def compare_with_codecs(
     pictures = {"source": frames.frame(source.frames // 2), bitstream.name: _own_frame(bitstream, device)}
     for name, codec in ProgressBar(codecs.items(), "codecs", unit="codec"):
         target = folder / f"{name}.{codec.format}"
-        value = nearest_quality(frames, codec, own["bytes"], folder / f"trial.{codec.format}")
+        value = nearest_quality(frames, codec, own["bytes"])
         rows.append(ComparisonRow(name, measure_codec(frames, target, _at(codec, value))))
         pictures[name] = _nth(decode_stream(target), source.frames // 2)[:, : source.height, : source.width]
     draw_crops(pictures, folder / "comparison.png")
     return rows
 
 
-def nearest_quality(frames: Frames, codec: ReferenceCodec, size: int, trial: Path) -> int:
+def nearest_quality(frames: Frames, codec: ReferenceCodec, size: int) -> int:
     """The value of the codec's quality option whose stream is nearest to `size` bytes, by bisection."""
-    sizes: dict[int, int] = {}
 
+    @cache
     def size_at(value: int) -> int:
-        if value not in sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            trial = Path(folder) / f"trial.{codec.format}"
             encode(frames, trial, _at(codec, value))
-            sizes[value] = trial.stat().st_size
-            trial.unlink()
-        return sizes[value]
+            return trial.stat().st_size
 
     low, high = codec.finest, codec.coarsest
     while high - low > 1:

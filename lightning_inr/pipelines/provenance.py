@@ -59,7 +59,8 @@ def check_same_fit(folder: Path, options: Mapping[str, Any], may_differ: tuple[s
     changed = [key for key in names if earlier.get(key) != current.get(key)]
     if changed:
         listed = ", ".join(f"{key}: {earlier.get(key)} there, {current.get(key)} now" for key in changed[:3])
-        raise UserError(f"run_dir={folder} holds a fit with other settings ({listed}); choose another run_dir")
+        remedy = "choose another run_dir or output, or remove this folder"
+        raise UserError(f"run_dir={folder} holds a fit with other settings ({listed}); {remedy}")
 
 
 def to_yaml(options: Mapping[str, Any]) -> str:

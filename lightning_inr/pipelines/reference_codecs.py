@@ -24,20 +24,15 @@ def measure_codec(frames: Frames, target: Path, encoding: Encoding) -> dict[str,
     """Encode `frames` into `target`, a raw stream without a container, and measure the decoded frames."""
     source = frames.source
     start = time.perf_counter()
-    try:
-        with writing(target) as draft:
-            encode(frames, draft, encoding)
-    except (av.FFmpegError, av.codec.codec.UnknownCodecError, ValueError) as error:
-        raise UserError(f"peers: {encoding.codec} cannot encode this: {error}; leave it out of peers") from error
+    with writing(target) as draft:
+        encode(frames, draft, encoding)
     encode_seconds = time.perf_counter() - start
     quality = [
         compare(frame[:, : source.height, : source.width], frames.frame(number))
         for number, frame in enumerate(decode_stream(target))
     ]
     if len(quality) != source.frames:
-        raise UserError(
-            f"{target}: {len(quality)} of {source.frames} frames were decoded; leave this codec out of peers"
-        )
+        raise UserError(f"{target}: {len(quality)} of {source.frames} frames were decoded; leave this codec out")
     decoded = (frame[:, : source.height, : source.width] for frame in decode_stream(target))
     size = target.stat().st_size
     return {
@@ -56,22 +51,35 @@ def measure_codec(frames: Frames, target: Path, encoding: Encoding) -> dict[str,
     }
 
 
+def check_encoder(name: str) -> None:
+    """UserError if neither PyAV nor the FFmpeg program has this encoder."""
+    if name not in av.codecs_available and not ffmpeg.has("encoder", name):
+        raise UserError(f"no FFmpeg here has {name}; leave it out, or set IMAGEIO_FFMPEG_EXE to a program that has it")
+
+
 def frames_in_order(frames: Frames) -> Iterator[Tensor]:
     """Each frame (3, H, W) uint8 of the source, in order."""
     return (frames.frame(number) for number in range(frames.source.frames))
 
 
 def encode(frames: Frames, target: Path, encoding: Encoding) -> None:
-    """Encode with PyAV, or with the FFmpeg program where PyAV has no such encoder and the program has."""
-    fps = frames.source.fps
-    if encoding.codec in av.codecs_available or not ffmpeg.has("encoder", encoding.codec):
-        encode_video(frames_in_order(frames), target, fps, encoding)
-        return
+    """Encode with PyAV, or with the FFmpeg program where PyAV has no such encoder and the program has.
+
+    UserError if neither has it, or if it refuses these frames or these options.
+    """
+    try:
+        if encoding.codec in av.codecs_available or not ffmpeg.has("encoder", encoding.codec):
+            encode_video(frames_in_order(frames), target, frames.source.fps, encoding)
+        else:
+            _encode_by_program(frames, target, encoding)
+    except (av.FFmpegError, av.codec.codec.UnknownCodecError, ValueError) as error:
+        raise UserError(f"{encoding.codec} cannot encode this: {error}; leave this codec out") from error
+
+
+def _encode_by_program(frames: Frames, target: Path, encoding: Encoding) -> None:
     with tempfile.TemporaryDirectory() as name:
-        uncompressed = Path(name) / "source.y4m"
-        encode_video(
-            frames_in_order(frames), uncompressed, fps, PLAIN
-        )  # the same 4:2:0 input as for the other encoders
+        uncompressed = Path(name) / "source.y4m"  # the same 4:2:0 input as for the other encoders
+        encode_video(frames_in_order(frames), uncompressed, frames.source.fps, PLAIN)
         options = [part for key, value in encoding.options.items() for part in (f"-{key}", value)]
         ffmpeg.run_ffmpeg("-i", str(uncompressed), "-c:v", encoding.codec, *options, str(target))
 

@@ -87,6 +87,11 @@ class VectorIndex:
         scores[rows < 0] = -np.inf
         return scores, rows
 
+    def vectors(self, first: int, count: int) -> Floats:
+        """The vectors of rows `first` to `first + count - 1`, (count, S); of "ivf_pq" in float16's precision."""
+        found: Floats = self._index.reconstruct_n(first, count)
+        return found
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a FAISS file, which can be loaded, extended with `add` and saved again."""
         with writing(path) as draft, draft.open("wb") as file:

@@ -108,6 +108,15 @@ def search_collection(collection: OpenCollection, query: NDArray[np.float32], k:
         wanted *= 4
 
 
+def frame_scores(collection: OpenCollection, record: Record, query: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(frames,): the score of each frame of one video; no file is read, as its frames are rows of the index."""
+    rows = np.flatnonzero(collection.video == collection.records.index(record))
+    if not len(rows):
+        return np.zeros(0, np.float32)
+    scores: NDArray[np.float32] = collection.vectors.vectors(int(rows[0]), len(rows)) @ query
+    return scores
+
+
 def _hit(collection: OpenCollection, row: int, score: float) -> Hit:
     record, frame = collection.records[collection.video[row]], int(collection.frame[row])
     return Hit(record, frame, frame / record.fps, score)

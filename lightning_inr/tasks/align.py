@@ -9,7 +9,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from lightning_inr.chat.fit import ProjectorFit
-from lightning_inr.configuration import feature_cache, read_split, source_opener
+from lightning_inr.configuration.common import feature_cache, read_split, source_opener
 from lightning_inr.errors import UserError
 from lightning_inr.pipelines.projector_training import (
     FileProjectorOptions,

@@ -7,7 +7,8 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_inr.codec import decode
-from lightning_inr.configuration import run_options, source_opener
+from lightning_inr.configuration.common import source_opener
+from lightning_inr.configuration.fits import run_options
 from lightning_inr.data.sources.source import VideoSource
 from lightning_inr.devices import choose_device
 from lightning_inr.paths import read_bytes, write_text

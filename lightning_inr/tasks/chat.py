@@ -7,7 +7,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from lightning_inr.chat.session import Session, check_question
-from lightning_inr.configuration import chat_backend_options, questions_of
+from lightning_inr.configuration.queries import chat_backend_options, questions_of
 from lightning_inr.errors import UserError
 from lightning_inr.pipelines.chat_backend import UNTRAINED, ChatBackend, FileTokens, check_sampling, find_backend
 from lightning_inr.pipelines.chat_collection import CollectionChatOptions, answer_collection, choose_questions

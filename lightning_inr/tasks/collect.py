@@ -4,7 +4,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from lightning_inr.configuration import collection_options
+from lightning_inr.configuration.fits import collection_options
 from lightning_inr.pipelines.collection import collect
 
 

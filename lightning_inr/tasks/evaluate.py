@@ -4,7 +4,7 @@ import json
 
 from omegaconf import DictConfig
 
-from lightning_inr.configuration import source_opener
+from lightning_inr.configuration.common import source_opener
 from lightning_inr.pipelines.evaluation import EvaluationRequest, measure_in_new_process
 
 

@@ -5,14 +5,11 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from lightning_inr.configuration import (
-    chat_evaluation_options,
-    collection_options,
-    questions_of,
-    run_options,
-    source_opener,
-)
-from lightning_inr.configuration import provenance as provenance_of
+from lightning_inr.configuration.common import provenance as provenance_of
+from lightning_inr.configuration.common import source_opener
+from lightning_inr.configuration.evaluations import chat_evaluation_options
+from lightning_inr.configuration.fits import collection_options, run_options
+from lightning_inr.configuration.queries import questions_of
 from lightning_inr.errors import UserError
 from lightning_inr.paths import existing
 from lightning_inr.pipelines.chat_evaluation import evaluate_chat

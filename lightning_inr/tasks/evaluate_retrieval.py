@@ -5,7 +5,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from lightning_inr.configuration import collection_options, retrieval_options
+from lightning_inr.configuration.evaluations import retrieval_options
+from lightning_inr.configuration.fits import collection_options
 from lightning_inr.pipelines.collection import collect
 from lightning_inr.pipelines.retrieval_evaluation import evaluate_retrieval
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from lightning_inr.configuration import run_options
+from lightning_inr.configuration.fits import run_options
 from lightning_inr.pipelines.run_folder import fit_into
 
 

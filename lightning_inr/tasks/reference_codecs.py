@@ -6,7 +6,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from lightning_inr.configuration import plain, provenance, source_opener
+from lightning_inr.configuration.common import plain, provenance, source_opener
 from lightning_inr.data.module import Frames
 from lightning_inr.data.writer import Encoding
 from lightning_inr.paths import write_text

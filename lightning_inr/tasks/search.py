@@ -4,7 +4,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from lightning_inr.configuration import clip_finder
+from lightning_inr.configuration.queries import clip_finder
 from lightning_inr.errors import printable
 from lightning_inr.pipelines.search import Query, find_hits, print_left_out, write_hits
 from lightning_inr.retrieval.query import Hit, open_collection

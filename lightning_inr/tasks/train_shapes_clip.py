@@ -7,7 +7,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from lightning_inr.configuration import plain, shapes_listing
+from lightning_inr.configuration.common import plain, shapes_listing
 from lightning_inr.data.captioned.split import DatasetSplit, open_captioned
 from lightning_inr.devices import choose_device
 from lightning_inr.paths import alone_in

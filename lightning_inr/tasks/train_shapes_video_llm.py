@@ -8,7 +8,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_inr.chat.scores import accuracy, chance
-from lightning_inr.configuration import plain, shapes_listing
+from lightning_inr.configuration.common import plain, shapes_listing
 from lightning_inr.data.captioned.questions import Question
 from lightning_inr.data.captioned.split import DatasetSplit, open_captioned
 from lightning_inr.data.shapes.questions import shapes_questions

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.docs.pages import DOCS, ROOT, commands_of
 
 PARTS = ("decode", "train", "retrieval", "chat", "report")
@@ -25,9 +27,17 @@ class Missing:
         if name.partition(".")[0] in {blocked}:
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Missing())
+"""
+DECODE = """
 sys.argv = ["run", "task=decode", "bitstream={file}", "out=frames"]
 from lightning_inr import run
 run.main()
+"""
+OPEN = """
+import lightning_inr as li
+video = li.open("{file}")
+assert len(video) == len(video[:])
+video.write("frames")
 """
 
 
@@ -37,7 +47,7 @@ def name_of(requirement: str) -> str:
 
 def test_documented_extras_match_the_package() -> None:
     assert sorted(each for part in PARTS for each in EXTRAS[part]) == sorted(REQUIREMENTS)
-    assert {"docs", "dev", "test", "gpu", "player", "demo"} <= set(EXTRAS)
+    assert {"docs", "dev", "test", "gpu", "player", "demo", "remote"} <= set(EXTRAS)
 
 
 def test_the_page_installs_the_packages_of_the_decode_extra() -> None:
@@ -46,10 +56,11 @@ def test_the_page_installs_the_packages_of_the_decode_extra() -> None:
     assert [name_of(each) for each in written] == [name_of(each) for each in EXTRAS["decode"]]
 
 
-def test_decoding_needs_only_the_decode_extra(tmp_path: Path) -> None:
+@pytest.mark.parametrize("use", [DECODE, OPEN])
+def test_decoding_needs_only_the_decode_extra(use: str, tmp_path: Path) -> None:
     others = [name_of(each) for part in PARTS if part != "decode" for each in EXTRAS[part]]
     blocked = {MODULES.get(name, name) for name in others} - {"hydra_plugins"}
-    program = BLOCKED.format(blocked=blocked, file=ROOT / "tests" / "docs" / "examples" / "tiny.linr")
+    program = (BLOCKED + use).format(blocked=blocked, file=ROOT / "tests" / "docs" / "examples" / "tiny.linr")
     done = subprocess.run(
         [sys.executable, "-c", program],
         cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,

@@ -88,6 +88,11 @@ def test_a_mapped_index_is_read_only(vectors: np.ndarray, tmp_path: Path) -> Non
         VectorIndex.load(tmp_path / "frames.faiss", memory_map=True).add(vectors)
 
 
+@pytest.mark.parametrize(("kind", "tolerance"), [("exact", 0), ("ivf_pq", 1e-3)])
+def test_vectors_of_a_row_are_those_that_were_added(kind: str, tolerance: float, vectors: np.ndarray) -> None:
+    np.testing.assert_allclose(built(kind, vectors).vectors(310, 20), vectors[310:330], atol=tolerance)
+
+
 def test_more_hits_than_vectors(vectors: np.ndarray) -> None:
     index = built("exact", vectors[:3])
     assert sorted(index.search(vectors[:1], 10)[1][0]) == [0, 1, 2]

@@ -20,7 +20,7 @@ from lightning_inr.pipelines.collection import take_shard
 from lightning_inr.pipelines.collection_lock import CollectionLock
 from lightning_inr.pipelines.evaluation import measure
 from lightning_inr.pipelines.fitting import fit_video
-from lightning_inr.retrieval.collection import open_original, read_manifest
+from lightning_inr.retrieval.collection import Record, open_original, read_manifest
 from tests.conftest import ALIGNED, SMALL_OVERRIDES, Outcome, moving_square, write_mp4, write_teacher
 
 Cli = Callable[..., Outcome]
@@ -154,6 +154,16 @@ def test_shards_share_the_videos_between_them() -> None:
             take_shard(videos, wrong)
 
 
+def with_former_id(folder: Path, record: Record) -> Record:
+    """`record` as earlier versions wrote it for dataset=folder, with its file: under an id without suffix."""
+    id = record.id.removesuffix(".mp4")
+    former = record._replace(id=id, path=f"{id}.linr")
+    (folder / record.path).rename(folder / former.path)
+    (folder / "records" / f"{record.id}.json").unlink()
+    (folder / "records" / f"{id}.json").write_text(json.dumps(former.values()))
+    return former
+
+
 def test_a_plain_folder_is_collected_searched_and_captioned_later(
     cli: Cli, teacher: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,9 +178,9 @@ def test_a_plain_folder_is_collected_searched_and_captioned_later(
                "module=alignment", "teacher=clip", f"teacher.weights={teacher}", *options]  # fmt: skip
     outcome = cli(*collect)
     assert outcome.code == 0, outcome.err
-    assert "failed: broken: dataset.path=" in outcome.out
+    assert "failed: broken.avi: dataset.path=" in outcome.out
     records = read_manifest("found here")
-    assert [record.id for record in records] == ["Küche (2) [x]=1, 'y' {id}", "sub folder__a b"]
+    assert [record.id for record in records] == ["Küche (2) [x]=1, 'y' {id}.mp4", "sub folder__a b.mp4"]
     assert [open_original(record).frames for record in records] == [3, 4]
     found = cli("task=search", "collection=found here", f"query_file=found here/{records[0].path}", "k=1")
     assert (found.code, records[0].path in found.out) == (0, True), found.err
@@ -180,10 +190,12 @@ def test_a_plain_folder_is_collected_searched_and_captioned_later(
     (folder / "broken.avi").unlink()
     (folder / "sub folder" / "a b.txt").write_text("a red square")
     Path("table.csv").write_text(f'video,caption,start,end\n"{names[0]}",it moves,0.04,0.08')
+    records[1] = with_former_id(Path("found here"), records[1])
     times = [(Path("found here") / record.path).stat().st_mtime_ns for record in records]
     outcome = cli(*collect, "dataset.listing.captions=table.csv")
     assert outcome.code == 0, outcome.err
     first, second = read_manifest("found here")
+    assert (first.id, second.id) == (records[0].id, "sub folder__a b")
     assert ([*first.captions], [*second.captions]) == ([], ["a red square"])
     assert first.segments == [Segment(0.0, 0.04, "it moves")]  # in seconds of the file, which starts at frame 1
     assert [(Path("found here") / record.path).stat().st_mtime_ns for record in (first, second)] == times

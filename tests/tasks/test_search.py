@@ -14,7 +14,8 @@ from PIL import Image
 from lightning_inr.codec import Codec, decode
 from lightning_inr.pipelines.collection_lock import CollectionLock
 from lightning_inr.retrieval.collection import read_manifest, write_manifest
-from lightning_inr.retrieval.query import open_collection, search_collection
+from lightning_inr.retrieval.gallery import read_embeddings
+from lightning_inr.retrieval.query import frame_scores, open_collection, search_collection
 from tests.conftest import ALIGNED, Outcome, small_model, write_teacher
 from tests.pictures import visible_share
 
@@ -67,6 +68,15 @@ def test_the_index_is_stored_and_rebuilt(collection: Path) -> None:
     shutil.copy(collection / "video0.linr", collection / "video1.linr")  # another file now
     again = search_collection(open_collection(collection), vector, 4, per="frame")
     assert all(hit.record.id != "video1" or hit.score < 0.9999 for hit in again)
+
+
+def test_all_frames_of_a_video_are_scored_from_the_index(collection: Path) -> None:
+    opened = open_collection(collection)
+    query = opened.vectors.vectors(0, 1)[0]
+    for record in opened.records:
+        embeddings = read_embeddings(collection / record.path)
+        assert embeddings is not None
+        np.testing.assert_allclose(frame_scores(opened, record, query), embeddings.vectors @ query, atol=1e-5)
 
 
 def test_only_new_files_of_a_collection_are_read(cli: Cli, collection: Path, monkeypatch: pytest.MonkeyPatch) -> None:

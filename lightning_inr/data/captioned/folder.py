@@ -7,7 +7,6 @@ import hashlib
 import os
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import chain, count
 from pathlib import Path
@@ -32,7 +31,7 @@ LONGEST_ID = 200  # bytes; a file name has at most 255
 def list_folder(root: str, captions: str | None = None) -> DatasetSplit:
     """Every video at any depth below `root`, with the captions beside it and those of a table.
 
-    The id of a video is its path below `root` without suffix (`make_ids`). Captions of a video are the lines of
+    The id of a video is its path below `root` (`make_ids`). Captions of a video are the lines of
     `NAME.txt`, segments the subtitles of `NAME.srt`, `NAME.vtt`, `NAME.en.srt` or `NAME.en.vtt`. `captions` names a CSV
     file, else `captions.csv` in `root` is read if it exists: columns `video` (id, or path below `root` with or without
     suffix), `caption`, and optionally `label`, the class of the video, and `start` and `end`, seconds; a caption with
@@ -68,26 +67,29 @@ def _check_folder(root: str) -> Path:
 def make_ids(names: Sequence[str]) -> list[str]:
     """Distinct ids for videos with these paths: usable as file names, so that none leaves the collection's folder.
 
-    An id is the path without suffix, with `__` between folders and `_` for a character that file names cannot hold
-    everywhere. The suffix is kept where two ids would be equal otherwise, and a number is added where it does not help.
+    An id is the path with `__` between folders, whatever other videos there are. Paths that differ only in the Unicode
+    form of their letters are numbered.
     """
-    short = [_safe(name.rpartition(".")[0]) for name in names]
-    number_of = Counter(short)
     used: dict[str, None] = {}
-    for plain, name in zip(short, names, strict=True):
-        long = _safe(name)
-        candidates = chain([plain] if number_of[plain] == 1 else [], [long], (f"{long}-{each}" for each in count(2)))
+    for name in names:
+        id = _safe(name)
+        candidates = chain([id], (f"{id}-{each}" for each in count(2)))
         used[next(each for each in candidates if each not in used)] = None
     return list(used)
 
 
 def _safe(name: str) -> str:
-    """`name` as a file name of at most `LONGEST_ID` bytes; a longer one ends with a hash of it."""
-    joined = UNSAFE.sub("_", _composed(name).replace("/", SEPARATOR))
+    """`name` as a file name of at most `LONGEST_ID` bytes that ends with a hash of `name` unless it determines it.
+
+    It does not if `name` is longer, has characters that file names cannot hold everywhere, which are replaced by `_`,
+    or has `_` where it could be taken for a `/`.
+    """
+    composed = _composed(name)
+    joined = UNSAFE.sub("_", composed.replace("/", SEPARATOR))
     safe = "".join(each if each.isprintable() else "_" for each in joined)
-    if len(safe.encode()) <= LONGEST_ID:
+    if len(safe.encode()) <= LONGEST_ID and safe.replace(SEPARATOR, "/") == composed:
         return safe
-    mark = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
+    mark = hashlib.sha256(os.fsencode(composed)).hexdigest()[:16]
     return f"{safe.encode()[: LONGEST_ID - 17].decode(errors='ignore')}-{mark}"
 
 
@@ -137,10 +139,12 @@ def _add_rows(
 
 
 def _names_in_tables(videos: Mapping[str, CaptionedVideo]) -> dict[str, list[str]]:
-    """What a table may call a video -> the paths of the videos: a path, an id, or a path without suffix."""
+    """What a table may call a video -> the paths of the videos: a path or an id, with or without suffix."""
     names_of: dict[str, list[str]] = {}
     for name in videos:
-        names_of.setdefault(_composed(name.rpartition(".")[0]), []).append(name)
+        stem = name.rpartition(".")[0]
+        for written in {_composed(stem), _safe(stem)}:
+            names_of.setdefault(written, []).append(name)
     by_id, by_path = {video.id: [name] for name, video in videos.items()}, {_composed(name): [name] for name in videos}
     return names_of | by_id | by_path
 

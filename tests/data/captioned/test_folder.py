@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -46,7 +47,7 @@ def test_videos_of_any_depth_open_by_ids_that_are_their_paths(tmp_path: Path) ->
         write_mp4(tmp_path / name, moving_square(3))
     listing = list_folder(str(tmp_path))
     assert [video.id for video in listing.videos] == [
-        "Küche (2) [x]=1, 'y'", "a b", "sub folder__100% {id} #1", "sub folder__größe=5",
+        "Küche (2) [x]=1, 'y'.mp4", "a b.mp4", "sub folder__100% {id} #1.mkv", "sub folder__größe=5.mp4",
     ]  # fmt: skip
     assert (listing.videos[0].label, listing.videos[0].captions, listing.videos[0].segments) == (None, (), ())
     assert listing.missing == ()
@@ -71,7 +72,7 @@ def test_a_listed_format_is_one_that_the_readers_support(tmp_path: Path, suffix:
         for frame in frames:
             container.mux(stream.encode(frame.reformat(format=stream.pix_fmt)))
         container.mux(stream.encode())
-    assert only(tmp_path).id == "clip"
+    assert only(tmp_path).id == path.name
     assert open_source(str(only(tmp_path).path)).frames == 5
 
 
@@ -80,7 +81,7 @@ def test_hidden_files_other_files_and_pipes_are_left_out(one: Path) -> None:
     (one / "gone.mp4").symlink_to(one / "nowhere.mp4")
     os.mkfifo(one / "pipe.mp4")
     os.mkfifo(one / "one.txt")
-    assert ids(one) == ["broken.mp4__inside", "one"]
+    assert ids(one) == ["broken.mp4__inside.avi", "one.mp4"]
 
 
 def test_links_are_followed_once(one: Path, tmp_path: Path) -> None:
@@ -88,7 +89,7 @@ def test_links_are_followed_once(one: Path, tmp_path: Path) -> None:
     (one / "again").symlink_to(one, target_is_directory=True)
     (one / "linked").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
     (tmp_path / "elsewhere" / "back").symlink_to(one, target_is_directory=True)
-    assert ids(one) == ["linked__two", "one"]
+    assert ids(one) == ["linked__two.mp4", "one.mp4"]
 
 
 def test_a_folder_deeper_than_the_stack_is_listed(one: Path) -> None:
@@ -99,20 +100,22 @@ def test_a_folder_deeper_than_the_stack_is_listed(one: Path) -> None:
         first, second = ids(one)
     finally:
         sys.setrecursionlimit(before)
-    assert (first[:6], second) == ("d__d__", "one")
+    assert (first[:6], second) == ("d__d__", "one.mp4")
     assert len(first.encode()) <= LONGEST_ID
 
 
 def test_ids_are_distinct_file_names_of_the_collection() -> None:
     names = [
-        "a.avi", "a.mp4", "a.mp4.mkv", "b/c.mp4", "b__c.mp4", "d:e.mp4", "d?e.mp4", "e\u0301.mp4", "\u00e9.mp4",
-        "new\nline.mp4", "\udcff.mp4", "..x/..mp4", "f<b>.mp4", f"{'x' * 250}.mp4", f"{'x' * 249}y.mp4",
+        "a.avi", "a.mp4", "a.mp4.mkv", "b/c.mp4", "b__c.mp4", "b/_c.mp4", "b_/c.mp4", "d:e.mp4", "d?e.mp4",
+        "e\u0301.mp4", "\u00e9.mp4", "new\nline.mp4", "\udcff.mp4", "..x/..mp4", "f<b>.mp4", f"{'x' * 250}.mp4",
+        f"{'x' * 249}y.mp4",
     ]  # fmt: skip
     made = make_ids(names)
-    assert made[:9] == [
-        "a.avi", "a.mp4", "a.mp4.mkv", "b__c.mp4", "b__c.mp4-2", "d_e.mp4", "d_e.mp4-2", "\u00e9.mp4", "\u00e9.mp4-2",
+    assert [re.sub("-[0-9a-f]{16}$", "-HASH", id) for id in made[:15]] == [
+        "a.avi", "a.mp4", "a.mp4.mkv", "b__c.mp4", "b__c.mp4-HASH", "b___c.mp4", "b___c.mp4-HASH", "d_e.mp4-HASH",
+        "d_e.mp4-HASH", "\u00e9.mp4", "\u00e9.mp4-2", "new_line.mp4-HASH", "_.mp4-HASH", "..x__..mp4",
+        "f_b_.mp4-HASH",
     ]  # fmt: skip
-    assert made[9:13] == ["new_line", "_", "..x__.", "f_b_"]
     assert len(set(made)) == len(names)
     for id in made:
         assert id.isprintable()
@@ -122,7 +125,8 @@ def test_ids_are_distinct_file_names_of_the_collection() -> None:
 
 
 def test_ids_do_not_depend_on_other_names() -> None:
-    assert make_ids(["a.mp4", "b.mp4"])[1:] == make_ids(["b.mp4"])
+    names = ["a.mkv", "a.mp4", "a/b.mp4", "a__b.mp4", "c:.mp4", "c?.mp4", "x" * 300, "x" * 301]
+    assert make_ids(names) == [id for name in names for id in make_ids([name])]
 
 
 def test_a_wrong_root_is_an_error_with_a_remedy(one: Path, tmp_path: Path) -> None:
@@ -229,20 +233,22 @@ def test_a_table_names_videos_by_path_or_id(tmp_path: Path) -> None:
     write_table(
         root,
         "a b.mp4,first,,,class one", "a b,second", './a b,"third, with a comma",,,class one', "a b,a step,0.5,2",
-        "sub folder/gro\u0308ße=5,by path", "sub folder__100% {id} #1,by id", "two,of both", "two.webm,of one",
+        "sub folder/gro\u0308ße=5,by path", "sub folder__100% {id} #1.mkv,by id",
+        "sub folder__100% {id} #1,by former id",
+        "two,of both", "two.webm,of one",
         '"Küche (2) [x]=1, \'y\'.mp4",,,,only a class',
         "gone.mp4,lost", "gone.mp4,lost again",
     )  # fmt: skip
     listing = list_folder(str(root))
     found = {video.id: video for video in listing.videos}
-    assert found["a b"].captions == ("first", "second", "third, with a comma")
-    assert (found["a b"].segments, found["a b"].label) == ((Segment(0.5, 2.0, "a step"),), "class one")
-    assert found["sub folder__größe=5"].captions == ("by path",)
-    assert found["sub folder__100% {id} #1"].captions == ("by id",)
-    assert found["sub folder__a b"].captions == ()
+    assert found["a b.mp4"].captions == ("first", "second", "third, with a comma")
+    assert (found["a b.mp4"].segments, found["a b.mp4"].label) == ((Segment(0.5, 2.0, "a step"),), "class one")
+    assert found["sub folder__größe=5.mp4"].captions == ("by path",)
+    assert found["sub folder__100% {id} #1.mkv"].captions == ("by id", "by former id")
+    assert found["sub folder__a b.mp4"].captions == ()
     assert found["two.mp4"].captions == ("from the text", "of both")
     assert found["two.webm"].captions == ("from the text", "of both", "of one")
-    assert (found["Küche (2) [x]=1, 'y'"].captions, found["Küche (2) [x]=1, 'y'"].label) == ((), "only a class")
+    assert (found["Küche (2) [x]=1, 'y'.mp4"].captions, found["Küche (2) [x]=1, 'y'.mp4"].label) == ((), "only a class")
     assert listing.missing == ("gone.mp4",)
 
 
@@ -272,7 +278,7 @@ def test_a_table_may_lie_elsewhere(one: Path, tmp_path: Path, monkeypatch: pytes
         (["one,a,0,nan"], "start or end is 'nan'"),
         (["one,a,2,1"], "captions.csv, line 2: it ends at 1 s, before its start at 2 s; exchange the times"),
         (["two,a", "three,b"], "line 2: neither two nor another video of the table is in "),
-        (["one,a,,,x", "one,b,,,y"], "line 3: one is 'y' here, 'x' above; give a video one label"),
+        (["one,a,,,x", "one,b,,,y"], "line 3: one.mp4 is 'y' here, 'x' above; give a video one label"),
         ([f"one,{'x' * 2001}"], "line 2: 2001 characters"),
         ([f"one,{'x' * 200_000}"], "captions.csv, line 2: not CSV (field larger than field limit (131072))"),
     ],
