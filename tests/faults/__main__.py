@@ -1,4 +1,6 @@
-"""Kills, full disks and reads that fail, over five commands: python -m tests.faults [--count 20] [--jobs 2]
+"""Kills, full disks and reads that fail, over five commands.
+
+    python -m tests.faults [--count 20] [--jobs 2] [--kinds kill,full]
 
 A line a fault and a table at the end; exit status 1 if anything was lost or left behind. As root, real small disks too.
 """
@@ -8,7 +10,7 @@ import os
 import random
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -18,6 +20,7 @@ from tests.faults.harness import COMMANDS, FIT, Command, FaultResult, chosen, fa
 
 DISKS = [4, 40, 400, 1500]  # KiB left
 SLOW = 100  # milliseconds a read
+KINDS = ("kill", "full", "failing", "full_temp", "slow", "small_disk")
 
 
 def main() -> None:
@@ -25,9 +28,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=20, help="faults of each kind, of each command")
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--kinds", default=",".join(KINDS), help="kinds of faults")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as root:
-        results = run_all(Path(root), options.count, options.jobs)
+        results = run_all(Path(root), options.count, options.jobs, options.kinds.split(","))
     print(f"{'command':<10}{'fault':<12}{'tried':>6}{'lost':>6}")
     for key in sorted({(result.command, result.kind) for result in results}):
         of_kind = [result for result in results if (result.command, result.kind) == key]
@@ -35,9 +39,9 @@ def main() -> None:
     sys.exit(1 if any(result.problem for result in results) else 0)
 
 
-def run_all(root: Path, count: int, jobs: int) -> list[FaultResult]:
+def run_all(root: Path, count: int, jobs: int, kinds: Sequence[str]) -> list[FaultResult]:
     """All faults, `jobs` in parallel, each in its own folder."""
-    waiting = [each for command in COMMANDS for each in faults(command, root, count)]
+    waiting = [each for command in COMMANDS for each in faults(command, root, count, kinds)]
     with ThreadPoolExecutor(jobs) as pool:
         results = []
         for result in pool.map(lambda each: each(), waiting):
@@ -46,7 +50,7 @@ def run_all(root: Path, count: int, jobs: int) -> list[FaultResult]:
     return results
 
 
-def faults(command: Command, root: Path, count: int) -> Iterator[Callable[[], FaultResult]]:
+def faults(command: Command, root: Path, count: int, kinds: Sequence[str]) -> Iterator[Callable[[], FaultResult]]:
     """The faults of one command, after a run without faults that counts its file system calls."""
     changes, reads = moments(command, root / f"dry-{command.name}")
     print(f"{command.name}: {changes} changes of the file system, {reads} files read", flush=True)
@@ -60,9 +64,9 @@ def faults(command: Command, root: Path, count: int) -> Iterator[Callable[[], Fa
         "slow": [SLOW],
         "small_disk": DISKS if os.geteuid() == 0 else [],
     }
-    for kind, when in moments_of.items():
+    for kind in kinds:
         act = {"kill": killed, "small_disk": small_disk}.get(kind, partial(failed, kind=kind))
-        for place, moment in enumerate(when):
+        for place, moment in enumerate(moments_of[kind]):
             yield partial(act, command, root / f"{command.name}-{kind}-{place}", number=moment)
 
 
