@@ -4,8 +4,9 @@
 
 FILE is the file that is played, TEACHER an open_clip folder, as task=train_shapes_clip writes it. The collection is
 made here: tiny networks with random weights, aligned to the teacher. Imports are not counted, and Chromium has started;
-everything else is: from the call to the first frame as the server gives it, from there the page as it loads, and from
-a key or a position to the picture on the page. Needs Debian's chromium.
+everything else is: from the call to the first frame as the server gives it, to the first frame on the page, which is
+shown while Gradio's scripts load, and to the player; and from a key or a position to the picture on the page. Needs
+Debian's chromium.
 """
 
 import json
@@ -20,7 +21,7 @@ from pathlib import Path
 
 import torch
 import yaml
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, sync_playwright
 
 from lightning_inr.codec import Codec
 from lightning_inr.demo.options import DemoOptions
@@ -58,6 +59,7 @@ SEARCH = """async (text) => {
   await Promise.all([...hits.querySelectorAll('img')].map((image) => image.decode()));
   return [listed, performance.now() - start];
 }"""
+FIRST_FRAME = "document.querySelector('#linr-first')?.complete || document.querySelector('linr-player[data-shown]')"
 TEXTS = [
     f"a {colour} {shape}" for colour in ("red", "blue", "green", "white") for shape in ("ball", "square", "triangle")
 ]
@@ -82,8 +84,12 @@ def measure_play(browser: Browser, file: Path) -> None:
     with serving(file, "127.0.0.1", None, None, DemoOptions(device="cpu")) as url:
         read(f"{url}/linr/frame?file=f0&position=0")
         print(f"first frame from the server: {time.perf_counter() - start:.2f} s")
-        page = open_page(browser, url, "linr-player[data-shown]")
+        page = browser.new_page()
+        page.goto(url, wait_until="commit")
+        page.wait_for_function(FIRST_FRAME)
         print(f"first frame on the page: {time.perf_counter() - start:.2f} s")
+        page.wait_for_selector("linr-player[data-shown]")
+        print(f"player on the page: {time.perf_counter() - start:.2f} s")
         show("scrubbing", page.evaluate(SCRUB))
         page.evaluate("document.querySelector('linr-player').want(0)")
         page.click(".linr-play")
@@ -95,14 +101,20 @@ def measure_play(browser: Browser, file: Path) -> None:
 def measure_search(browser: Browser, folder: Path) -> None:
     """Print the times of the tab Search, warm, and of many visitors at once."""
     with serving(folder, "127.0.0.1", None, "search", DemoOptions(device="cpu")) as url:
-        page = open_page(browser, url, "#words")
+        page = browser.new_page()
+        page.goto(url)
+        page.wait_for_selector("#words")
         page.evaluate(SEARCH, "warm up")
         times = [page.evaluate(SEARCH, text) for text in TEXTS]
         show("search, hits listed", [listed for listed, _ in times])
         show("search, thumbnails decoded too", [shown for _, shown in times])
         page.close()
-        for _ in range(2):  # the first time, Gradio imports pandas
-            measure_visitors(url)
+        measure_visitors(url)  # Gradio first creates a state for each session, one after the other
+        measure_visitors(url)
+    with serving(folder, "127.0.0.1", None, None, DemoOptions(device="cpu")) as url:
+        print("a new server, whose first searches load the teacher:")
+        measure_visitors(url)
+        measure_visitors(url)
 
 
 def measure_visitors(url: str) -> None:
@@ -127,14 +139,6 @@ def measure_visitors(url: str) -> None:
     for thread in threads:
         thread.join()
     show(f"{VISITORS} searches at once", times)
-
-
-def open_page(browser: Browser, url: str, shown: str) -> Page:
-    """The page, when the element `shown` is on it."""
-    page = browser.new_page()
-    page.goto(url)
-    page.wait_for_selector(shown)
-    return page
 
 
 def write_collection(folder: Path, teacher: Path, count: int) -> None:

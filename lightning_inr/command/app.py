@@ -5,7 +5,7 @@ Verbs that have a task of `lightning_inr.run` call it with its options, so that 
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -41,6 +41,11 @@ File = Annotated[str, typer.Argument(metavar="FILE.linr", help="A .linr file; - 
 Collection = Annotated[Path, typer.Argument(metavar="COLLECTION", help="A folder written by `collect`.")]
 Out = Annotated[str, typer.Option("-o", "--out", metavar="OUT", help="Where the result is written.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Projector = Annotated[Path | None, typer.Option(help="A shared projector's file.")]
+VideoLlm = Annotated[str | None, typer.Option(help="Folder or hub id of the model, if not as named.")]
+Host = Annotated[str, typer.Option(help="Address to listen at; at 0.0.0.0, others on the network can use the page.")]
+Port = Annotated[int | None, typer.Option(help="Of the server; the first free one from 7860.")]
+OpenBrowser = Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page.")]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Any option of `python -m lightning_inr.run --help`; repeatable."),
@@ -179,8 +184,8 @@ def search_verb(
 def ask_verb(
     file: File,
     question: Annotated[str | None, typer.Argument(help="Without it, a conversation.")] = None,
-    projector: Annotated[Path | None, typer.Option(help="A shared projector's file.")] = None,
-    video_llm: Annotated[str | None, typer.Option(help="Folder or hub id of the model, if not as named.")] = None,
+    projector: Projector = None,
+    video_llm: VideoLlm = None,
     device: Device = "auto",
     settings: Settings = None,
 ) -> None:
@@ -192,29 +197,43 @@ def ask_verb(
 
 @app.command("play")
 def play_verb(
-    file: File,
-    port: Annotated[int | None, typer.Option(help="Of the local server.")] = None,
-    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page.")] = True,
+    file: Annotated[Path, typer.Argument(metavar="FILE.linr", help="A .linr file.")],
+    source: Annotated[Path | None, typer.Option(help="The video it was made from, to compare with.")] = None,
+    projector: Projector = None,
+    video_llm: VideoLlm = None,
+    device: Device = "auto",
+    host: Host = "127.0.0.1",
+    port: Port = None,
+    browser: OpenBrowser = True,
 ) -> None:
     """Play a file in a page of a local server; needs the extra `demo`."""
-    _open_page(Path(file), port, browser)
+    _open_page(
+        file, host, port, browser, "play", source=source, projector=projector, video_llm=video_llm, device=device
+    )
 
 
 @app.command("demo")
 def demo_verb(
     path: Annotated[Path, typer.Argument(metavar="COLLECTION|FILE.linr", help="What the page shows.")],
-    port: Annotated[int | None, typer.Option(help="Of the local server.")] = None,
-    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page.")] = True,
+    tab: Annotated[str, typer.Option(help="Open first: play, encode, search, ask, compare or latents.")] = "play",
+    source: Annotated[Path | None, typer.Option(help="The file's video, or a folder with the collection's.")] = None,
+    projector: Projector = None,
+    video_llm: VideoLlm = None,
+    device: Device = "auto",
+    host: Host = "127.0.0.1",
+    port: Port = None,
+    browser: OpenBrowser = True,
 ) -> None:
     """Play, encode, search, ask and compare in a page of a local server; needs the extra `demo`."""
-    _open_page(path, port, browser)
+    _open_page(path, host, port, browser, tab, source=source, projector=projector, video_llm=video_llm, device=device)
 
 
-def _open_page(path: Path, port: int | None, browser: bool) -> None:
+def _open_page(path: Path, host: str, port: int | None, browser: bool, tab: str, **options: Any) -> None:
     with call():
         from lightning_inr.demo import launch
+        from lightning_inr.demo.options import DemoOptions
 
-        launch(path, port=port, open_browser=browser)
+        launch(path, host, port, browser, tab, DemoOptions(**options))
 
 
 @app.command("export")

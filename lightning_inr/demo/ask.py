@@ -12,6 +12,7 @@ from lightning_inr.demo.library import Library
 from lightning_inr.demo.options import DemoOptions
 from lightning_inr.demo.play import error_html, plain_html
 from lightning_inr.errors import UserError
+from lightning_inr.paths import existing
 from lightning_inr.pipelines.chat_backend import UNTRAINED, BackendOptions, ChatBackend, FileTokens, find_backend
 from lightning_inr.teachers.catalogue import load_video_llm
 from lightning_inr.teachers.video_llm.interface import VideoLLM
@@ -30,7 +31,7 @@ class Conversation(NamedTuple):
 
 
 class ChatModel:
-    """The video language model, which the first question loads."""
+    """The video language model, which the first question loads; UserError if the given projector is missing."""
 
     def __init__(self, library: Library, options: DemoOptions) -> None:
         self.library = library
@@ -39,7 +40,7 @@ class ChatModel:
         def load(load_vision: bool) -> VideoLLM:
             return load_video_llm(str(name), load_vision=load_vision, device=device)
 
-        projector = None if options.projector is None else str(options.projector)
+        projector = None if options.projector is None else str(existing(options.projector, "projector"))
         self.options = BackendOptions(projector, None if name is None else load, device=device)
         self._backend: ChatBackend | None = None
         self._lock = threading.Lock()

@@ -9,12 +9,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
-from lightning_inr.api import Video
 from lightning_inr.data.sources.file import open_video
 from lightning_inr.data.sources.source import VideoSource
 from lightning_inr.errors import UserError
 from lightning_inr.paths import existing
 from lightning_inr.retrieval.collection import MANIFEST, Record, open_original, read_manifest
+from lightning_inr.video import Video
 
 MOST_FILES = 10_000  # of a folder without a manifest
 OPEN_AT_ONCE = 8  # decoded files, and source videos, that stay in memory
@@ -31,21 +31,34 @@ class ShownFile(NamedTuple):
 
 
 class RecentlyOpened(Generic[Opened]):
-    """Keeps the last `most` results of `open_one`, by key; one thread opens at a time."""
+    """Keeps the last `most` results of `open_one`, by key.
+
+    One thread opens at a time, and others that need what is kept do not wait for it.
+    """
 
     def __init__(self, open_one: Callable[[str], Opened], most: int = OPEN_AT_ONCE) -> None:
-        self.open_one, self.most, self.lock = open_one, most, threading.Lock()
-        self.opened: OrderedDict[str, Opened] = OrderedDict()
+        self.open_one, self.most = open_one, most
+        self.kept: OrderedDict[str, Opened] = OrderedDict()
+        self._opening, self._lock = threading.Lock(), threading.Lock()
 
     def get(self, key: str) -> Opened:
         """The result for `key`, opened if it is not kept."""
-        with self.lock:
-            if key not in self.opened:
-                self.opened[key] = self.open_one(key)
-                while len(self.opened) > self.most:
-                    self.opened.popitem(last=False)
-            self.opened.move_to_end(key)
-            return self.opened[key]
+        with suppress(KeyError):
+            return self._find(key)
+        with self._opening:
+            with suppress(KeyError):  # another thread may have opened it meanwhile
+                return self._find(key)
+            opened = self.open_one(key)
+            with self._lock:
+                self.kept[key] = opened
+                while len(self.kept) > self.most:
+                    self.kept.popitem(last=False)
+            return opened
+
+    def _find(self, key: str) -> Opened:
+        with self._lock:
+            self.kept.move_to_end(key)
+            return self.kept[key]
 
 
 class Library:

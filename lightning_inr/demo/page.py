@@ -50,7 +50,7 @@ def build_page(library: Library, encoder: Encoder, options: DemoOptions, tab: st
                 play = build_play(library, first)
             with gr.Tab("Encode", id="encode"):
                 encode = build_encode(page, encoder)
-            with gr.Tab("Search", id="search", visible=library.is_collection):
+            with gr.Tab("Search", id="search", visible=library.is_collection) as search_tab:
                 service = CollectionSearch(library, options.device)
                 search = build_search(service)
             with gr.Tab("Ask", id="ask"):
@@ -64,6 +64,9 @@ def build_page(library: Library, encoder: Encoder, options: DemoOptions, tab: st
         _connect_player(view, encode)
         page.load(lambda: facts_html(library, first), None, [play.facts], api_visibility="private")
         _connect_search(view, search, service)
+        # What a search needs is loaded while the visitor writes the words.
+        opened = [search_tab.select, page.load] if tab == "search" else [search_tab.select]
+        gr.on(opened, service.prepare, None, None, queue=False, api_visibility="private")
     page.queue(max_size=WAITING)
     return page
 

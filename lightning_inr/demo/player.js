@@ -1,6 +1,6 @@
 // <linr-player>: shows one file. Each picture is decoded by the server at the position that is asked for.
 // Attributes: data-file (key), data-frames, data-fps, data-height, data-width, data-position, data-source (if it has one).
-// <linr-points data-plot="id">: shows the frame of the point that is clicked in a plot.
+// <linr-points data-plot="id">: shows the frame of a point in a plot, chosen by a click, or by arrow keys and Enter.
 (() => {
   if (customElements.get("linr-player")) return;
   const SPEEDS = [["1/8", 0.125], ["1/4", 0.25], ["1/2", 0.5], ["1", 1], ["2", 2]];
@@ -130,6 +130,7 @@
         this.pictures = Object.fromEntries(views.map((view, number) => [view, pictures[number]]));
         this.position = position;
         this.draw();
+        document.querySelector("#linr-first")?.remove();
         this.showState(performance.now() - started);
         this.showError("");
       } catch (error) {
@@ -184,8 +185,35 @@
     attach() {
       const plot = document.querySelector(`#${this.dataset.plot} .js-plotly-plot`);
       if (!plot || !plot.on || plot === this.plot) return;
-      this.plot = plot;
+      Object.assign(this, { plot, marked: -1 });
+      plot.tabIndex = 0;
+      plot.setAttribute("role", "application");
+      plot.setAttribute("aria-label", "Plot: arrow keys choose a point, Enter shows its frame");
+      plot.addEventListener("keydown", (event) => this.key(event));
       plot.on("plotly_click", (event) => this.show(event.points[0].customdata));
+    }
+    // The points with a file, and their marks, of the lines that are not hidden by the legend.
+    points() {
+      const lines = this.plot.data.filter((line) => line.visible !== "legendonly");
+      const drawn = this.plot.querySelectorAll(".scatterlayer .trace");
+      return lines.flatMap((line, number) => {
+        const marks = drawn[number].querySelectorAll(".point");
+        return (line.customdata || []).map((point, at) => ({ point, mark: marks[at] }));
+      }).filter((each) => each.point);
+    }
+    key(event) {
+      const points = this.points(), step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+      const to = { Home: 0, End: points.length - 1 }[event.key] ?? this.marked + step;
+      if (event.key === "Enter") this.show(points[this.marked]?.point);
+      else if (points.length && !Number.isNaN(to)) this.mark(points, Math.min(points.length - 1, Math.max(0, to)));
+      else return;
+      event.preventDefault();
+    }
+    mark(points, marked) {
+      this.marked = marked;
+      points.forEach(({ mark }, number) => mark.classList.toggle("linr-marked", number === marked));
+      const status = this.querySelector("[role=status]") || this.insertBefore(document.createElement("p"), this.firstChild);
+      Object.assign(status, { className: "linr-note", role: "status", textContent: points[marked].point[2] });
     }
     show(point) {
       if (!point) return;
@@ -198,7 +226,7 @@
       picture.onerror = () => { text.textContent = `${caption}: the file cannot be decoded`; };
       const figure = document.createElement("figure");
       figure.append(picture, text);
-      this.replaceChildren(figure);
+      this.replaceChildren(...this.querySelectorAll("[role=status]"), figure);
     }
   }
   customElements.define("linr-points", Points);

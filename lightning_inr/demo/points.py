@@ -1,4 +1,4 @@
-"""Plots whose points show a decoded frame when they are clicked."""
+"""Plots whose points show a decoded frame when they are clicked, or chosen by the arrow keys and Enter."""
 
 from html import escape
 

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,19 +11,17 @@ import gradio as gr
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_inr.demo.library import Library, RecentlyOpened
+from lightning_inr.demo.library import Library
 from lightning_inr.demo.play import error_html, plain_html
 from lightning_inr.errors import UserError
 from lightning_inr.pipelines.search import Query, clip_of_collection, query_vector
-from lightning_inr.retrieval.gallery import read_embeddings
-from lightning_inr.retrieval.query import Hit, OpenCollection, open_collection, search_collection
+from lightning_inr.retrieval.query import Hit, OpenCollection, frame_scores, open_collection, search_collection
 from lightning_inr.teachers.clip import Clip
 
 HITS = 8  # shown at first
 MOST_HITS = 48
 AT_ONCE = 2  # searches; others wait in the queue
 THUMBNAIL = 120  # height in pixels at most
-TIMELINES = 256  # files whose frame embeddings stay in memory
 MOST_TIMELINE_POINTS = 200
 # A click on a hit gives its frame, a click on its timeline the frame there.
 ON_HIT = """
@@ -49,15 +48,20 @@ class SearchTab(NamedTuple):
 
 
 class CollectionSearch:
-    """Searches of one collection; its index and its teacher are loaded by the first search, and once."""
+    """Searches of one collection; its index and its teacher are loaded once."""
 
     def __init__(self, library: Library, device: str) -> None:
         self.library, self.device = library, device
         self._lock = threading.Lock()
         self._collection: OpenCollection | None = None
         self._clip: Clip | None = None
-        self._embeddings = RecentlyOpened(lambda key: read_embeddings(library.get(key).path), TIMELINES)
         self._keys = {shown.record.id: key for key, shown in library.files.items() if shown.record is not None}
+
+    def prepare(self) -> None:
+        """Load what a search by words needs; a search reports what is missing."""
+        with suppress(UserError):
+            self._opened()
+            self._teacher(self.library.path)
 
     def find(self, query: Query, k: int) -> str:
         """The `k` best frames, one of each video, as HTML; UserError with what to do if nothing can be searched."""
@@ -66,10 +70,10 @@ class CollectionSearch:
         hits = [hit for hit in search_collection(collection, vector, k) if hit.record.id in self._keys]
         if not hits:
             return '<p class="linr-note">nothing found</p>'
-        lines = [self._timeline(hit, vector) for hit in hits]
+        scores = [frame_scores(collection, hit.record, vector) for hit in hits]
         left_out = len(collection.left_out)
         note = f'<p class="linr-note">{left_out} of the videos cannot be searched</p>' if left_out else ""
-        return f'<div class="linr-hits">{"".join(map(self._hit_html, hits, lines))}</div>{note}'
+        return f'<div class="linr-hits">{"".join(map(self._hit_html, hits, scores))}</div>{note}'
 
     def _opened(self) -> OpenCollection:
         with self._lock:
@@ -82,11 +86,6 @@ class CollectionSearch:
             if self._clip is None:
                 self._clip = clip_of_collection(folder, self.device)
             return self._clip
-
-    def _timeline(self, hit: Hit, vector: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The score of each frame of the video of `hit`."""
-        embeddings = self._embeddings.get(self._keys[hit.record.id])
-        return np.zeros(0, np.float32) if embeddings is None else embeddings.vectors @ vector
 
     def _hit_html(self, hit: Hit, scores: NDArray[np.float32]) -> str:
         key, record = self._keys[hit.record.id], hit.record

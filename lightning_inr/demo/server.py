@@ -16,6 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from lightning_inr.demo.encode import Encoder
+from lightning_inr.demo.first_picture import FirstPicture
 from lightning_inr.demo.frames import frame_routes
 from lightning_inr.demo.guard import LOOPBACK, RequestGuard
 from lightning_inr.demo.library import Library
@@ -50,6 +51,8 @@ def serving(path: Path, host: str, port: int | None, tab: str | None, options: D
         os.environ["GRADIO_TEMP_DIR"] = folder
         encoder = Encoder(library, options.uploads)
         app = build_app(library, encoder, build_page(library, encoder, options, tab), host)
+        if tab in (None, "play"):
+            app.add_middleware(FirstPicture, key=next(iter(library.files)))
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=SHUTDOWN_SECONDS)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
@@ -94,7 +97,9 @@ def build_app(library: Library, encoder: Encoder, page: gr.Blocks, host: str) ->
 @contextmanager
 def bound_socket(host: str, port: int | None) -> Iterator[socket.socket]:
     """A socket bound to `port`, or to the first free one; UserError if it is taken."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # Only for a socket that names TCP, asyncio sets TCP_NODELAY; without it, an answer may wait 40 ms for an ACK.
+    with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         for number in range(FIRST_PORT, FIRST_PORT + PORTS) if port is None else [port]:
             try:

@@ -3,20 +3,27 @@
 import io
 import json
 import logging
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
+from torch import Tensor
 
 import lightning_inr as li
 from lightning_inr.codec import Codec
 from lightning_inr.command.app import app
+from lightning_inr.command.compare import PEERS
 from lightning_inr.data.sources.file import open_source
-from tests.conftest import SMALL_OVERRIDES, Outcome, small_model
+from lightning_inr.data.writer import write_y4m
+from lightning_inr.training.checkpoints import WholeCheckpoints, resume_checkpoint
+from tests.conftest import SMALL_OVERRIDES, Outcome, moving_square, small_model
 
 Command = Callable[..., Outcome]
 SMALL_FIT = [part for each in SMALL_OVERRIDES if not each.startswith("logger") for part in ("--set", each)]
@@ -89,6 +96,41 @@ def test_a_file_on_standard_input(command: Command, file: Path, monkeypatch: pyt
     assert command("info", "-").err == "error: -: standard input is empty; check the command before the pipe\n"
 
 
+def y4m(video: Tensor) -> bytes:
+    stream = io.BytesIO()
+    write_y4m(video, stream, 25.0)
+    return stream.getvalue()
+
+
+def test_the_same_standard_input_goes_on_after_an_interrupt(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def encode(data: bytes) -> Outcome:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+        return command("encode", "-", "-o", "clip.linr", "--progress", "json", *SMALL_FIT, "--set", "max_epochs=20")
+
+    def save(checkpoints: WholeCheckpoints, checkpoint: dict[str, Any], path: str, storage_options: None) -> None:
+        save_whole(checkpoints, checkpoint, path)
+        if checkpoint["epoch"] >= 10:
+            signal.raise_signal(signal.SIGINT)
+
+    save_whole, every_epoch = WholeCheckpoints.save_checkpoint, partial(resume_checkpoint, seconds=0.0)
+    monkeypatch.setattr("lightning_inr.pipelines.fitting.resume_checkpoint", every_epoch)
+    monkeypatch.setattr(WholeCheckpoints, "save_checkpoint", save)
+    stopped = encode(y4m(moving_square()))
+    assert (stopped.code, stopped.error) == (130, "error: interrupted; the same command goes on from there")
+    assert [path.name for path in Path().iterdir()] == [".clip.linr.fit"]
+
+    monkeypatch.setattr(WholeCheckpoints, "save_checkpoint", save_whole)
+    other = encode(y4m(moving_square().flip(0)))
+    assert (other.code, "holds a fit with other settings (dataset.path: " in other.error) == (1, True)
+    assert [path.name for path in Path().iterdir()] == [".clip.linr.fit"]
+
+    resumed = encode(y4m(moving_square()))
+    assert resumed.code == 0, resumed.err
+    epochs = [json.loads(line)["epoch"] for line in resumed.err.splitlines() if '"epoch"' in line]
+    assert min(epochs) >= 10
+    assert [path.name for path in Path().iterdir()] == ["clip.linr"]
+
+
 def test_info(command: Command, file: Path) -> None:
     table = command("info", file).out
     size = file.stat().st_size
@@ -101,10 +143,27 @@ def test_info(command: Command, file: Path) -> None:
 def test_a_file_beside_conventional_codecs(command: Command, images: Path) -> None:
     model = small_model(video=open_source(str(images)).shape)
     Path("clip.linr").write_bytes(Codec().encode(model))
-    compared = command("compare", "clip.linr", images, "--codecs", "x264")
+    compared = command("compare", "clip.linr", images, "--codecs", ",".join(PEERS))
     assert compared.code == 0, compared.err
-    assert [line.split()[0] for line in compared.out.splitlines()[1:3]] == ["clip.linr", "x264"]
+    rows = [line.split() for line in compared.out.splitlines()[1:-1]]
+    assert [row[0] for row in rows] == ["clip.linr", *PEERS]
+    for name, psnr, *_, size in rows[1:]:
+        assert float(psnr) > 15, name
+        [stream] = Path("compared").glob(f"{name}.*")
+        assert stream.stat().st_size == int(size.replace(",", ""))
     assert Path("compared/comparison.png").is_file()
+
+
+def test_a_codec_that_no_ffmpeg_has_is_one_line(
+    command: Command, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("clip.linr").write_bytes(Codec().encode(small_model(video=open_source(str(images)).shape)))
+    monkeypatch.setattr("lightning_inr.pipelines.reference_codecs.ffmpeg.has", lambda kind, name: False)
+    monkeypatch.setattr(av, "codecs_available", av.codecs_available - {"libvvenc"})
+    compared = command("compare", "clip.linr", images, "--codecs", "vvc")
+    assert compared.code == 1
+    assert compared.error.startswith("error: no FFmpeg here has libvvenc; leave it out, or set IMAGEIO_FFMPEG_EXE")
+    assert not Path("compared").exists()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -115,6 +116,16 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
     assert elsewhere == []
     assert opened.is_closed() or opened.title() == "lightning_inr"
     opened.close()
+
+
+def messages(address: str, event: int, visitor: str, values: list[object]) -> Iterator[str]:
+    """Start an event of the page as a browser does, and receive its messages."""
+    body = json.dumps({"data": values, "fn_index": event, "session_hash": visitor}).encode()
+    headers = {"Content-Type": "application/json"}
+    urllib.request.urlopen(urllib.request.Request(f"{address}/gradio_api/queue/join", body, headers)).close()
+    with urllib.request.urlopen(f"{address}/gradio_api/queue/data?session_hash={visitor}") as stream:
+        for line in stream:
+            yield line.decode()
 
 
 def is_own(url: str, address: str) -> bool:

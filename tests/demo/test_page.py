@@ -6,10 +6,12 @@ from pathlib import Path
 
 import psutil
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, Page
 
 from lightning_inr.codec import decode
-from tests.conftest import moving_square, write_mp4
+from lightning_inr.demo.options import DemoOptions
+from lightning_inr.demo.server import serving
+from tests.conftest import moving_square, write_mp4, write_result
 from tests.demo.conftest import HOSTILE
 
 
@@ -58,6 +60,7 @@ def scrub(page: Page, position: float) -> None:
 
 def test_it_plays_and_scrubs_at_a_phones_width(page: Page) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert page.query_selector("#linr-first") is None  # the player has replaced it
     scrub(page, 3.5)
     assert "frame 3.50 of 11" in page.inner_text(".linr-time")
     page.select_option(".linr-speed", "0.5")
@@ -174,6 +177,43 @@ def test_points_of_plots_show_their_frames(page: Page) -> None:
     page.click("#compare-point input")
     page.get_by_role("option").first.click()
     page.wait_for_selector("text=no video.linr in its folder")
+
+
+def choose_point(page: Page, plot: str, keys: list[str]) -> str:
+    """Press keys on a plot; the description of the frame that is then shown."""
+    page.wait_for_selector(f"#{plot} .js-plotly-plot[tabindex='0'] .point")
+    page.focus(f"#{plot} .js-plotly-plot")
+    for key in keys:
+        page.keyboard.press(key)
+    return str(page.locator(f"linr-points[data-plot={plot}] img").get_attribute("alt"))
+
+
+def test_points_of_plots_are_chosen_by_keys(page: Page) -> None:
+    tab(page, "Latents")
+    page.get_by_role("button", name="Plot the latents").click()
+    assert (
+        choose_point(page, "latents", ["ArrowRight", "ArrowDown", "ArrowRight", "ArrowLeft", "Enter"])
+        == "frame 1, 0.04 s"
+    )
+    assert page.inner_text("linr-points [role=status]") == "frame 1, 0.04 s"
+    assert page.locator("#latents .linr-marked").count() == 1
+    page.keyboard.press("End")
+    page.keyboard.press("ArrowRight")
+    assert page.inner_text("linr-points [role=status]") == "frame 11, 0.44 s"
+    page.keyboard.press("Enter")
+    page.wait_for_selector("linr-points img[alt^='frame 11']")
+
+
+def test_runs_are_compared_by_keys(browser: Browser, made: Path, tmp_path: Path) -> None:
+    for name, psnr in (("one", 30.0), ("two", 33.0)):
+        write_result(tmp_path / name, video="clip", psnr=psnr)
+        (tmp_path / name / "video.linr").write_bytes((made / "0.linr").read_bytes())
+    with serving(tmp_path, "127.0.0.1", None, "compare", DemoOptions(device="cpu")) as url:
+        page = browser.new_page()
+        page.goto(url)
+        assert "30.00 dB" in choose_point(page, "compare", ["Home", "Enter"])
+        assert page.evaluate("document.querySelector('linr-points img').decode().then(() => true)")
+        page.close()
 
 
 def test_a_video_is_encoded_and_played(page: Page, tmp_path: Path) -> None:

@@ -1,23 +1,25 @@
 """Requests to the server: what it serves, what it refuses, and its errors of one line."""
 
+import http.client
 import io
 import json
 import socket
+import statistics
 import threading
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from lightning_inr.demo import launch
+from lightning_inr.demo import launch, search
 from lightning_inr.demo.encode import check_request
 from lightning_inr.demo.fitting import FitRequest
 from lightning_inr.demo.frames import write_mp4_of
-from lightning_inr.demo.library import Library
+from lightning_inr.demo.library import Library, RecentlyOpened
 from lightning_inr.demo.options import DemoOptions, UploadLimits
 from lightning_inr.demo.page import WAITING
 from lightning_inr.demo.search import CollectionSearch, found, sparkline
@@ -26,7 +28,7 @@ from lightning_inr.demo.upload import check_upload, take_upload
 from lightning_inr.errors import UserError
 from lightning_inr.retrieval.collection import read_manifest, write_manifest
 from tests.conftest import moving_square, write_mp4
-from tests.demo.conftest import HOSTILE, LIMITS, SHAPE
+from tests.demo.conftest import HOSTILE, LIMITS, SHAPE, messages
 
 
 class Answer:
@@ -73,6 +75,24 @@ def test_a_wrong_request_for_a_frame_is_one_line(address: str, query: str, messa
     assert answer.status == 400
     assert message in answer.body.decode()
     assert "\n" not in answer.body.decode()
+
+
+def test_answers_on_one_connection_are_not_delayed(address: str) -> None:
+    connection = http.client.HTTPConnection(address.removeprefix("http://"))
+    times = []
+    for _ in range(20):
+        start = time.perf_counter()
+        connection.request("GET", "/linr/frame?file=f0&position=0")
+        connection.getresponse().read()
+        times.append(time.perf_counter() - start)
+    assert statistics.median(times) < 0.035  # without TCP_NODELAY, an answer waits 40 ms for the client's ACK
+
+
+@pytest.mark.parametrize(("tab", "has_picture"), [(None, True), ("encode", False)])
+def test_the_page_holds_the_first_picture(made: Path, tab: str | None, has_picture: bool) -> None:
+    with serving(made / "0.linr", "127.0.0.1", None, tab, DemoOptions(device="cpu")) as url:
+        body = get(url, **{"Accept-Encoding": "gzip, br"}).body
+    assert (b'<img id="linr-first" src="/linr/frame?file=f0&amp;position=0"' in body) is has_picture
 
 
 def test_one_mp4_is_written_at_a_time(library: Library) -> None:
@@ -157,6 +177,36 @@ def test_without_a_teacher_search_says_what_to_do(made: Path, tmp_path: Path) ->
     assert library.videos.get("f0").at(3).shape == (48, 64, 3)
 
 
+def test_what_a_search_needs_is_loaded_before_it(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = CollectionSearch(library, "cpu")
+    service.prepare()
+    monkeypatch.setattr(search, "clip_of_collection", None)
+    monkeypatch.setattr(search, "open_collection", None)
+    assert found(service, 2, text="a ball").count('class="linr-hit"') == 2
+
+
+def test_what_is_kept_does_not_wait_for_what_is_opened() -> None:
+    started, ends = threading.Event(), threading.Event()
+
+    def open_one(key: str) -> str:
+        if key == "slow":
+            started.set()
+            ends.wait(60)
+        return key
+
+    files = RecentlyOpened(open_one, 2)
+    assert files.get("kept") == "kept"
+    slow = threading.Thread(target=files.get, args=["slow"])
+    slow.start()
+    started.wait(60)
+    assert files.get("kept") == "kept"
+    assert slow.is_alive()
+    ends.set()
+    slow.join()
+    files.get("third")
+    assert list(files.kept) == ["slow", "third"]
+
+
 def test_the_timeline_marks_the_hit() -> None:
     line = sparkline([0.0, 1.0, 0.5], 1)
     assert 'x1="50.0"' in line
@@ -235,17 +285,8 @@ def test_twenty_visitors_search_at_once(address: str, words: int) -> None:
 
 
 def ask_queue(address: str, event: int, visitor: str, values: list[object]) -> str:
-    """The last message of an event, as a browser sends and receives it."""
-    body = json.dumps({"data": values, "fn_index": event, "session_hash": visitor}).encode()
-    headers = {"Content-Type": "application/json"}
-    urllib.request.urlopen(urllib.request.Request(f"{address}/gradio_api/queue/join", body, headers)).close()
-    return next(message for message in messages(address, visitor) if '"process_completed"' in message)
-
-
-def messages(address: str, visitor: str) -> Iterator[str]:
-    with urllib.request.urlopen(f"{address}/gradio_api/queue/data?session_hash={visitor}") as stream:
-        for line in stream:
-            yield line.decode()
+    """The last message of an event."""
+    return next(each for each in messages(address, event, visitor, values) if '"process_completed"' in each)
 
 
 def test_a_folder_of_files_without_a_manifest_is_played(made: Path, tmp_path: Path) -> None:
