@@ -22,7 +22,13 @@ from lightning_inr.errors import UserError
 from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.training.callbacks.base import data_of, one_of
 from lightning_inr.training.callbacks.budget import Budget
-from lightning_inr.training.callbacks.file_targets import FileTarget, QualityTarget, SizeTarget, check_targets
+from lightning_inr.training.callbacks.file_targets import (
+    FileTarget,
+    Measurement,
+    QualityTarget,
+    SizeTarget,
+    check_targets,
+)
 from lightning_inr.training.callbacks.weight_quantization import WeightQuantization
 from lightning_inr.types import GridLayout
 
@@ -34,8 +40,6 @@ STEPS_BETWEEN_TABLE_ROUNDINGS = 16  # a multiple of STEPS_BETWEEN_ROUNDINGS
 STEPS_BETWEEN_TABLE_RATES = 32  # a multiple of STEPS_BETWEEN_RATES
 STEPS_BETWEEN_ESTIMATES = 512  # of the file's size without `bpp`; an estimate encodes the whole model
 STEPS_BETWEEN_CORRECTIONS = 48  # of `rate_weight`, with `bpp`
-SETTLED = 0.15  # share of the budget before which the file's size does not predict its final size
-FOLLOWING = 0.5  # a correction multiplies `rate_weight` by (bpp of the file / `bpp`) to this power
 
 
 class EntropyConstrained(WeightQuantization):
@@ -65,6 +69,7 @@ class EntropyConstrained(WeightQuantization):
             raise UserError(f"density={density}: choose one of {', '.join(DENSITIES)}")
         self.rate_weight, self.bits_of, self.step_learning_rate = rate_weight, DENSITIES[density], step_learning_rate
         self.bpp, self.psnr = bpp, psnr
+        self.measurements: list[Measurement] = []  # of files during the fit, by the target
         self.target: FileTarget | None = None  # made of one of them when the fit starts
         self.origin: list[QuantizationStep] = []  # initial grids: the codec's step sizes, offset by each tensor's mean
         self.grid = nn.Parameter(torch.empty(0, 2))  # log(size / first size), (offset - first offset) / first size
@@ -127,18 +132,18 @@ class EntropyConstrained(WeightQuantization):
         if "bpp" not in self.module.extra_metrics or trainer.global_step % between == 0:
             data = self.codec.encode(self.module.net, self.steps())
             self.module.extra_metrics["bpp"] = self._bpp_of(data)
-            spent = one_of(trainer, Budget).spent
-            if self.target is not None and spent > SETTLED:
-                self._follow(self.target.excess(data, spent))
+            if self.target is not None:
+                self.rate_weight = self.target.adapted(self.rate_weight, data, one_of(trainer, Budget).spent)
         if self._rate:
             torch._foreach_add_(gradients, self._rate, alpha=price)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not self.started:
             return
-        if self.target is not None:
-            self._meet(self.module.net, self.target)
         data = self.codec.encode(self.module.net, self.steps())
+        if isinstance(self.target, SizeTarget) and self.target.is_exceeded(data):
+            self._shrink(self.module.net, self.target)
+            data = self.codec.encode(self.module.net, self.steps())
         self.module.extra_metrics["bpp"] = self._bpp_of(data)
         if self.target is not None and (message := self.target.shortfall(data)):
             print(message)
@@ -146,11 +151,11 @@ class EntropyConstrained(WeightQuantization):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
         if self.bpp is not None:
-            self.target = SizeTarget(self.bpp, self.module.net)
+            self.target = SizeTarget(self.bpp, self.module.net, self.measurements)
             if not self.started:
                 self._check_size(self.bpp)
         elif self.psnr is not None:
-            self.target = QualityTarget(self.psnr, data_of(trainer).frames)
+            self.target = QualityTarget(self.psnr, data_of(trainer).frames, self.measurements)
 
     def _check_size(self, bpp: float) -> None:
         """UserError for a size that no step size gives."""
@@ -164,23 +169,18 @@ class EntropyConstrained(WeightQuantization):
     def _names(self) -> list[str]:
         return [entry.name for entry in self.entries]
 
-    def _follow(self, excess: float) -> None:
-        """Adapt `rate_weight` to the `excess` of a target; by a factor of 0.5 to 2 at a time."""
-        self.rate_weight *= min(2.0, max(0.5, excess**FOLLOWING))
-
-    def _meet(self, net: VideoRepresentation, target: FileTarget) -> None:
-        """Scale all step sizes by one factor until the target's excess is within 1 %: at most 12 bisections."""
-        low, high, scale = 1 / 16, 16.0, 1.0
-        for _ in range(12):
+    def _shrink(self, net: VideoRepresentation, target: SizeTarget) -> None:
+        """Multiply all step sizes by one factor above 1 until the file is at most 10 % too large."""
+        # It costs up to 1 dB, since weights are trained for their own steps. Smaller steps would cost as much: they
+        # add bits for what the rounding has hidden from the training.
+        low, high = 1.0, 16.0
+        while high / low > 1.005:
             scale = math.sqrt(low * high)
             steps = {name: QuantizationStep(step.size * scale, step.offset) for name, step in self.steps().items()}
-            excess = target.excess(self.codec.encode(net, steps))
-            if abs(excess - 1) <= 0.01:
-                break
-            low, high = (scale, high) if excess > 1 else (low, scale)
+            low, high = (scale, high) if target.is_exceeded(self.codec.encode(net, steps)) else (low, scale)
         # Offsets are in units of the initial size, which changes here: divided by the factor, they keep their values.
-        grid = self.grid.detach() / torch.tensor([1.0, scale], device=self.grid.device)
-        self._hold([QuantizationStep(first.size * scale, first.offset) for first in self.origin], grid)
+        grid = self.grid.detach() / torch.tensor([1.0, high], device=self.grid.device)
+        self._hold([QuantizationStep(first.size * high, first.offset) for first in self.origin], grid)
 
     def _bpp_of(self, data: bytes) -> float:
         video = self.module.net.video
@@ -194,11 +194,13 @@ class EntropyConstrained(WeightQuantization):
             "grid": self.grid.detach(),
             "optimizer": optimizer,
             "rate_weight": self.rate_weight,
+            "measurements": [tuple(each) for each in self.measurements],
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict)
         self.rate_weight = state_dict["rate_weight"]
+        self.measurements = [Measurement(*each) for each in state_dict["measurements"]]
         if state_dict["origin"]:
             self._hold([QuantizationStep(*step) for step in state_dict["origin"]], state_dict["grid"])
             assert self.optimizer is not None
