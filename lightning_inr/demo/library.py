@@ -9,10 +9,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
+from lightning_inr.codec.summary import summarize_file
 from lightning_inr.data.sources.file import open_video
 from lightning_inr.data.sources.source import VideoSource
 from lightning_inr.errors import UserError
 from lightning_inr.paths import existing
+from lightning_inr.ranges import FileRanges
 from lightning_inr.retrieval.collection import MANIFEST, Record, open_original, read_manifest
 from lightning_inr.video import Video
 
@@ -65,7 +67,7 @@ class Library:
     """The files of `path`: one `.linr` file, a collection, or a folder with `.linr` files in and below it.
 
     `source` is the video that the one file was made from, or a folder: source videos of a collection are shown only if
-    they are in it, or in the collection's own folder. UserError if `path` holds no file.
+    they are in it, or in the collection's own folder. UserError if `path` holds no file, or is a damaged one.
     """
 
     def __init__(self, path: Path, source: Path | None = None, device: str = "auto") -> None:
@@ -132,6 +134,7 @@ class Library:
 
     def _find(self) -> list[ShownFile]:
         if self.path.is_file():
+            summarize_file(FileRanges(self.path, "path"))  # in a folder, a damaged file is an error when it is chosen
             return [ShownFile(self.path.name, self.path)]
         if self.is_collection:
             records = read_manifest(self.path)

@@ -150,6 +150,13 @@ def test_one_file_with_its_source(made: Path, tmp_path: Path) -> None:
         assert source.read(3).shape == (3, SHAPE.height, SHAPE.width)
 
 
+@pytest.mark.parametrize("content", [b"hi", b""])
+def test_one_file_that_is_none_is_an_error_at_the_start(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "t.mp4").write_bytes(content)
+    with pytest.raises(UserError, match=r"not a \.linr file"):
+        Library(tmp_path / "t.mp4")
+
+
 def test_a_taken_port_and_a_wrong_tab_are_errors_of_one_line(made: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
