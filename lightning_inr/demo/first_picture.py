@@ -7,7 +7,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 PICTURE = (
     '<img id="linr-first" src="/linr/frame?file={key}&amp;position=0" alt="" onerror="this.remove()" '
     'style="position:absolute;top:178px;left:calc(max(0px,50vw - 550px) + min(44px,5vw));'
-    'width:calc(min(100vw,1100px) - 2*min(44px,5vw));max-height:62vh;object-fit:contain;'
+    "width:calc(min(100vw,1100px) - 2*min(44px,5vw));max-height:62vh;object-fit:contain;"
     'background:#000;border-radius:6px;pointer-events:none;z-index:1">'
 )
 
