@@ -90,6 +90,7 @@ def measure_play(browser: Browser, file: Path) -> None:
         print(f"first frame on the page: {time.perf_counter() - start:.2f} s")
         page.wait_for_selector("linr-player[data-shown]")
         print(f"player on the page: {time.perf_counter() - start:.2f} s")
+        show("scrubbing while the page still loads", page.evaluate(SCRUB))
         show("scrubbing", page.evaluate(SCRUB))
         page.evaluate("document.querySelector('linr-player').want(0)")
         page.click(".linr-play")
