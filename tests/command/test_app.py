@@ -3,7 +3,6 @@
 import io
 import json
 import logging
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -110,7 +109,7 @@ def test_the_same_standard_input_goes_on_after_an_interrupt(command: Command, mo
     def save(checkpoints: WholeCheckpoints, checkpoint: dict[str, Any], path: str, storage_options: None) -> None:
         save_whole(checkpoints, checkpoint, path)
         if checkpoint["epoch"] >= 10:
-            signal.raise_signal(signal.SIGINT)
+            raise KeyboardInterrupt
 
     save_whole, every_epoch = WholeCheckpoints.save_checkpoint, partial(resume_checkpoint, seconds=0.0)
     monkeypatch.setattr("lightning_inr.pipelines.fitting.resume_checkpoint", every_epoch)

@@ -123,7 +123,7 @@ def test_the_commands_for_a_folder_of_ones_own_videos_run(
     for options in ([*collect, *small], *([*each, "feature_cache=features"] for each in others)):
         outcome = cli(*options)
         assert outcome.code == 0, f"{shlex.join(options)}\n{outcome.err}"
-    assert Path("runs/mine/holiday__beach.linr").exists()
+    assert Path("runs/mine/holiday__beach.mp4.linr").exists()
     assert all(protocol in outcome.out for protocol in ("class ", "segment ", "text to video "))
 
 
