@@ -24,7 +24,7 @@ class Measurement(NamedTuple):
 
 
 class Dynamics(NamedTuple):
-    """How the value of a target changes in a fit; measured on four clips (experiments/bench/LOG.md)."""
+    """How the value of a target changes in a fit; measured on two clips (experiments/bench/LOG.md)."""
 
     per_doubling: float  # lost by twice the rate weight, at the end of a fit
     trends: tuple[float, float, float]  # change over a whole budget: least, usual at a constant rate weight, most
