@@ -83,5 +83,5 @@ def reference_folder(clip: str, out: Path) -> Path:
 
 def reference_points() -> list[str]:
     """The folders that task=reference_codecs writes."""
-    peers = yaml.safe_load((Path(config_dir()) / "task" / "reference.yaml").read_text())["peers"]
+    peers = yaml.safe_load((Path(config_dir()) / "task" / "reference_codecs.yaml").read_text())["peers"]
     return [f"{name}-crf{crf}" for name, peer in peers.items() for crf in peer["crf"]]
