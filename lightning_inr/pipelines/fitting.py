@@ -118,7 +118,7 @@ def prepare_fit(
     config = dict(options.model_options)
     on_meta = build_on_meta(options.model, video, **config)
     check_cost(on_meta)  # a wrong rank is refused before the video is read
-    trainer = _trainer(options, folder, loggers, "encoder" in on_meta.roles())
+    trainer = _trainer(options, folder, loggers, "embeddings" in on_meta.roles())
     if trainer.world_size > 1:
         trainer.strategy.setup_environment()  # joins the processes; the same seed for the initial values on all
     of_rank_zero = trainer.strategy.broadcast  # its argument in a fit on one device
@@ -248,13 +248,13 @@ def _quiet() -> None:
     warnings.filterwarnings("ignore", module="lightning")
 
 
-def _trainer(options: FitOptions, folder: Path, loggers: Sequence[Logger], has_encoder: bool) -> L.Trainer:
+def _trainer(options: FitOptions, folder: Path, loggers: Sequence[Logger], has_embeddings: bool) -> L.Trainer:
     device = choose_device(options.device)
     ranks = ranks_of(options.trainer, device)
     several: dict[str, Any] = {}
     if ranks.total > 1:
-        # Before rounding starts an encoder is trained and not the stored embeddings, afterwards these alone.
-        strategy = DDPStrategy(find_unused_parameters=has_encoder, broadcast_buffers=False, timeout=LONGEST_WAIT)
+        # Stored embeddings are not used before rounding starts, and the encoder that gave them is not used afterwards.
+        strategy = DDPStrategy(find_unused_parameters=has_embeddings, broadcast_buffers=False, timeout=LONGEST_WAIT)
         several = {"strategy": strategy}
     return L.Trainer(
         accelerator="gpu" if device.type == "cuda" else "cpu",

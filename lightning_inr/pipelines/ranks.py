@@ -8,13 +8,14 @@ inside a collective operation may notice nothing for minutes.
 import io
 import multiprocessing
 import os
+import pickle
 import signal
 import time
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -29,6 +30,7 @@ from lightning_inr.processes import end_with_parent, starting_processes
 from lightning_inr.progress import current_progress, use_progress
 
 STRATEGIES = ("auto", "ddp")
+START_METHOD = "spawn"  # CUDA does not survive a fork
 SECONDS_OF_CONSEQUENCES = 3.0  # a lost rank makes the others fail: their errors may arrive before the loss is noticed
 SECONDS_TO_END = 30.0  # after the result, for what a process does at its exit
 T = TypeVar("T")
@@ -131,7 +133,7 @@ class _Outcome(NamedTuple):
 class _Running(NamedTuple):
     """A process that was started, and the connection on which its outcome arrives."""
 
-    process: SpawnProcess
+    process: BaseProcess
     outcome: Connection
 
 
@@ -141,15 +143,15 @@ def run_ranks(devices: int, function: Callable[..., T], *arguments: Any) -> T:
     What rank 0 prints is printed here at the end. An error of a rank is raised here, RankLostError if a process is
     killed; the other processes are then ended at once, and also when this process is interrupted or killed.
     """
-    spawning = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context(START_METHOD)
     port, progress, limits = find_free_network_port(), current_progress(), current_limits()
     running: list[_Running] = []
     try:
         with starting_processes():
             for rank in range(devices):
-                receiver, sender = spawning.Pipe(duplex=False)
+                receiver, sender = context.Pipe(duplex=False)
                 call = (rank, devices, port, progress if rank == 0 else "none", limits, function, arguments)
-                process = spawning.Process(target=_run_rank, args=(sender, *call))
+                process = context.Process(target=_run_rank, args=(sender, *call))  # type: ignore[attr-defined]
                 process.start()
                 sender.close()  # the process has its own: if it dies, the connection ends
                 running.append(_Running(process, receiver))
@@ -191,13 +193,14 @@ def _outcome_of_rank_zero(running: list[_Running]) -> _Outcome:
 
 def _receive(connection: Connection, rank: int, running: list[_Running]) -> _Outcome:
     try:
-        outcome: _Outcome = connection.recv()
+        data = connection.recv_bytes()
     except EOFError:
         process = running[rank].process
         process.join()
         code = process.exitcode or 0
         how = f"was killed ({signal.Signals(-code).name})" if code < 0 else f"ended with exit code {code}"
         return _Outcome(error=RankLostError(f"process {rank} of trainer.devices={len(running)} {how}"))
+    outcome: _Outcome = pickle.loads(data)
     return outcome
 
 
@@ -218,4 +221,4 @@ def _run_rank(
     except Exception as error:
         error.add_note(f"in rank {rank}:\n{traceback.format_exc()}")
         outcome = _Outcome(error=error, cause=error.__cause__)
-    sender.send(outcome)
+    sender.send_bytes(pickle.dumps(outcome))  # not `send`, after which tensors need this process alive
