@@ -96,12 +96,12 @@ def collection_options(cfg: DictConfig) -> CollectionOptions:
 
 
 def logger_maker(logger: DictConfig | None) -> Callable[[Path], list[Logger]]:
-    """A function that creates the loggers of a folder; no loggers without a `logger` group."""
+    """A picklable function that creates the loggers of a folder; no loggers without a `logger` group."""
+    return partial(_make_loggers, logger)
 
-    def make(folder: Path) -> list[Logger]:
-        return [] if logger is None else [instantiate(logger, save_dir=str(folder))]
 
-    return make
+def _make_loggers(logger: DictConfig | None, folder: Path) -> list[Logger]:
+    return [] if logger is None else [instantiate(logger, save_dir=str(folder))]
 
 
 def load_teachers(cfg: DictConfig) -> Teachers:

@@ -120,7 +120,10 @@ class FrameDataModule(L.LightningDataModule):
         return self.batch_size * height * width / whole
 
     def train_dataloader(self) -> DataLoader[FrameBatch]:
-        """Every training frame once per epoch, in random order."""
+        """Every training frame once per epoch, in random order; on several devices Lightning divides them."""
+        if self.trainer is not None and self.trainer.global_rank:
+            # The model has its initial values by now, the same on all ranks: windows and blends are to differ.
+            torch.manual_seed(torch.initial_seed() + self.trainer.global_rank)
         return DataLoader(
             self.frames, self.batch_size, shuffle=True, num_workers=self.workers, collate_fn=_as_is,
             persistent_workers=self.workers > 0,

@@ -24,12 +24,14 @@ from lightning.pytorch.loggers import Logger
 from lightning_inr.data.captioned.split import CaptionedVideo, DatasetSplit, Segment
 from lightning_inr.data.sources.file import open_video
 from lightning_inr.data.sources.source import VideoSource
+from lightning_inr.devices import choose_device
 from lightning_inr.errors import Terminated, UserError, printable
 from lightning_inr.paths import FAILED, write_bytes, write_text
 from lightning_inr.pipelines.collection_lock import CollectionLock
 from lightning_inr.pipelines.evaluation import EvaluationRequest, measuring_process
 from lightning_inr.pipelines.fitting import FitOptions, Teachers, fit_video, prepare_fit
 from lightning_inr.pipelines.provenance import check_same_fit, to_yaml
+from lightning_inr.pipelines.ranks import ranks_of
 from lightning_inr.progress import ProgressBar
 from lightning_inr.retrieval.collection import Record, open_original
 from lightning_inr.retrieval.gallery import check_same_space, read_model
@@ -57,6 +59,12 @@ class CollectionOptions:
 
 def collect(options: CollectionOptions, folder: Path) -> list[Record]:
     """Fit every video that is not in `folder` yet, and return the records of all videos in it."""
+    count = ranks_of(options.fit.trainer, choose_device(options.fit.device)).total
+    if count > 1:
+        raise UserError(
+            f"trainer.devices={count // options.fit.trainer.get('num_nodes', 1)}: a collection fits each video on one "
+            "device; start a process for each device, which share the folder, and choose trainer.devices=1"
+        )
     split = _with_known_ids(options.read_split(), folder / "records")
     # The path of a teacher may change, its weights are compared below; captions of finished videos are updated.
     check_same_fit(folder, options.settings, may_differ=("teacher.weights", "dataset.listing.captions"))

@@ -46,7 +46,8 @@ class CollapseGuard(FitCallback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         rounded, rate_weight = _price_of_bits(trainer)
-        self.last = Reached(float(self._sum) / self._steps, self.module.extra_metrics["bpp"] if rate_weight else 0.0)
+        total = float(trainer.strategy.reduce(self._sum))  # the mean over ranks: all restore their weights, or none
+        self.last = Reached(total / self._steps, self.module.extra_metrics["bpp"] if rate_weight else 0.0)
         self._sum, self._steps = torch.zeros(()), 0
         if rounded != self._rounded:
             self.best, self._rounded = None, rounded
@@ -62,10 +63,11 @@ class CollapseGuard(FitCallback):
         self.collapsed = last > self.factor * best
         if self.collapsed:
             self.module.net.load_state_dict(self._kept)
-            print(
-                f"the fit collapsed: its loss rose from {best:.3g} to {last:.3g}; its best epoch is used; "
-                f"try another seed, or lower module.learning_rate={self.module.learning_rate:g}"
-            )
+            if trainer.is_global_zero:
+                print(
+                    f"the fit collapsed: its loss rose from {best:.3g} to {last:.3g}; its best epoch is used; "
+                    f"try another seed, or lower module.learning_rate={self.module.learning_rate:g}"
+                )
 
 
 def _price_of_bits(trainer: L.Trainer) -> tuple[bool, float]:

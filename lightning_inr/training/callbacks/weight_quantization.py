@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lightning_inr.codec import Codec, Entry, QuantizationStep, fake_quantize, rounding_error
 from lightning_inr.errors import UserError
-from lightning_inr.training.callbacks.base import FitCallback, data_of, one_of
+from lightning_inr.training.callbacks.base import FitCallback, data_of, mean_over_ranks, one_of
 from lightning_inr.training.callbacks.budget import Budget
 
 STEPS_BETWEEN_ROUNDINGS = 16
@@ -61,6 +61,9 @@ class WeightQuantization(FitCallback):
             return
         if not self.started:
             self.module.net.store_embeddings(data_of(trainer).in_order())
+            tables = self.module.net.roles().get("embeddings", [])
+            for table, mean in zip(tables, mean_over_ranks(trainer, tables), strict=True):
+                table.copy_(mean)
             self.started = True
         self.round_weights(trainer.global_step)
         self._full = [weight.data for weight in self.weights]

@@ -65,10 +65,11 @@ class FitModule(L.LightningModule, ABC):
         terms = self.terms(outputs, batch)
         loss = functools.reduce(torch.add, terms.values())
         if self.global_step % STEPS_BETWEEN_RECORDINGS == 0:
-            self._check(loss)
             with torch.no_grad():
                 values = {**terms, "psnr": psnr(F.mse_loss(outputs["final"], batch.frames))}
-            self._recorded.append({name: float(value.detach()) for name, value in values.items()})
+                means = self.trainer.strategy.reduce(torch.stack([*values.values(), loss]))  # over ranks
+            self._check(means[-1])
+            self._recorded.append(dict(zip(values, means.tolist(), strict=False)))
         return loss
 
     def pop_metrics(self) -> dict[str, float]:
