@@ -186,12 +186,12 @@ class RemoteFolder:
 
     def write(self, name: str, data: bytes) -> None:
         """See `Folder`."""
-        self._try(name, partial(self.system.pipe_file, self._path(name), data))
+        self._write(name, data)
 
     def create(self, name: str, data: bytes) -> bool:
         """See `Folder`."""
         try:
-            self._try(name, partial(self.system.pipe_file, self._path(name), data, mode="create"))
+            self._write(name, data, mode="create")
         except (FileExistsError, _PreconditionError):
             return self._holds(name, data)
         return True
@@ -230,6 +230,15 @@ class RemoteFolder:
     def ranges(self, name: str) -> ByteSource:
         """See `Folder`."""
         return FileRanges(f"{self.address}/{name}", self.option)
+
+    def _write(self, name: str, data: bytes, **condition: str) -> None:
+        try:
+            self._try(name, partial(self.system.pipe_file, self._path(name), data, **condition))
+        except UserError as error:
+            if not isinstance(error.__cause__, PermissionError):
+                raise
+            remedy = "these credentials may not write there; set others, or name another folder"
+            raise UserError(f"{self.option}={self.address}/{name}: {error.__cause__}; {remedy}") from error
 
     def _holds(self, name: str, data: bytes) -> bool:
         """Whether a file holds `data`, written by a try whose answer was lost."""
@@ -276,7 +285,7 @@ class S3Folder(RemoteFolder):
     def replace(self, name: str, data: bytes, stamp: str) -> bool:
         """See `Folder`."""
         try:
-            self._try(name, partial(self.system.pipe_file, self._path(name), data, IfMatch=stamp))
+            self._write(name, data, IfMatch=stamp)
         except FileNotFoundError:
             return False
         except _PreconditionError:
