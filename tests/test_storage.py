@@ -115,7 +115,9 @@ def test_a_store_that_always_fails_is_one_line(
 
 def test_a_refusal_is_one_line_at_once(bucket: Folder, store: S3Server) -> None:
     store.read_only, before = True, store.calls
-    with pytest.raises(UserError, match=r"^collection=s3://videos/folder/a: AccessDenied; these credentials may not write"):
+    with pytest.raises(
+        UserError, match=r"^collection=s3://videos/folder/a: AccessDenied; these credentials may not write"
+    ):
         bucket.write("a", b"")
     assert store.calls == before + 1
 

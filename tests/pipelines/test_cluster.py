@@ -2,14 +2,12 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-import psutil
+import lightning as L
 import pytest
 
 from lightning_inr.codec import decode
@@ -17,6 +15,7 @@ from lightning_inr.data.captioned.split import CaptionedVideo
 from lightning_inr.data.shapes.listing import list_shapes
 from lightning_inr.errors import UserError
 from lightning_inr.pipelines import collection as collection_pipeline
+from lightning_inr.pipelines.cluster import ray as on_ray
 from lightning_inr.pipelines.cluster import schedule as scheduling
 from lightning_inr.pipelines.cluster.leases import BEAT, DEAD_AFTER, Leases
 from lightning_inr.pipelines.cluster.schedule import Claim, Failure, InProcess, schedule
@@ -24,7 +23,7 @@ from lightning_inr.pipelines.cluster.shards import Unit, cut, take_shard
 from lightning_inr.pipelines.evaluation import measure
 from lightning_inr.retrieval.collection import read_manifest
 from lightning_inr.storage import Folder, open_folder
-from tests.conftest import Outcome
+from tests.conftest import Outcome, moving_square, write_mp4
 from tests.servers import BUCKET, S3Server
 
 Cli = Callable[..., Outcome]
@@ -75,27 +74,24 @@ def test_videos_of_others_are_left_and_those_of_the_unknown_are_asked_for_again(
     assert [video for video, *_ in recorder.finished] == [4, 2]
 
 
-class Slow:
-    """An executor of two places, in which the first start of unit (0,) never ends."""
+class TwoPlaces:
+    """An executor of two places; the first start of unit (0,) never ends."""
 
     def __init__(self) -> None:
         self.started: list[Unit] = []
+        self.starts_of_first = 0
         self.cancelled: list[Unit] = []
 
     def capacity(self) -> int:
         return 2
 
     def start(self, unit: Unit) -> None:
-        assert len(self.started) < 2
-        self.started.append(unit)
+        self.starts_of_first += unit == (0,)
+        if unit != (0,) or self.starts_of_first == 2:
+            self.started.append(unit)
 
     def wait(self, seconds: float) -> list[tuple[Unit, Sequence[object]]]:
-        ready = [each for each in self.started if each != (0,)] or self.started[1:]
-        self.started = [each for each in self.started if each not in ready] or self.started[:1] * (not ready)
-        if (0,) in ready:
-            self.started = []
-        elif (0,) not in self.started:
-            self.started.append((0,))
+        ready, self.started = self.started, []
         return [(unit, list(unit)) for unit in ready]
 
     def cancel(self, unit: Unit) -> None:
@@ -104,9 +100,10 @@ class Slow:
 
 def test_a_slow_unit_is_started_once_more_when_nothing_else_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scheduling, "SLOW", 0.0)
-    recorder, executor = Recorder(), Slow()
+    recorder, executor = Recorder(), TwoPlaces()
     schedule(cut(range(6)), executor, recorder.claim, recorder.finish, attempts=1)
     assert [video for video, *_ in recorder.finished] == [1, 2, 3, 4, 5, 0]
+    assert executor.starts_of_first == 2
     assert executor.cancelled[-1] == (0,)
 
 
@@ -254,7 +251,10 @@ def test_a_bucket_that_fails_and_a_video_that_is_broken_lose_nothing(
 
 def test_a_bucket_without_write_permission_is_an_error_before_the_first_fit(in_bucket: Cli, store: S3Server) -> None:
     store.read_only, before = True, len(store.writes)
-    assert f"collection={BUCKET_COLLECTION}/config.yaml: AccessDenied; these credentials may not write" in in_bucket().error
+    assert (
+        f"collection={BUCKET_COLLECTION}/config.yaml: AccessDenied; these credentials may not write"
+        in in_bucket().error
+    )
     assert len(store.writes) == before + 1
 
 
@@ -263,3 +263,40 @@ def test_an_address_with_credentials_is_refused_and_written_nowhere(cli: Cli, tm
     assert "collection=s3://***@videos/a: a URL with credentials" in outcome.error
     assert "hidden" not in outcome.out + outcome.err
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"hidden" in path.read_bytes()]
+
+
+class DiesOnce(L.Callback):
+    """Kills the process of the first fit that starts, by SIGKILL."""
+
+    def on_fit_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        try:
+            Path(os.environ["DIED"]).touch(exist_ok=False)
+        except FileExistsError:
+            return
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_ray_fits_a_folder_though_a_worker_dies_and_a_video_is_broken(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One video has a single frame."""
+    monkeypatch.setenv("DIED", str(tmp_path / "died"))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for name, frames in {"a.mp4": 3, "b.mp4": 1, "d.mp4": 2}.items():
+        write_mp4(folder / name, moving_square(frames, 32, 32))
+    (folder / "c.mp4").write_bytes(b"no video")
+    options = [each for each in SMALL_FITS if not each.startswith("dataset")]
+    outcome = cli("task=collect", "collection=c", "dataset=folder", f"dataset.listing.root={folder}", *options,
+                  "cluster=ray", "cluster.workers=1",
+                  "+callbacks.dies._target_=tests.pipelines.test_cluster.DiesOnce")  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    assert (tmp_path / "died").exists()
+    assert "failed: c.mp4: dataset.path=" in outcome.out
+    assert [(record.id, record.frames) for record in read_manifest("c")] == [("a.mp4", 3), ("b.mp4", 1), ("d.mp4", 2)]
+
+
+def test_a_worker_of_another_version_is_one_line() -> None:
+    with pytest.raises(UserError, match=r"has lightning_inr .*, and this driver 0\.0\.1; install the same version"):
+        on_ray._fit_unit("0.0.1", b"", b"", 0)

@@ -77,9 +77,10 @@ class RayExecutor:
                 f"{os.cpu_count()} CPUs and {torch.cuda.device_count()} GPUs; choose fewer"
             )
         self.payload = ray.put(ray.cloudpickle.dumps(self.setup))
-        self.task = ray.remote(_fit_unit).options(
+        # Without max_calls=0, a worker with a GPU would end after each task, and load its teachers anew.
+        self.task = ray.remote(
             num_cpus=self.cluster.cpus, num_gpus=self.cluster.gpus, max_retries=self.options.attempts, max_calls=0
-        )
+        )(_fit_unit)
         if self.cluster.dashboard:
             print(f"Ray's page: http://{context.dashboard_url}", flush=True)
         return self
