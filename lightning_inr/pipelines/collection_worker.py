@@ -17,7 +17,7 @@ from lightning.pytorch.loggers import Logger
 from lightning_inr.data.captioned.split import CaptionedVideo, DatasetSplit, Segment
 from lightning_inr.data.sources.file import open_video
 from lightning_inr.data.sources.source import VideoSource
-from lightning_inr.errors import Terminated, printable
+from lightning_inr.errors import Terminated, UserError, printable
 from lightning_inr.paths import write_bytes
 from lightning_inr.pipelines.cluster.schedule import Failure
 from lightning_inr.pipelines.evaluation import EvaluationRequest
@@ -39,6 +39,11 @@ class RayOptions:
     cpus: int  # CPUs, and threads, for each
     gpus: float  # GPUs for each
     dashboard: bool  # whether the cluster of this machine serves Ray's page
+
+    def __post_init__(self) -> None:
+        if self.cpus < 1 or (self.workers is not None and self.workers < 1) or self.gpus < 0:
+            shown = f"cluster.workers={self.workers} cluster.cpus={self.cpus} cluster.gpus={self.gpus}"
+            raise UserError(f"{shown}: choose at least one worker (or null), one CPU, and no less than 0 GPUs")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -29,6 +30,7 @@ from lightning_inr.storage import Folder, LocalFolder, open_folder
 
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}  # no request, and no warning
 OBJECT_STORE = 2**27  # bytes; records are small, and Ray would take a third of the memory
+_OPENED = ExitStack()  # in a worker: its measuring process, until the worker ends
 RESOURCES_AGE = 10.0  # seconds for which the size of the cluster counts as known
 
 
@@ -114,9 +116,8 @@ class RayExecutor:
         """The number of videos that the cluster fits at once."""
         has = self.ray.cluster_resources()
         rooms = [self.cluster.workers] if self.cluster.workers is not None else []
-        rooms += [int(has.get("CPU", 0) / self.cluster.cpus)] if self.cluster.cpus else []
         rooms += [int(has.get("GPU", 0) / self.cluster.gpus)] if self.cluster.gpus else []
-        return min(rooms)
+        return min([int(has.get("CPU", 0) / self.cluster.cpus), *rooms])
 
     def start(self, unit: Unit) -> None:
         """See `Executor`."""
@@ -190,5 +191,5 @@ def _worker(payload: bytes) -> tuple[CollectionWorker, Limits]:
             f"collection={setup.address}: {HOST} does not see it; name a folder that all machines share, or a bucket"
         )
     torch.set_num_threads(setup.fit.threads or 1)
-    measure = measuring_process().__enter__()
+    measure = _OPENED.enter_context(measuring_process())
     return CollectionWorker(setup.fit, setup.clip_options, folder, setup.load_teachers(), measure), setup.limits
