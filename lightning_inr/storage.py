@@ -34,7 +34,7 @@ STAMPS = ("ETag", "etag", "last_modified", "created", "mtime")  # entries of fss
 T = TypeVar("T")
 
 
-class Entry(NamedTuple):
+class StoredFile(NamedTuple):
     """A file in a folder."""
 
     name: str  # relative to the folder
@@ -71,7 +71,7 @@ class Folder(Protocol):
         """The stamp of a file; None if it does not exist."""
         ...
 
-    def names(self, prefix: str = "") -> Iterator[Entry]:
+    def names(self, prefix: str = "") -> Iterator[StoredFile]:
         """The files whose names are `prefix` and a rest without `/`, in order of their names."""
         ...
 
@@ -140,7 +140,7 @@ class LocalFolder:
         except FileNotFoundError:
             return None
 
-    def names(self, prefix: str = "") -> Iterator[Entry]:
+    def names(self, prefix: str = "") -> Iterator[StoredFile]:
         """See `Folder`; hidden files, which are drafts, are left out."""
         parent, _, start = prefix.rpartition("/")
         folder = self.path / parent
@@ -152,7 +152,7 @@ class LocalFolder:
             with suppress(FileNotFoundError):  # removed since it was listed
                 if (folder / name).is_file():
                     state = (folder / name).stat()
-                    yield Entry(f"{parent}/{name}" if parent else name, state.st_size, _local_stamp(state))
+                    yield StoredFile(f"{parent}/{name}" if parent else name, state.st_size, _local_stamp(state))
 
     def remove(self, name: str) -> None:
         """See `Folder`."""
@@ -210,7 +210,7 @@ class RemoteFolder:
         except FileNotFoundError:
             return None
 
-    def names(self, prefix: str = "") -> Iterator[Entry]:
+    def names(self, prefix: str = "") -> Iterator[StoredFile]:
         """See `Folder`."""
         parent, _, start = prefix.rpartition("/")
         try:
@@ -220,7 +220,7 @@ class RemoteFolder:
         for info in sorted(found, key=lambda each: each["name"]):
             name = info["name"].removeprefix(self.root).lstrip("/")
             if info["type"] == "file" and name.rpartition("/")[2].startswith(start):
-                yield Entry(name, int(info["size"] or 0), _stamp(info))
+                yield StoredFile(name, int(info["size"] or 0), _stamp(info))
 
     def remove(self, name: str) -> None:
         """See `Folder`."""
@@ -301,7 +301,7 @@ class S3Folder(RemoteFolder):
             return None
         return tag
 
-    def names(self, prefix: str = "") -> Iterator[Entry]:
+    def names(self, prefix: str = "") -> Iterator[StoredFile]:
         """See `Folder`; a page of 1,000 names at a time, where s3fs would hold all."""
         bucket, _, key = self.root.partition("/")
         above = f"{key}/" if key else ""
@@ -313,7 +313,7 @@ class S3Folder(RemoteFolder):
             page = self._try(prefix, partial(self.system.call_s3, "list_objects_v2", **asked))
             for each in page.get("Contents", ()):
                 if not each["Key"].endswith("/"):  # such a key marks a folder
-                    yield Entry(each["Key"].removeprefix(above), each["Size"], each["ETag"])
+                    yield StoredFile(each["Key"].removeprefix(above), each["Size"], each["ETag"])
 
 
 class _PreconditionError(Exception):
