@@ -67,10 +67,10 @@ class RayExecutor:
         try:
             context = ray.init(log_to_driver=False, logging_level=logging.ERROR, **self._where())
         except Exception as error:  # Ray's errors here are of many types
-            reason = printable(str(error).partition("\n")[0])
-            raise UserError(
-                f"cluster.address={self.cluster.address}: {reason}; start Ray there, or leave the address out"
-            ) from error
+            remedy = (
+                "free memory and disk for it" if self.cluster.address is None else "start Ray there, or leave it out"
+            )
+            raise UserError(f"cluster.address={self.cluster.address}: {_first_line(error)}; {remedy}") from error
         signal.signal(signal.SIGTERM, on_terminate)  # Ray's own would end this process without a word
         if self.cluster.address is None and self._room() < 1:
             self._end()
@@ -110,6 +110,8 @@ class RayExecutor:
         """Some more than the cluster runs at once, so that no worker waits for the next unit."""
         if time.monotonic() - self.asked >= RESOURCES_AGE:
             self.slots, self.asked = max(1, self._room()), time.monotonic()
+        if self.cluster.address is not None and self.cluster.workers is not None:
+            return self.slots  # such a cluster has room for more, which are not to run at once
         return self.slots + self.slots // 2 + 1
 
     def _room(self) -> int:
