@@ -31,6 +31,7 @@ GROUPS = {  # what a group chooses, in the order of the pages; one that is not n
     "codec": "Bits and entropy coder",
     "trainer": "The trainer",
     "logger": "Loggers",
+    "cluster": "Where the videos of a collection are fitted",
     "teacher": "Teachers of embeddings",
     "video_llm": "Video language models",
     "load_options": "How a video language model is loaded",

@@ -37,7 +37,7 @@ EXTRAS = {  # packages that decoding does not need: the extra that installs them
     "skvideo": "train", "imageio_ffmpeg": "train", "faiss": "retrieval", "open_clip": "retrieval",
     "pyarrow": "retrieval", "ijson": "retrieval", "transformers": "chat", "safetensors": "chat", "tokenizers": "chat",
     "bjontegaard": "report", "umap": "report", "wandb": "report",
-    "gradio": "demo", "plotly": "demo",
+    "gradio": "demo", "plotly": "demo", "ray": "cluster",
 }  # fmt: skip
 FORMER_TASKS = {  # former name -> present name
     "answers": "evaluate_chat", "retrieval": "evaluate_retrieval", "teacher": "train_shapes_clip",

@@ -15,7 +15,7 @@ from lightning_inr.chat.projector import SharedProjector, check_same_model, load
 from lightning_inr.configuration.common import feature_cache, labels, plain, provenance, read_split, source_opener
 from lightning_inr.errors import UserError
 from lightning_inr.models.base import VideoRepresentation
-from lightning_inr.pipelines.collection import CollectionOptions
+from lightning_inr.pipelines.collection_worker import CollectionOptions, RayOptions
 from lightning_inr.pipelines.fitting import FitOptions, Teachers
 from lightning_inr.pipelines.run_folder import RunOptions
 from lightning_inr.retrieval.gallery import check_same_space
@@ -92,6 +92,7 @@ def collection_options(cfg: DictConfig) -> CollectionOptions:
         settings=plain(cfg),
         shard=cfg.shard,
         attempts=cfg.attempts,
+        cluster=None if cfg.cluster is None else RayOptions(**plain(cfg.cluster)),
     )
 
 

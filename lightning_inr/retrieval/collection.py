@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from lightning_inr.paths import existing, writing
 from lightning_inr.types import VideoShape
 
 MANIFEST = "collection.parquet"
+ROWS = 10_000  # of the manifest, written at once
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),
@@ -86,10 +88,14 @@ class Record(NamedTuple):
 
 
 def write_manifest(folder: Path, records: Iterable[Record]) -> None:
-    """Write `collection.parquet` of a folder in one step, so that it is never partial."""
-    table = pa.Table.from_pylist([record.values() for record in records], SCHEMA)
-    with writing(folder / MANIFEST) as draft:
-        pq.write_table(table, draft)
+    """Write `collection.parquet` of a folder in one step, so that it is never partial; holds ROWS records at a time."""
+    rows = (record.values() for record in records)
+    with writing(folder / MANIFEST) as draft, pq.ParquetWriter(draft, SCHEMA) as writer:
+        chunk = list(islice(rows, ROWS))
+        while True:
+            writer.write_table(pa.Table.from_pylist(chunk, SCHEMA))
+            if not (chunk := list(islice(rows, ROWS))):
+                return
 
 
 def read_manifest(folder: str | Path) -> list[Record]:

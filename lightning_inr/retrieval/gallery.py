@@ -40,7 +40,7 @@ class Gallery(NamedTuple):
     left_out: Mapping[str, str] = MappingProxyType({})  # id -> reason: not aligned, or damaged
 
 
-def read_model(path: Path, roles: Collection[str] = SEMANTIC_ROLES) -> VideoRepresentation:
+def read_model(path: str | Path, roles: Collection[str] = SEMANTIC_ROLES) -> VideoRepresentation:
     """Decode the model of a file, only the tensors of `roles`; UserError if the file is missing or damaged."""
     try:
         return decode(FileRanges(path), roles=roles)

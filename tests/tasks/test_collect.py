@@ -15,8 +15,10 @@ import pytest
 
 from lightning_inr.data.captioned.split import CaptionedVideo, Segment
 from lightning_inr.errors import UserError
+from lightning_inr.paths import write_bytes
 from lightning_inr.pipelines import collection as task
-from lightning_inr.pipelines.collection import take_shard
+from lightning_inr.pipelines import collection_worker
+from lightning_inr.pipelines.cluster.schedule import Claim
 from lightning_inr.pipelines.collection_lock import CollectionLock
 from lightning_inr.pipelines.evaluation import measure
 from lightning_inr.pipelines.fitting import fit_video
@@ -88,7 +90,7 @@ def test_an_interruption_keeps_finished_videos(cli: Cli, collection: Path, monke
             raise KeyboardInterrupt
         return fit_video(prepared, cfg, folder)
 
-    monkeypatch.setattr(task, "fit_video", until_the_second)
+    monkeypatch.setattr(collection_worker, "fit_video", until_the_second)
     outcome = cli(*COLLECT)
     assert outcome.code == 130
     assert "interrupted; the same command resumes with this video" in outcome.error
@@ -121,37 +123,31 @@ def test_a_full_disk_ends_the_run_and_keeps_finished_videos(
         (collection / "records" / f"{name}.json").unlink()
 
     def full(path: Path, data: bytes) -> None:
+        if path.suffix != ".linr":
+            return write_bytes(path, data)
         cause = OSError(errno.ENOSPC, "No space left on device")
         raise UserError(f"cannot write {path}: {cause.strerror}; free some space") from cause
 
-    monkeypatch.setattr(task, "write_bytes", full)
+    monkeypatch.setattr("lightning_inr.storage.write_bytes", full)
     outcome = cli(*COLLECT)
     assert outcome.code == 1
     assert "No space left on device; free some space" in outcome.error
     assert [record.id for record in read_manifest(collection)] == ["video0", "video2"]
 
 
-def test_a_video_belongs_to_one_worker_at_a_time(tmp_path: Path) -> None:
+def test_a_video_belongs_to_one_process_at_a_time(tmp_path: Path) -> None:
     other = (
         "import sys; from pathlib import Path; from lightning_inr.pipelines.collection_lock import CollectionLock\n"
-        "with CollectionLock(Path(sys.argv[1])) as shared, shared.claim(3) as three, shared.claim(4) as four:\n"
-        "    print(three, four)"
+        "from lightning_inr.data.captioned.split import CaptionedVideo\n"
+        "with CollectionLock(Path(sys.argv[1])) as shared:\n"
+        "    print(*(shared.claim(index, CaptionedVideo(str(index), Path())).name for index in (3, 4)))"
     )
-    with CollectionLock(tmp_path) as shared, shared.claim(3) as ours:
-        assert ours
+    with CollectionLock(tmp_path) as shared:
+        assert shared.claim(3, CaptionedVideo("3", Path())) is Claim.TAKEN
         output = subprocess.run(
             [sys.executable, "-c", other, str(tmp_path)], capture_output=True, text=True, check=True
         )
-    assert output.stdout.split() == ["False", "True"]
-
-
-def test_shards_share_the_videos_between_them() -> None:
-    videos = [CaptionedVideo(str(number), Path()) for number in range(10)]
-    shards = [list(take_shard(videos, f"{part}/3")) for part in (1, 2, 3)]
-    assert sorted(place for shard in shards for place in shard) == list(range(10))
-    for wrong in ("0/3", "4/3", "x"):
-        with pytest.raises(UserError, match=f"shard={wrong}: give PART/PARTS"):
-            take_shard(videos, wrong)
+    assert output.stdout.split() == ["HELD", "TAKEN"]
 
 
 def with_former_id(folder: Path, record: Record) -> Record:
