@@ -36,7 +36,7 @@ EXTRAS = {  # packages that decoding does not need: the extra that installs them
     "lightning": "train", "torchmetrics": "train", "timm": "train", "scenedetect": "train", "matplotlib": "train",
     "skvideo": "train", "imageio_ffmpeg": "train", "faiss": "retrieval", "open_clip": "retrieval",
     "pyarrow": "retrieval", "ijson": "retrieval", "transformers": "chat", "safetensors": "chat", "tokenizers": "chat",
-    "bjontegaard": "report", "umap": "report", "wandb": "report",
+    "bjontegaard": "report", "umap": "report", "wandb": "report", "lancedb": "lancedb",
     "gradio": "demo", "plotly": "demo",
 }  # fmt: skip
 FORMER_TASKS = {  # former name -> present name

@@ -1,15 +1,10 @@
 """Figures of a `.linr` file against its source, measured in a separate process that gets the file only."""
 
 import math
-import multiprocessing
 import os
-import signal
-import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +26,7 @@ from lightning_inr.metrics import PEAK, FrameQuality, compare, psnr, summarize_q
 from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.paths import read_bytes
 from lightning_inr.pipelines.held_out import measure_held_out
+from lightning_inr.processes import process_pool, starting_processes
 from lightning_inr.progress import ProgressBar, current_progress, use_progress
 from lightning_inr.report.figures import ComparedFrame, draw_comparison
 from lightning_inr.types import VideoShape
@@ -66,12 +62,11 @@ def measuring_process() -> Iterator[Callable[[EvaluationRequest], dict[str, Any]
 
     The process ends with this one, however this one ends, and ignores SIGINT.
     """
-    spawning = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=spawning, initializer=_end_with_parent) as pool:
+    with process_pool(1) as pool:
 
         def measure_in_process(request: EvaluationRequest) -> dict[str, Any]:
             try:
-                with _no_interrupts_in_children(), _without_main_module():
+                with starting_processes():
                     figures = pool.submit(
                         measure, request._replace(limits=current_limits(), progress=current_progress())
                     )
@@ -81,50 +76,7 @@ def measuring_process() -> Iterator[Callable[[EvaluationRequest], dict[str, Any]
                     f"bitstream={request.bitstream}: the measuring process ended early; is there enough memory?"
                 ) from error
 
-        try:
-            yield measure_in_process
-        except (KeyboardInterrupt, SystemExit):
-            for process in multiprocessing.active_children():  # otherwise the pool would wait for the result
-                process.kill()
-            raise
-
-
-def _end_with_parent() -> None:
-    """End this process when its parent ends: the pool's pipe stays open if the parent is killed."""
-
-    def wait() -> None:
-        parent = multiprocessing.parent_process()
-        assert parent is not None
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
-@contextmanager
-def _no_interrupts_in_children() -> Iterator[None]:
-    """Processes that start here ignore SIGINT: Ctrl-C sends it to all processes of a terminal at once."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextmanager
-def _without_main_module() -> Iterator[None]:
-    """Processes that start here do not import the program's main module, as multiprocessing does by default.
-
-    A user's script that calls `fit` at its top level would otherwise call it again there.
-    """
-    main = sys.modules["__main__"]
-    names: dict[str, Any] = main.__dict__
-    hidden: dict[str, Any] = {name: names[name] for name in ("__spec__", "__file__") if name in names}
-    names |= dict.fromkeys(hidden)
-    try:
-        yield
-    finally:
-        names |= hidden
+        yield measure_in_process
 
 
 def measure(request: EvaluationRequest) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from lightning_inr.errors import UserError
 # Options that may differ when a fit is resumed: they do not change what is fitted.
 OPTIONS_THAT_MAY_DIFFER = (
     "task", "run_dir", "device", "gpus", "logger", "trainer", "keep_checkpoints", "feature_cache", "progress",
-    "progress_bar", "callbacks.history", "callbacks.previews", "threads", "collection", "shard", "attempts",
+    "progress_bar", "callbacks.history", "callbacks.previews", "threads", "collection", "shard", "attempts", "index",
     "retrieval", "answers", "questions", "bitstream", "dtype", "vmaf", "limits", "teacher.device", "video_llm.device",
 )  # fmt: skip
 
@@ -38,15 +38,26 @@ class Provenance(NamedTuple):
 def load_options(path: Path) -> dict[str, Any] | None:
     """The options recorded in the file `path`; None if it does not exist, UserError if it is damaged."""
     try:
-        options = yaml.safe_load(path.read_text())
+        return parse_options(path.read_bytes(), path)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        reason = str(error).partition("\n")[0]
-        raise UserError(f"{path} is damaged ({reason}); remove it, or name another folder") from error
+    except OSError as error:
+        raise _damaged(path, str(error).partition("\n")[0]) from error
+
+
+def parse_options(data: bytes, name: str | Path) -> dict[str, Any]:
+    """The options in the content of a config.yaml; UserError with its `name` if it is damaged."""
+    try:
+        options = yaml.safe_load(data.decode())
+    except (ValueError, yaml.YAMLError) as error:
+        raise _damaged(name, str(error).partition("\n")[0]) from error
     if not isinstance(options, dict):
-        raise UserError(f"{path} is damaged: it holds no options; remove it, or name another folder")
+        raise _damaged(name, "it holds no options")
     return options
+
+
+def _damaged(name: str | Path, reason: str) -> UserError:
+    return UserError(f"{name} is damaged ({reason}); remove it, or name another folder")
 
 
 def check_same_fit(folder: Path, options: Mapping[str, Any], may_differ: tuple[str, ...] = ()) -> None:

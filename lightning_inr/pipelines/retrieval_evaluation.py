@@ -36,7 +36,7 @@ HITS_PER_QUERY = 5  # in neighbours.png
 class RetrievalOptions:
     """Options of a retrieval evaluation; UserError for values out of range."""
 
-    find_clip: Callable[[Path], Clip]
+    find_clip: Callable[[str | Path], Clip]
     cache: Path  # folder of the teacher's features
     protocols: Sequence[str] = tuple(PROTOCOLS)
     protocol_options: ProtocolOptions = field(default_factory=ProtocolOptions)
