@@ -1,6 +1,6 @@
 """Frame embeddings of a collection, computed from its `.linr` files alone."""
 
-from collections.abc import Collection, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -38,6 +38,8 @@ class Gallery(NamedTuple):
     frame: NDArray[np.int64]  # (N,), number of each frame in its video
     seconds: NDArray[np.float64]  # (N,), time of each frame in its video
     left_out: Mapping[str, str] = MappingProxyType({})  # id -> reason: not aligned, or damaged
+    # Queries (Q, S) -> scores (N,) of each, by an index, -inf where it finds nothing; None: inner products of all.
+    search: Callable[[NDArray[np.float32]], Iterator[NDArray[np.float32]]] | None = None
 
 
 def read_model(path: str | Path, roles: Collection[str] = SEMANTIC_ROLES) -> VideoRepresentation:

@@ -9,7 +9,6 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import lancedb
 import numpy as np
@@ -40,14 +39,17 @@ class LanceStore:
     def __init__(self, address: str | Path, drafts: Path) -> None:
         self.address, self.drafts = str(address), drafts
         self.notes = open_folder(address, "index")
-        with self._one_line_errors():
+        with one_line_errors(self.address):
             self.database = lancedb.connect(self.address, storage_options=storage_options(self.address))
-            self.table = self.database.open_table(TABLE) if TABLE in self._names() else None
+            try:
+                self.table = self.database.open_table(TABLE)
+            except ValueError:  # there is none, or it is damaged
+                self.table = None
 
     def read_shards(self) -> list[Shard]:
         """See `ShardStore`; a table that does not have their rows is dropped."""
         shards = [Shard.from_json(self.notes.read(entry.name)) for entry in self.notes.names("shards/")]
-        with self._one_line_errors():
+        with one_line_errors(self.address):
             if self._count() != sum(shard.frames for shard in shards):
                 self._drop_unknown_rows(shards)
             if self._count() == sum(shard.frames for shard in shards):
@@ -59,9 +61,9 @@ class LanceStore:
         """See `ShardStore`."""
         width = shard.space.width
         schema = pa.schema([("key", pa.int64()), ("vector", pa.list_(pa.float32(), width))])
-        with self._one_line_errors():
+        with one_line_errors(self.address):
             if self.table is None:
-                self.table = self.database.create_table(TABLE, schema=schema)
+                self.table = self.database.create_table(TABLE, schema=schema, mode="overwrite")
             self.table.delete(_key_range(shard))  # of an attempt that was interrupted
             if shard.frames:
                 stored = np.memmap(rows, self.number, "r", shape=(shard.frames, width))
@@ -71,20 +73,20 @@ class LanceStore:
     def remove_shard(self, shard: Shard) -> None:
         """See `ShardStore`."""
         self.notes.remove(f"shards/{shard.name}.json")
-        with self._one_line_errors():
+        with one_line_errors(self.address):
             self.table.delete(_key_range(shard))
 
     def clear(self) -> None:
         """Drop the table and all descriptions."""
         for entry in list(self.notes.names("shards/")):
             self.notes.remove(entry.name)
-        with self._one_line_errors():
+        with one_line_errors(self.address):
             self.database.drop_table(TABLE, ignore_missing=True)
         self.table = None
 
     def update_lists(self, exact: bool) -> None:
         """Build the inverted lists, or bring them up to date with the rows; those of the keys in any case."""
-        with self._one_line_errors():
+        with one_line_errors(self.address):
             columns = {column for each in self.table.list_indices() for column in each.columns}
             rows = self._count()
             if "key" not in columns:
@@ -96,9 +98,6 @@ class LanceStore:
             ):
                 self.table.optimize()
 
-    def _names(self) -> list[str]:
-        return list(self.database.table_names())
-
     def _count(self) -> int:
         return 0 if self.table is None else int(self.table.count_rows())
 
@@ -106,20 +105,12 @@ class LanceStore:
         if self.table is not None:
             self.table.delete(" AND ".join(f"NOT ({_key_range(shard)})" for shard in shards) or "true")
 
-    @contextmanager
-    def _one_line_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, RuntimeError, ValueError) as error:  # Lance's own
-            reason = str(error).partition("\n")[0][:200]
-            raise UserError(f"index={self.address}: {reason}; check it and its permissions, or remove it") from error
-
 
 class LanceIndex:
     """N vectors of length 1 in a table, searched by inner product; results as those of `VectorIndex`."""
 
-    def __init__(self, table: Any, shards: Sequence[Shard], exact: bool) -> None:
-        self.table, self.exact = table, exact
+    def __init__(self, store: LanceStore, shards: Sequence[Shard], exact: bool) -> None:
+        self.table, self.address, self.exact = store.table, store.address, exact
         filled = [shard for shard in shards if shard.frames]
         self.keys = np.array([first_key(shard) for shard in filled], np.int64)  # ascending, as shards are by name
         self.first = np.concatenate([[0], np.cumsum([shard.frames for shard in filled], dtype=np.int64)])
@@ -143,7 +134,8 @@ class LanceIndex:
                 asked = asked.bypass_vector_index()
             else:
                 asked = asked.nprobes(LISTS_SEARCHED).refine_factor(max(20, -(-LEAST_COMPARED // k)))
-            found = asked.to_arrow()
+            with one_line_errors(self.address):
+                found = asked.to_arrow()
             scores[number, : len(found)] = 1 - found["_distance"].to_numpy()
             rows[number, : len(found)] = self._rows(found["key"].to_numpy())
         return scores, rows
@@ -153,9 +145,12 @@ class LanceIndex:
         keys = self._keys(np.arange(first, first + count))
         parts = np.split(keys, np.flatnonzero(np.diff(keys) != 1) + 1)
         where = " OR ".join(f"(key >= {part[0]} AND key <= {part[-1]})" for part in parts if len(part))
-        found = self.table.search().where(where).limit(count).to_arrow().sort_by("key") if count else None
-        stored = np.empty(0) if found is None else found["vector"].combine_chunks().flatten().to_numpy()
-        return stored.reshape(count, self.width).astype(np.float32)
+        if not count:
+            return np.empty((0, self.width), np.float32)
+        with one_line_errors(self.address):
+            found = self.table.search().where(where).limit(count).to_arrow().sort_by("key")
+        stored: Floats = found["vector"].combine_chunks().flatten().to_numpy().reshape(count, self.width)
+        return stored
 
     def _rows(self, keys: Rows) -> Rows:
         shards = np.searchsorted(self.keys, keys, side="right") - 1
@@ -171,12 +166,23 @@ class LanceIndex:
 def open_lance(store: LanceStore, shards: Sequence[Shard], exact: bool) -> LanceIndex:
     """The index of these shards, all of those in the store."""
     store.update_lists(exact)
-    return LanceIndex(store.table, shards, exact)
+    return LanceIndex(store, shards, exact)
 
 
 def first_key(shard: Shard) -> int:
     """The key of the first row of a shard; ascending with the names of shards."""
     return int(shard.name[:10], 16) >> 1 << ROW_BITS
+
+
+@contextmanager
+def one_line_errors(address: str) -> Iterator[None]:
+    """Convert Lance's errors to UserError."""
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = str(error).partition("\n")[0][:200]
+        remedy = "check the address and the permissions, or remove it, and it is built again"
+        raise UserError(f"index={address}: {reason}; {remedy}") from error
 
 
 def storage_options(address: str) -> dict[str, str] | None:
