@@ -19,6 +19,7 @@ from lightning_inr.types import EmbeddingSpace
 SEMANTIC_ROLES = ("latents", "embeddings", "semantic")  # the roles that `frame_embeddings` needs
 
 UNALIGNED = "no teacher has aligned it"
+NO_DIRECTION = "an embedding is zero or not finite; fit it again"
 FRAMES_AT_ONCE = 4096  # bounds the memory of `frame_embeddings`
 
 
@@ -102,6 +103,9 @@ def embed_videos(
             continue
         space = space or embeddings.embedding_space
         check_same_space(embeddings.embedding_space, space, record.path, "the files before it")
+        if not (np.abs(np.linalg.norm(embeddings.vectors, axis=1) - 1) < 0.01).all():
+            left_out[record.id] = NO_DIRECTION
+            continue
         yield index, embeddings
 
 

@@ -7,7 +7,7 @@ A row of the table is a frame: its vector, and a key of its shard and its place 
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import lancedb
@@ -38,6 +38,7 @@ class LanceStore:
 
     def __init__(self, address: str | Path, drafts: Path) -> None:
         self.address, self.drafts = str(address), drafts
+        self.leftover = ""  # condition for rows of no shard, of a build that was interrupted
         self.notes = open_folder(address, "index")
         with one_line_errors(self.address):
             self.database = lancedb.connect(self.address, storage_options=storage_options(self.address))
@@ -47,14 +48,23 @@ class LanceStore:
                 self.table = None
 
     def read_shards(self) -> list[Shard]:
-        """See `ShardStore`; a table that does not have their rows is dropped."""
-        shards = [Shard.from_json(self.notes.read(entry.name)) for entry in self.notes.names("shards/")]
+        """See `ShardStore`; none if the table does not have their rows: the first that is added then replaces it."""
+        shards = []
+        for entry in self.notes.names("shards/"):
+            with suppress(ValueError, KeyError, TypeError):
+                shards.append(Shard.from_json(self.notes.read(entry.name)))
+        if not shards or self.table is None:
+            self.table = None
+            return []
+        expected = sum(shard.frames for shard in shards)
         with one_line_errors(self.address):
-            if self._count() != sum(shard.frames for shard in shards):
-                self._drop_unknown_rows(shards)
-            if self._count() == sum(shard.frames for shard in shards):
+            rows = self.table.count_rows()
+            if rows == expected:
                 return shards
-        self.clear()
+            self.leftover = " AND ".join(f"NOT ({_key_range(each)})" for each in shards)
+            if rows - self.table.count_rows(self.leftover) == expected:
+                return shards
+        self.table, self.leftover = None, ""
         return []
 
     def add_shard(self, shard: Shard, rows: Path) -> None:
@@ -63,8 +73,11 @@ class LanceStore:
         schema = pa.schema([("key", pa.int64()), ("vector", pa.list_(pa.float32(), width))])
         with one_line_errors(self.address):
             if self.table is None:
+                for entry in list(self.notes.names("shards/")):
+                    self.notes.remove(entry.name)
                 self.table = self.database.create_table(TABLE, schema=schema, mode="overwrite")
-            self.table.delete(_key_range(shard))  # of an attempt that was interrupted
+            self._drop_leftover()
+            self.table.delete(_key_range(shard))
             if shard.frames:
                 stored = np.memmap(rows, self.number, "r", shape=(shard.frames, width))
                 self.table.add(pa.RecordBatchReader.from_batches(schema, _batches(stored, first_key(shard), schema)))
@@ -76,19 +89,12 @@ class LanceStore:
         with one_line_errors(self.address):
             self.table.delete(_key_range(shard))
 
-    def clear(self) -> None:
-        """Drop the table and all descriptions."""
-        for entry in list(self.notes.names("shards/")):
-            self.notes.remove(entry.name)
-        with one_line_errors(self.address):
-            self.database.drop_table(TABLE, ignore_missing=True)
-        self.table = None
-
     def update_lists(self, exact: bool) -> None:
         """Build the inverted lists, or bring them up to date with the rows; those of the keys in any case."""
         with one_line_errors(self.address):
+            self._drop_leftover()
             columns = {column for each in self.table.list_indices() for column in each.columns}
-            rows = self._count()
+            rows = self.table.count_rows()
             if "key" not in columns:
                 self.table.create_index("key", config=BTree())
             if "vector" not in columns and not exact and rows >= LEAST_ROWS:
@@ -98,12 +104,10 @@ class LanceStore:
             ):
                 self.table.optimize()
 
-    def _count(self) -> int:
-        return 0 if self.table is None else int(self.table.count_rows())
-
-    def _drop_unknown_rows(self, shards: Sequence[Shard]) -> None:
-        if self.table is not None:
-            self.table.delete(" AND ".join(f"NOT ({_key_range(shard)})" for shard in shards) or "true")
+    def _drop_leftover(self) -> None:
+        if self.leftover:
+            self.table.delete(self.leftover)
+        self.leftover = ""
 
 
 class LanceIndex:
@@ -128,7 +132,7 @@ class LanceIndex:
         check_k(k)
         k = min(k, len(self))
         scores, rows = np.full((len(checked), k), -np.inf, np.float32), np.full((len(checked), k), -1, np.int64)
-        for number, query in enumerate(checked):
+        for number, query in enumerate(checked if k else ()):
             asked = self.table.search(query).distance_type("dot").limit(k).select(["key", "_distance"])
             if self.exact:
                 asked = asked.bypass_vector_index()

@@ -109,6 +109,8 @@ class ShardedIndex:
         checked = check_unit_vectors(queries, self.width)
         check_k(k)
         k = min(k, len(self))
+        if not k:
+            return np.empty((len(checked), 0), np.float32), np.empty((len(checked), 0), np.int64)
         with limit_threads(len(checked)):
             return self._compare_all(checked, k) if self.lists is None else self._compare_found(checked, k)
 

@@ -116,7 +116,7 @@ def update_shards(
     new = _missing(records, kept)
     left_out: dict[str, str] = {}
     space = kept[0].space if kept else None
-    if new and space is None:
+    if space is None:
         first = next(embed_videos(folder, new, left_out), None)
         if first is None:
             raise unaligned_error(folder, left_out)
@@ -125,7 +125,6 @@ def update_shards(
         ShardTask(folder, part, {each.path: stamps[each.path] for each in part}, space, store.number, store.drafts,
                   current_limits())
         for part in cut_into_shards(new)
-        if space is not None
     ]  # fmt: skip
     for written in run_tasks(write_shard, tasks, workers, "index"):
         left_out |= written.left_out

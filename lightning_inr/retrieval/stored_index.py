@@ -27,6 +27,7 @@ from lightning_inr.retrieval.sharded_index import ShardFiles, open_sharded
 from lightning_inr.types import EmbeddingSpace
 
 LANCEDB = "lancedb"
+FILES = ("files.json", "vectors.faiss")  # of an index of one file
 TRAINING_SAMPLE = 100_000  # vectors at most that an index is trained on
 
 
@@ -69,7 +70,9 @@ def open_index(folder: str | Path, records: Sequence[Record], options: IndexOpti
 
 
 def _open_shards(kept: Path, folder: str | Path, records: Sequence[Record], options: IndexOptions) -> StoredIndex:
-    files = ShardFiles(kept / "shards", options.kind)
+    for name in FILES:  # of the time when the collection was smaller
+        (kept / name).unlink(missing_ok=True)
+    files = ShardFiles(kept, options.kind)
     stamps = file_stamps(folder, records)
     shards, left_out = sharding.update_shards(files, folder, records, stamps, options.workers)
     index = open_sharded(files, options.kind, shards, options.workers)
@@ -130,11 +133,11 @@ def _load(
 ) -> tuple[EmbeddingSpace | None, list[IndexedFile], VectorIndex | None]:
     """The index in the folder `kept`; nothing if it is damaged, or if an indexed file has changed or is missing."""
     try:
-        state = json.loads((kept / "files.json").read_text())
+        state = json.loads((kept / FILES[0]).read_text())
         indexed = [IndexedFile(*each) for each in state["files"]]
         if any(stamps.get(each.path) != each.stamp for each in indexed):
             return None, [], None
-        file = kept / "vectors.faiss"
+        file = kept / FILES[1]
         if zlib.crc32(file.read_bytes()) != state["crc"]:
             return None, [], None  # FAISS detects damaged vectors late or not at all
         index = VectorIndex.load(file)
@@ -147,8 +150,8 @@ def _load(
 
 def _save(kept: Path, space: EmbeddingSpace, indexed: Sequence[IndexedFile], index: VectorIndex) -> None:
     try:
-        index.save(kept / "vectors.faiss")
-        crc = zlib.crc32((kept / "vectors.faiss").read_bytes())
-        write_text(kept / "files.json", json.dumps({"space": space, "files": indexed, "crc": crc}))
+        index.save(kept / FILES[1])
+        crc = zlib.crc32((kept / FILES[1]).read_bytes())
+        write_text(kept / FILES[0], json.dumps({"space": space, "files": indexed, "crc": crc}))
     except UserError as error:
         warnings.warn(f"the index is not saved for the next search: {error}", stacklevel=3)

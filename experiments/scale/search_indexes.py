@@ -1,6 +1,6 @@
 """Indexes of large galleries, FAISS beside LanceDB: recall, build time, bytes, time of a query, memory.
 
-    python experiments/scale/search.py FOLDER [frames=100000]
+    python experiments/scale/search_indexes.py FOLDER [frames=100000]
 
 Frames are those of `experiments/benchmarks/retrieval_index.py`: 512 numbers of length 1, walks of 100 frames about
 centres. Each index is built and searched in a process of its own, and its figures are a line of FOLDER/results.jsonl;
@@ -24,13 +24,15 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from experiments.benchmarks.retrieval_index import DISTANCES, FRAMES, WIDTH, blocks, noise, unit
 from lightning_inr.retrieval import shards as sharding
 from lightning_inr.retrieval.index import METRIC, SearchIndex
 from lightning_inr.retrieval.indexed_files import IndexedFile
 from lightning_inr.retrieval.lance_index import LanceStore, open_lance
 from lightning_inr.retrieval.sharded_index import ShardFiles, open_sharded
 from lightning_inr.types import EmbeddingSpace
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
+from retrieval_index import DISTANCES, FRAMES, WIDTH, blocks, noise, unit
 
 INDEXES = ("exact", "ivf_pq", "lancedb exact", "lancedb")
 QUERIES, HITS = 100, 10
