@@ -30,7 +30,7 @@ from lightning_inr.paths import FAILED, config_dir, write_text
 PATH_OPTIONS = {
     "dataset.path", "dataset.root", "dataset.listing.root", "dataset.listing.captions", "dataset.sequence", "bitstream",
     "out", "run_dir", "collection", "image", "query_file", "projector", "feature_cache", "runs", "query", "question",
-    "teacher.weights", "video_llm.model", "video_llm.weights",
+    "teacher.weights", "video_llm.model", "video_llm.weights", "index.address",
 }  # fmt: skip
 EXTRAS = {  # packages that decoding does not need: the extra that installs them
     "lightning": "train", "torchmetrics": "train", "timm": "train", "scenedetect": "train", "matplotlib": "train",

@@ -93,16 +93,15 @@ class LanceStore:
         """Build the inverted lists, or bring them up to date with the rows; those of the keys in any case."""
         with one_line_errors(self.address):
             self._drop_leftover()
-            columns = {column for each in self.table.list_indices() for column in each.columns}
+            indexed = {column: each for each in self.table.list_indices() for column in each.columns}
             rows = self.table.count_rows()
-            if "key" not in columns:
-                self.table.create_index("key", config=BTree())
-            if "vector" not in columns and not exact and rows >= LEAST_ROWS:
-                self.table.create_index("vector", config=_lists(rows, self.table.schema.field("vector").type.list_size))
-            if columns and any(
-                self.table.index_stats(each.name).num_unindexed_rows for each in self.table.list_indices()
-            ):
+            if any(each.num_unindexed_rows for each in indexed.values()):
                 self.table.optimize()
+            if "key" not in indexed:
+                self.table.create_index("key", config=BTree())
+            outgrown = "vector" not in indexed or 2 * indexed["vector"].num_unindexed_rows > rows
+            if outgrown and not exact and rows >= LEAST_ROWS:
+                self.table.create_index("vector", config=_lists(rows, self.table.schema.field("vector").type.list_size))
 
     def _drop_leftover(self) -> None:
         if self.leftover:

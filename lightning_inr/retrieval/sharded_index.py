@@ -1,6 +1,7 @@
 """An index whose vectors stay on disk: shards that are searched in turn, or inverted lists merged from them.
 
-FOLDER/<shard>.json  <shard>.rows  and for "ivf_pq"  trained.faiss  <shard>.<trained>.codes  <merged>.faiss  .lists
+FOLDER/<shard>.json  <shard>.vectors
+and for "ivf_pq"  trained.faiss  <shard>.<trained>.codes  merged-<shards>.faiss  merged-<shards>.lists
 """
 
 import ctypes
@@ -36,7 +37,8 @@ BLOCK = 2**14  # rows that are read or encoded at once
 TRAINING_SAMPLE = 100_000  # rows at most that "ivf_pq" is trained on
 TRAINING_ROUNDS = 10  # of the product quantizer; FAISS' own 25 take longer and find no more
 LEAST_ROWS = 9984  # 39 for each of the 256 centroids of a product quantizer: with fewer, FAISS warns
-ROWS_PER_LIST = 640  # at least, and at least 64 of the sample
+ROWS_PER_LIST = 640
+OUTGROWN = 4  # times the lists that were trained: more are trained anew
 LISTS_SEARCHED = 32
 LEAST_COMPARED = 2000  # rows that are compared again in float16; many, as frames of a still video share a code
 CHECKED_BYTES = 2**30  # rows of an index up to this size are checked when it is opened
@@ -139,9 +141,8 @@ class ShardedIndex:
         scores, rows = np.full((len(queries), k), -np.inf, np.float32), np.full((len(queries), k), -1, np.int64)
         _, candidates = self.lists.search(queries, min(max(LEAST_COMPARED, 20 * k), len(self)))
         for number, query in enumerate(queries):
-            found = np.sort(
-                candidates[number][(candidates[number] >= 0) & (candidates[number] < len(self))]
-            )  # in the order of the disk
+            found = np.sort(candidates[number])  # in the order of the disk
+            found = found[(found >= 0) & (found < len(self))]  # -1: none; a damaged list may have any number
             compared = self.take(found) @ query
             best = np.argsort(-compared, kind="stable")[:k]
             scores[number, : len(best)], rows[number, : len(best)] = compared[best], found[best]
@@ -185,25 +186,31 @@ def train(index: ShardedIndex) -> faiss.Index:
     chosen = np.random.default_rng(0).choice(len(index), min(TRAINING_SAMPLE, len(index)), replace=False)
     sample = index.take(np.sort(chosen))
     numbers = next(each for each in (8, 4, 2, 1) if index.width % each == 0)  # numbers per 8-bit code
-    lists = max(1, min(len(index) // ROWS_PER_LIST, len(sample) // 64))
-    trained = faiss.index_factory(index.width, f"IVF{lists},PQ{index.width // numbers}", METRIC)
+    name = f"IVF{lists_for(len(index))},PQ{index.width // numbers}"
+    trained = faiss.index_factory(index.width, name, METRIC)
     trained.pq.cp.niter = TRAINING_ROUNDS
     trained.train(sample)
     return trained
 
 
+def lists_for(rows: int) -> int:
+    """The number of inverted lists for an index of so many rows: 64 of the sample train one."""
+    return max(1, min(rows // ROWS_PER_LIST, min(rows, TRAINING_SAMPLE) // 64))
+
+
 def _merged_lists(files: ShardFiles, index: ShardedIndex, shards: Sequence[Shard], workers: int) -> faiss.Index:
     trained = files.drafts / "trained.faiss"
-    if _read_lists(trained, index.width) is None:
+    before = _read_lists(trained, index.width)
+    if before is None or lists_for(len(index)) > OUTGROWN * before.nlist:
         _write_index(train(index), trained)
     version = hashlib.sha256(trained.read_bytes()).hexdigest()[:8]
     names = f"{version} {' '.join(shard.name for shard in shards)}"
     merged = files.drafts / f"merged-{hashlib.sha256(names.encode()).hexdigest()[:16]}.faiss"
     if _has_rows(merged, len(index), index.width):
         return _searching(_read_lists(merged, index.width))
-    for old in files.drafts.glob("merged-*"):
-        old.unlink()
     codes = {shard.name: files.drafts / f"{shard.name}.{version}.codes" for shard in shards if shard.frames}
+    for old in {*files.drafts.glob("merged-*"), *files.drafts.glob("*.codes")} - {*codes.values()}:
+        old.unlink()
     tasks = [
         CodesTask(files.rows_of(shard), (shard.frames, index.width), trained, codes[shard.name])
         for shard in shards

@@ -55,6 +55,8 @@ class Shard(NamedTuple):
         """ValueError, KeyError or TypeError for other data."""
         values = json.loads(data)
         files = tuple(IndexedFile(*each) for each in values["files"])
+        if any(type(each.frames) is not int or each.frames < 0 for each in files):
+            raise ValueError("not a number of frames")
         return cls(str(values["name"]), EmbeddingSpace(*values["space"]), files, int(values["crc"]))
 
 
