@@ -124,14 +124,15 @@ def search(
 ) -> list[Hit]:
     """The `k` frames of a collection nearest to a text, an image, or the frame at position `frame` of a `.linr` file.
 
-    `per="video"` returns the best frame of each video, `per="frame"` any frames. The text is embedded by the teacher
-    that the collection's configuration names; no frame is decoded. UserError if nothing or more than one is given.
+    `collection` is a folder, or a URL such as s3://bucket/name. `per="video"` returns the best frame of each video,
+    `per="frame"` any frames. The text is embedded by the teacher that the collection's configuration names; no frame
+    is decoded. UserError if nothing or more than one is given.
 
     >>> import lightning_inr as li
     >>> [hit.record.id for hit in li.search("collection", file="collection/video2.linr", frame=3, k=1)]
     ['video2']
     """
-    query, opened = Query(text, _name(image), _name(file), frame), open_collection(Path(collection))
+    query, opened = Query(text, _name(image), _name(file), frame), open_collection(os.fspath(collection))
     return find_hits(opened, query, k, per, lambda folder: clip_of_collection(folder, device))
 
 

@@ -6,35 +6,29 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
 
 @contextmanager
-def starting_processes() -> Iterator[None]:
-    """Processes that start here ignore SIGINT, and do not import the program's main module.
-
-    Ctrl-C sends SIGINT to all processes of a terminal at once. A user's script that calls `fit` at its top level would
-    call it again in each process, as multiprocessing imports the main module by default.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        with _without_main_module():
-            yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+def process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Yield a pool of new processes that end with this one, however this one ends; submit in `starting_processes`."""
+    spawning = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=spawning, initializer=end_with_parent) as pool:
+        try:
+            yield pool
+        except (KeyboardInterrupt, SystemExit):
+            for process in multiprocessing.active_children():  # otherwise the pool would wait for the results
+                process.kill()
+            raise
 
 
 @contextmanager
-def _without_main_module() -> Iterator[None]:
-    main = sys.modules["__main__"]
-    names: dict[str, Any] = main.__dict__
-    hidden: dict[str, Any] = {name: names[name] for name in ("__spec__", "__file__") if name in names}
-    names |= dict.fromkeys(hidden)
-    try:
+def starting_processes() -> Iterator[None]:
+    """Processes that start here ignore SIGINT, and do not import the program's main module."""
+    with _no_interrupts_in_children(), _without_main_module():
         yield
-    finally:
-        names |= hidden
 
 
 def end_with_parent() -> None:
@@ -47,3 +41,29 @@ def end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()
+
+
+@contextmanager
+def _no_interrupts_in_children() -> Iterator[None]:
+    """Processes that start here ignore SIGINT: Ctrl-C sends it to all processes of a terminal at once."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _without_main_module() -> Iterator[None]:
+    """Processes that start here do not import the program's main module, as multiprocessing does by default.
+
+    A user's script that calls `fit` at its top level would otherwise call it again there.
+    """
+    main = sys.modules["__main__"]
+    names: dict[str, Any] = main.__dict__
+    hidden: dict[str, Any] = {name: names[name] for name in ("__spec__", "__file__") if name in names}
+    names |= dict.fromkeys(hidden)
+    try:
+        yield
+    finally:
+        names |= hidden

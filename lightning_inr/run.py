@@ -30,13 +30,13 @@ from lightning_inr.paths import FAILED, config_dir, write_text
 PATH_OPTIONS = {
     "dataset.path", "dataset.root", "dataset.listing.root", "dataset.listing.captions", "dataset.sequence", "bitstream",
     "out", "run_dir", "collection", "image", "query_file", "projector", "feature_cache", "runs", "query", "question",
-    "teacher.weights", "video_llm.model", "video_llm.weights",
+    "teacher.weights", "video_llm.model", "video_llm.weights", "index.address",
 }  # fmt: skip
 EXTRAS = {  # packages that decoding does not need: the extra that installs them
     "lightning": "train", "torchmetrics": "train", "timm": "train", "scenedetect": "train", "matplotlib": "train",
     "skvideo": "train", "imageio_ffmpeg": "train", "faiss": "retrieval", "open_clip": "retrieval",
     "pyarrow": "retrieval", "ijson": "retrieval", "transformers": "chat", "safetensors": "chat", "tokenizers": "chat",
-    "bjontegaard": "report", "umap": "report", "wandb": "report",
+    "bjontegaard": "report", "umap": "report", "wandb": "report", "lancedb": "lancedb",
     "gradio": "demo", "plotly": "demo", "ray": "cluster",
 }  # fmt: skip
 FORMER_TASKS = {  # former name -> present name

@@ -46,7 +46,7 @@ def build_model(cfg: DictConfig) -> VideoRepresentation:
 def test_every_file_composes_and_builds(group: str, name: str) -> None:
     key = {"clip_options": "clip_options@dataset", "load_options": "load_options@video_llm"}.get(group, group)
     needs = {"t_nerv_ablation": ["model=t_nerv"], "model/encoding": ["model=latent_inr_conv"],
-             "load_options": ["video_llm=llava_onevision"]}  # fmt: skip
+             "load_options": ["video_llm=llava_onevision"], "index": ["task=search"]}  # fmt: skip
     cfg = compose(f"{key}={name}", *needs.get(group, []))
     net = build_model(cfg)
     options = fit_options(cfg)

@@ -38,7 +38,7 @@ class Progress(str, Enum):
 
 
 File = Annotated[str, typer.Argument(metavar="FILE.linr", help="A .linr file; - is standard input.")]
-Collection = Annotated[Path, typer.Argument(metavar="COLLECTION", help="A folder written by `collect`.")]
+Collection = Annotated[str, typer.Argument(metavar="COLLECTION", help="A folder written by `collect`, or its URL.")]
 Out = Annotated[str, typer.Option("-o", "--out", metavar="OUT", help="Where the result is written.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Projector = Annotated[Path | None, typer.Option(help="A shared projector's file.")]

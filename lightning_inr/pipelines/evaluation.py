@@ -1,12 +1,10 @@
 """Figures of a `.linr` file against its source, measured in a separate process that gets the file only."""
 
 import math
-import multiprocessing
 import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +26,7 @@ from lightning_inr.metrics import PEAK, FrameQuality, compare, psnr, summarize_q
 from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.paths import read_bytes
 from lightning_inr.pipelines.held_out import measure_held_out
-from lightning_inr.processes import end_with_parent, starting_processes
+from lightning_inr.processes import process_pool, starting_processes
 from lightning_inr.progress import ProgressBar, current_progress, use_progress
 from lightning_inr.report.figures import ComparedFrame, draw_comparison
 from lightning_inr.types import VideoShape
@@ -64,8 +62,7 @@ def measuring_process() -> Iterator[Callable[[EvaluationRequest], dict[str, Any]
 
     The process ends with this one, however this one ends, and ignores SIGINT.
     """
-    spawning = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=spawning, initializer=end_with_parent) as pool:
+    with process_pool(1) as pool:
 
         def measure_in_process(request: EvaluationRequest) -> dict[str, Any]:
             try:
@@ -79,12 +76,7 @@ def measuring_process() -> Iterator[Callable[[EvaluationRequest], dict[str, Any]
                     f"bitstream={request.bitstream}: the measuring process ended early; is there enough memory?"
                 ) from error
 
-        try:
-            yield measure_in_process
-        except (KeyboardInterrupt, SystemExit):
-            for process in multiprocessing.active_children():  # otherwise the pool would wait for the result
-                process.kill()
-            raise
+        yield measure_in_process
 
 
 def measure(request: EvaluationRequest) -> dict[str, Any]:

@@ -99,7 +99,8 @@ def test_only_new_files_of_a_collection_are_read(cli: Cli, collection: Path, mon
     monkeypatch.setattr(gallery, "read_embeddings", recorded)
     grown = open_collection(collection)
     assert (len(grown.vectors), read) == (24, ["video3.linr"])
-    assert grown.video.tolist() == sorted(grown.video.tolist())
+    videos, frames = grown.rows.places(np.arange(24))
+    assert (videos.tolist(), frames.tolist()) == (np.repeat(range(4), 6).tolist(), 4 * list(range(6)))
 
 
 def test_an_unaligned_file_is_left_out_and_named(cli: Cli, collection: Path) -> None:
