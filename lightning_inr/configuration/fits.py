@@ -65,6 +65,11 @@ def _make_callbacks(options: DictConfig) -> list[Callback]:
 
 def run_options(cfg: DictConfig) -> RunOptions:
     """The options of a fit in a run folder."""
+    if cfg.segment_frames is not None and cfg.video_llm is not None:
+        raise UserError(
+            f"segment_frames={cfg.segment_frames}: segments have no projector of their own; leave video_llm and "
+            "module=token_alignment out, and ask about the file with a shared projector"
+        )
     return RunOptions(
         fit=fit_options(cfg),
         open_source=source_opener(cfg.dataset),
@@ -75,11 +80,14 @@ def run_options(cfg: DictConfig) -> RunOptions:
         labels=labels(cfg),
         keep_checkpoints=cfg.keep_checkpoints,
         vmaf=cfg.vmaf,
+        segment_frames=cfg.segment_frames,
     )
 
 
 def collection_options(cfg: DictConfig) -> CollectionOptions:
     """The options of a collection: a fit of every video of a captioned dataset."""
+    if cfg.segment_frames is not None:
+        raise UserError(f"segment_frames={cfg.segment_frames}: a collection has a network per video; leave it out")
     if cfg.teacher is not None and Path(cfg.teacher.weights).exists():
         cfg.teacher.weights = str(Path(cfg.teacher.weights).resolve())  # for searches from other folders
     dataset = plain(cfg.dataset)

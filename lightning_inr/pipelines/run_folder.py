@@ -13,8 +13,9 @@ from lightning_inr.data.sources.source import OpenSource
 from lightning_inr.errors import UserError
 from lightning_inr.paths import alone_in, write_bytes, write_text
 from lightning_inr.pipelines.evaluation import EvaluationRequest, measure_in_new_process
-from lightning_inr.pipelines.fitting import FitOptions, Teachers, fit_video, forget, prepare_fit
+from lightning_inr.pipelines.fitting import FitOptions, Fitted, Teachers, fit_video, forget, prepare_fit
 from lightning_inr.pipelines.provenance import Provenance, check_same_fit, to_yaml
+from lightning_inr.pipelines.segmented_fit import FittedSegments, check_segments, fit_segments, forget_segments
 from lightning_inr.report.figures import draw_training
 from lightning_inr.training.callbacks.history import Moment
 from lightning_inr.training.loggers import log_result
@@ -33,6 +34,7 @@ class RunOptions:
     labels: Mapping[str, Any]  # of the result: the model's preset, the rank
     keep_checkpoints: bool = False
     vmaf: bool = False
+    segment_frames: int | None = None  # the most frames of a segment; None: one network for the whole video
 
 
 def fit_into(folder: Path, options: RunOptions) -> dict[str, Any]:
@@ -47,6 +49,7 @@ def fit_into(folder: Path, options: RunOptions) -> dict[str, Any]:
             return _fit_into(folder, options)
         if not options.keep_checkpoints:
             forget(folder)  # may remain after a kill
+            forget_segments(folder)
         print(f"{folder} holds a finished fit of this configuration\n{figures_table(finished)}")
         return finished
 
@@ -56,13 +59,19 @@ def _fit_into(folder: Path, options: RunOptions) -> dict[str, Any]:
     L.seed_everything(options.fit.seed, verbose=False)
     teachers = options.load_teachers()
     loggers = options.make_loggers(folder)
-    prepared = prepare_fit(options.fit, source, folder, teachers, loggers)
-    del teachers  # frees their memory
-    write_text(folder / "config.yaml", to_yaml(options.settings))
-    fitted = fit_video(prepared, options.fit, folder)
+    fitted: Fitted | FittedSegments
+    if options.segment_frames is None:
+        prepared = prepare_fit(options.fit, source, folder, teachers, loggers)
+        del teachers  # frees their memory
+        write_text(folder / "config.yaml", to_yaml(options.settings))
+        fitted = fit_video(prepared, options.fit, folder)
+        write_bytes(folder / "video.linr", fitted.bitstream)
+    else:
+        check_segments(options.fit, source, options.segment_frames)
+        write_text(folder / "config.yaml", to_yaml(options.settings))
+        fitted = fit_segments(options.fit, source, options.segment_frames, folder, teachers, loggers)
     if not fitted.figures["converged"]:
         print(f"not converged: {fitted.figures['unconverged']}")
-    write_bytes(folder / "video.linr", fitted.bitstream)
     _draw_curves(fitted.moments, folder / "training.png")
     request = EvaluationRequest(
         str(folder / "video.linr"),
@@ -85,6 +94,7 @@ def _fit_into(folder: Path, options: RunOptions) -> dict[str, Any]:
     log_result(loggers, result, [picture for picture in pictures if picture.exists()])
     if not options.keep_checkpoints:
         forget(folder)
+        forget_segments(folder)
     print(f"{figures_table(result)}\nlook at {folder}: comparison.png, decoded.mp4, training.png, result.json")
     return result
 

@@ -10,10 +10,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from lightning_inr.codec import decode
+from lightning_inr.codec import read_video
 from lightning_inr.errors import UserError, printable
-from lightning_inr.paths import existing, read_bytes, write_text
+from lightning_inr.paths import existing, write_text
 from lightning_inr.pipelines.provenance import load_options
+from lightning_inr.ranges import FileRanges
 from lightning_inr.report.hits import HitImage, draw_hits
 from lightning_inr.retrieval.collection import Record
 from lightning_inr.retrieval.gallery import read_model, unit
@@ -100,7 +101,7 @@ def decode_picture(folder: Path, record: Record, frame: int) -> torch.Tensor:
     A search reads latents only, so a hit may be in a file whose other sections are damaged.
     """
     try:
-        return next(decode(read_bytes(folder / record.path, "bitstream")).render([frame]))
+        return next(read_video(FileRanges(folder / record.path)).render([frame]))
     except UserError as error:
         print(printable(f"not drawn: {record.path}: {error}"))
         return torch.full((3, record.height, record.width), 128, dtype=torch.uint8)

@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lightning_inr.codec import decode
+from lightning_inr.codec import StoredVideo, read_video
 from lightning_inr.errors import BitstreamError, UserError
-from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.ranges import FileRanges
 from lightning_inr.retrieval.collection import Record
 from lightning_inr.types import EmbeddingSpace
@@ -40,10 +39,10 @@ class Gallery(NamedTuple):
     left_out: Mapping[str, str] = MappingProxyType({})  # id -> reason: not aligned, or damaged
 
 
-def read_model(path: Path, roles: Collection[str] = SEMANTIC_ROLES) -> VideoRepresentation:
+def read_model(path: Path, roles: Collection[str] = SEMANTIC_ROLES) -> StoredVideo:
     """Decode the model of a file, only the tensors of `roles`; UserError if the file is missing or damaged."""
     try:
-        return decode(FileRanges(path), roles=roles)
+        return read_video(FileRanges(path), roles=roles)
     except BitstreamError as error:
         raise UserError(f"{path}: {error}") from error
 
