@@ -15,7 +15,13 @@ from lightning_inr.paths import alone_in, write_bytes, write_text
 from lightning_inr.pipelines.evaluation import EvaluationRequest, measure_in_new_process
 from lightning_inr.pipelines.fitting import FitOptions, Fitted, Teachers, fit_video, forget, prepare_fit
 from lightning_inr.pipelines.provenance import Provenance, check_same_fit, to_yaml
-from lightning_inr.pipelines.segmented_fit import FittedSegments, check_segments, fit_segments, forget_segments
+from lightning_inr.pipelines.segmented_fit import (
+    FittedSegments,
+    Segmentation,
+    check_segments,
+    fit_segments,
+    forget_segments,
+)
 from lightning_inr.report.figures import draw_training
 from lightning_inr.training.callbacks.history import Moment
 from lightning_inr.training.loggers import log_result
@@ -34,7 +40,7 @@ class RunOptions:
     labels: Mapping[str, Any]  # of the result: the model's preset, the rank
     keep_checkpoints: bool = False
     vmaf: bool = False
-    segment_frames: int | None = None  # the most frames of a segment; None: one network for the whole video
+    segmentation: Segmentation | None = None  # None: one network for the whole video
 
 
 def fit_into(folder: Path, options: RunOptions) -> dict[str, Any]:
@@ -60,16 +66,16 @@ def _fit_into(folder: Path, options: RunOptions) -> dict[str, Any]:
     teachers = options.load_teachers()
     loggers = options.make_loggers(folder)
     fitted: Fitted | FittedSegments
-    if options.segment_frames is None:
+    if options.segmentation is None:
         prepared = prepare_fit(options.fit, source, folder, teachers, loggers)
         del teachers  # frees their memory
         write_text(folder / "config.yaml", to_yaml(options.settings))
         fitted = fit_video(prepared, options.fit, folder)
         write_bytes(folder / "video.linr", fitted.bitstream)
     else:
-        check_segments(options.fit, source, options.segment_frames)
+        check_segments(options.fit, source, options.segmentation)
         write_text(folder / "config.yaml", to_yaml(options.settings))
-        fitted = fit_segments(options.fit, source, options.segment_frames, folder, teachers, loggers)
+        fitted = fit_segments(options.fit, source, options.segmentation, folder, teachers, loggers)
     if not fitted.figures["converged"]:
         print(f"not converged: {fitted.figures['unconverged']}")
     _draw_curves(fitted.moments, folder / "training.png")
