@@ -213,7 +213,7 @@ def _figures_of_all(fitted: Sequence[FittedSegment]) -> dict[str, Any]:
     figures: dict[str, Any] = {"segments": len(fitted)}
     frames = [each.frames for each in fitted]
     for name in fitted[0].figures:
-        values = [each.figures.get(name) for each in fitted]
+        values: list[Any] = [each.figures.get(name) for each in fitted]
         if name in ("fit_seconds", "encode_seconds", "steps"):
             figures[name] = sum(values)
         elif name == "epochs":
