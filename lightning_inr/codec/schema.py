@@ -58,7 +58,7 @@ class Header(msgspec.Struct, forbid_unknown_fields=True):
     token_space: TokenSpace | None = None
 
 
-class Segment(NamedTuple):
+class FileSegment(NamedTuple):
     """An entry of the table of segments of a file."""
 
     frames: int
@@ -70,5 +70,5 @@ class SegmentedHeader(msgspec.Struct, forbid_unknown_fields=True):
     """All keys of the header of a file of several segments."""
 
     video: VideoHeader  # of all segments together
-    segments: list[Segment]  # in the order of the video and of the file
+    segments: list[FileSegment]  # in the order of the video and of the file
     space: EmbeddingSpace | None = None  # of every segment

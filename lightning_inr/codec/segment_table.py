@@ -6,7 +6,7 @@ segments, in the order of the video, without gaps
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ import msgspec
 
 from lightning_inr.codec.container import PREAMBLE, SEGMENTED, read_header, unpack, version_of, write_header
 from lightning_inr.codec.limits import check_embeddings
-from lightning_inr.codec.schema import Header, Segment, SegmentedHeader
+from lightning_inr.codec.schema import FileSegment, Header, SegmentedHeader
 from lightning_inr.errors import BitstreamError, UserError
 from lightning_inr.ranges import ByteSource
 from lightning_inr.types import EmbeddingSpace, VideoShape
@@ -28,7 +28,7 @@ class SegmentTable(NamedTuple):
 
     video: VideoShape  # the whole video
     space: EmbeddingSpace | None
-    segments: Sequence[Segment]
+    segments: Sequence[FileSegment]
     firsts: Sequence[int]  # number of the first frame of each segment
     offsets: Sequence[int]  # of each segment in the file, bytes
 
@@ -105,33 +105,38 @@ def read_segment_header(data: ByteSource) -> SegmentHeader:
         raise BitstreamError(f"damaged .linr header: {error}; fetch the file again") from error
 
 
-def join_segments(parts: Sequence[ByteSource]) -> Iterator[bytes]:
+def join_files(read_parts: Callable[[], Iterable[ByteSource]]) -> Iterator[bytes]:
     """The bytes of one file of these segments, piece by piece; of a single segment, its own bytes.
 
-    UserError unless all are files of one network, of one frame size, frame rate and embedding space, without tokens.
+    `read_parts` is called twice and gives them in order: one at a time is in memory. UserError unless all are files of
+    one network, of one frame size, frame rate and embedding space, with stride 1 and without tokens.
     """
-    if len(parts) > 1:
-        yield _table_of(parts)
-    for part in parts:
+    yield _write_table(read_parts())
+    for part in read_parts():
         for start in range(0, len(part), COPIED_AT_ONCE):
             yield part[start : start + COPIED_AT_ONCE]
 
 
-def _table_of(parts: Sequence[ByteSource]) -> bytes:
-    if len(parts) > MOST_SEGMENTS:
-        raise UserError(f"{len(parts)} segments: a file has at most {MOST_SEGMENTS}; choose more frames per segment")
-    headers = [read_segment_header(part).header for part in parts]
-    first = headers[0]
-    for number, header in enumerate(headers):
-        video = header.video
-        same = (video.height, video.width, video.fps, video.stride) == (
-            first.video.height, first.video.width, first.video.fps, 1,
-        )  # fmt: skip
-        if not same or header.space != first.space or header.token_space is not None:
+def _write_table(parts: Iterable[ByteSource]) -> bytes:
+    """The bytes before the segments; none before a single one."""
+    common: Header | None = None
+    segments: list[FileSegment] = []
+    for number, part in enumerate(parts):
+        header = read_segment_header(part).header
+        common = common or header
+        if not _belong_together(header, common):
             raise UserError(f"segment {number} differs from the first in size, rate, stride or teacher, or has tokens")
-    table = [
-        [header.video.frames, len(part), PREAMBLE.unpack(part[: PREAMBLE.size])[3]]
-        for header, part in zip(headers, parts, strict=True)
-    ]
-    whole = msgspec.structs.asdict(first.video) | {"frames": sum(header.video.frames for header in headers)}
-    return write_header(SEGMENTED, {"video": whole, "space": first.space, "segments": table})
+        segments.append(FileSegment(header.video.frames, len(part), PREAMBLE.unpack(part[: PREAMBLE.size])[3]))
+    if len(segments) > MOST_SEGMENTS:
+        raise UserError(f"{len(segments)} segments: a file has {MOST_SEGMENTS} at most; choose more frames per segment")
+    if common is None or len(segments) == 1:
+        return b""
+    video = msgspec.structs.asdict(common.video) | {"frames": sum(each.frames for each in segments)}
+    return write_header(SEGMENTED, {"video": video, "space": common.space, "segments": segments})
+
+
+def _belong_together(header: Header, first: Header) -> bool:
+    sizes = [(each.video.height, each.video.width, each.video.fps) for each in (header, first)]
+    return (
+        sizes[0] == sizes[1] and header.video.stride == 1 and header.space == first.space and header.token_space is None
+    )

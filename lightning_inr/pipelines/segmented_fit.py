@@ -15,7 +15,7 @@ import numpy as np
 from lightning.pytorch.loggers import Logger
 from numpy.typing import NDArray
 
-from lightning_inr.codec import check_cost, decode, join_segments
+from lightning_inr.codec import check_cost, decode, join_files
 from lightning_inr.codec.segment_table import MOST_SEGMENTS
 from lightning_inr.data.shots import find_shots
 from lightning_inr.data.sources.source import TransformedSource, VideoSource
@@ -120,7 +120,7 @@ def fit_segments(
             for logger in loggers:
                 logger.log_metrics({f"segments/{name}": value for name, value in so_far.items()}, step=number)
     with writing(folder / "video.linr") as draft, draft.open("wb") as file:
-        file.writelines(join_segments([FileRanges(_file(store, number)) for number in range(len(plan))]))
+        file.writelines(join_files(lambda: (FileRanges(_file(store, number)) for number in range(len(plan)))))
     embeddings = [np.load(_file(store, number, ".npy")) for number in range(len(plan))] if teachers.clip else None
     teacher = None if embeddings is None else np.concatenate(embeddings)
     return FittedSegments(teacher, _moments_in_sequence(fitted), _figures_of_all(fitted))

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_inr import types
-from lightning_inr.codec import Codec, SegmentedVideo, StoredVideo, join_segments, read_video
+from lightning_inr.codec import Codec, SegmentedVideo, StoredVideo, join_files, read_video
 from lightning_inr.codec.container import SEGMENTED, VERSION
 from lightning_inr.models import MODELS, build
 from lightning_inr.models.base import VideoRepresentation
@@ -94,7 +94,7 @@ def golden_segments() -> bytes:
             for parameter in model.parameters():
                 parameter.add_(0.2 * torch.randn_like(parameter))
         parts.append(Codec(default_bits=3).encode(model.eval()))
-    return b"".join(join_segments(parts))
+    return b"".join(join_files(lambda: parts))
 
 
 def write_golden(name: str) -> None:

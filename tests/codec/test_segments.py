@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from lightning_inr.codec import Codec, SegmentedVideo, decode, describe, describe_file, join_segments, read_video
+from lightning_inr.codec import Codec, SegmentedVideo, decode, describe, describe_file, join_files, read_video
 from lightning_inr.codec.container import MAGIC, PREAMBLE, SEGMENTED, read_header, write_header
 from lightning_inr.codec.segment_table import MOST_SEGMENTS, read_table
 from lightning_inr.codec.segments import DECODED_AT_ONCE
@@ -44,7 +44,7 @@ def parts() -> list[bytes]:
 @pytest.fixture(scope="module")
 def file(parts: list[bytes]) -> bytes:
     """One file of all segments."""
-    return b"".join(join_segments(parts))
+    return b"".join(join_files(lambda: parts))
 
 
 class Reads:
@@ -104,7 +104,7 @@ def test_latents_and_embeddings_are_those_of_the_segments(parts: list[bytes], fi
 
 
 def test_a_single_segment_is_the_file_itself(parts: list[bytes]) -> None:
-    assert b"".join(join_segments(parts[:1])) == parts[0]
+    assert b"".join(join_files(lambda: parts[:1])) == parts[0]
 
 
 def test_only_the_segments_of_the_wanted_frames_are_read(file: bytes) -> None:
@@ -121,7 +121,7 @@ def test_only_the_segments_of_the_wanted_frames_are_read(file: bytes) -> None:
 
 
 def test_few_segments_stay_decoded() -> None:
-    video = open_segmented(b"".join(join_segments([segment(1, seed) for seed in range(5)])))
+    video = open_segmented(b"".join(join_files(lambda: [segment(1, seed) for seed in range(5)])))
     networks = []
     for number in range(5):
         list(video.render([number]))
@@ -153,7 +153,7 @@ def test_figures_are_sums(parts: list[bytes], file: bytes) -> None:
 )
 def test_segments_of_different_videos_are_not_joined(parts: list[bytes], other: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="segment 1 differs"):
-        list(join_segments([parts[0], segment(**({"frames": 2} | other))]))
+        list(join_files(lambda: [parts[0], segment(**({"frames": 2} | other))]))
 
 
 def test_one_network_is_asked_for_in_one_line(file: bytes) -> None:
@@ -163,7 +163,7 @@ def test_one_network_is_asked_for_in_one_line(file: bytes) -> None:
 
 def test_segments_in_segments_are_refused(parts: list[bytes], file: bytes) -> None:
     with pytest.raises(BitstreamError, match="a network per segment"):
-        list(join_segments([parts[0], file]))
+        list(join_files(lambda: [parts[0], file]))
     crc = PREAMBLE.unpack(file[: PREAMBLE.size])[3]
     video = {"frames": 11, "height": 12, "width": 16, "fps": 25.0}
     table = [[3, len(parts[0]), PREAMBLE.unpack(parts[0][: PREAMBLE.size])[3]], [8, len(file), crc]]

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from lightning_inr.codec import Codec, join_segments
+from lightning_inr.codec import Codec, join_files
 from lightning_inr.codec.container import MAGIC, SEGMENTED, Container, pack, read_header, unpack, write_header
 from lightning_inr.models import build
 from lightning_inr.types import EmbeddingSpace, FrameSampling, TokenSpace, VideoShape
@@ -66,7 +66,7 @@ def _segments() -> bytes:
     for frames in (2, 1, 3):
         torch.manual_seed(frames)
         parts.append(Codec(default_bits=4).encode(build("nerv", VIDEO._replace(frames=frames), **SMALL["nerv"])))
-    return b"".join(join_segments(parts))
+    return b"".join(join_files(lambda: parts))
 
 
 def joined(chance: random.Random) -> bytes:
