@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lightning_inr.codec import StoredVideo, read_table, read_video
+from lightning_inr.codec import StoredVideo, read_segment_table, read_video
 from lightning_inr.codec.summary import summarize_file
 from lightning_inr.devices import choose_device
 from lightning_inr.errors import BitstreamError, UserError
@@ -135,7 +135,7 @@ def _length(file: str, span: int) -> int:
     """Number of frames that the header of `file` states; UserError if a clip of `span` frames is longer."""
     with _naming(file):
         data = FileRanges(file, "files")
-        table = read_table(data)
+        table = read_segment_table(data)
         video = summarize_file(data).video if table is None else table.video
         if fault := VideoShape(video.frames, video.height, video.width, video.fps).fault:
             raise BitstreamError(f"damaged .linr: its video has {fault}")

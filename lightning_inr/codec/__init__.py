@@ -12,19 +12,19 @@ if TYPE_CHECKING:
     from lightning_inr.codec.limits import Limits, current_limits, use_limits
     from lightning_inr.codec.quantize import QuantizationStep, fake_quantize
     from lightning_inr.codec.schema import Entry
-    from lightning_inr.codec.segment_table import join_files, read_table
+    from lightning_inr.codec.segment_table import join_files, read_segment_table
     from lightning_inr.codec.segments import SegmentedVideo, StoredVideo, describe_file, read_video
 
 __all__ = [
     "Codec", "Entry", "Limits", "QuantizationStep", "SegmentedVideo", "StoredVideo", "check_cost", "current_limits",
-    "decode", "describe", "describe_file", "fake_quantize", "frame_cost", "join_files", "read_coded", "read_table",
+    "decode", "describe", "describe_file", "fake_quantize", "frame_cost", "join_files", "read_coded", "read_segment_table",
     "read_video", "rounding_error", "use_limits",
 ]  # fmt: skip
 MODULES = {
     "codec": ("Codec", "decode", "describe", "read_coded"), "coefficients": ("rounding_error",),
     "cost": ("check_cost", "frame_cost"),
     "limits": ("Limits", "current_limits", "use_limits"), "quantize": ("QuantizationStep", "fake_quantize"),
-    "schema": ("Entry",), "segment_table": ("join_files", "read_table"),
+    "schema": ("Entry",), "segment_table": ("join_files", "read_segment_table"),
     "segments": ("SegmentedVideo", "StoredVideo", "describe_file", "read_video"),
 }  # fmt: skip
 

@@ -44,7 +44,7 @@ class Section(NamedTuple):
 def pack(container: Container) -> bytes:
     """The file's bytes; the same container always gives the same bytes."""
     table = [[role, len(data), zlib.crc32(data)] for role, data in container.sections.items()]
-    return b"".join([write_header(VERSION, container.header | {"sections": table}), *container.sections.values()])
+    return b"".join([write_file_header(VERSION, container.header | {"sections": table}), *container.sections.values()])
 
 
 def unpack(data: ByteSource, roles: Collection[str] | None = None) -> Container:
@@ -57,7 +57,7 @@ def unpack(data: ByteSource, roles: Collection[str] | None = None) -> Container:
             "this .linr holds a network per segment of its video, and here one network is needed; "
             "fit the video, or a part of it, with segment_frames=null"
         )
-    header, start = read_header(data, READABLE)
+    header, start = read_file_header(data, READABLE)
     try:
         table = msgspec.convert(header.pop("sections", None), list[Section])
     except (msgspec.ValidationError, OverflowError) as error:
@@ -83,7 +83,7 @@ def version_of(data: ByteSource) -> int | None:
     return PREAMBLE.unpack(start)[1] if len(start) == PREAMBLE.size and start[:4] == MAGIC else None
 
 
-def write_header(version: int, values: Mapping[str, Any]) -> bytes:
+def write_file_header(version: int, values: Mapping[str, Any]) -> bytes:
     """Preamble and header of a file."""
     text = json.dumps(values, separators=(",", ":"), sort_keys=True)
     header = zlib.compress(text.encode(), 9)
@@ -91,7 +91,7 @@ def write_header(version: int, values: Mapping[str, Any]) -> bytes:
     return PREAMBLE.pack(MAGIC, version, len(header), zlib.crc32(checked)) + header
 
 
-def read_header(data: ByteSource, versions: Collection[int]) -> tuple[dict[str, Any], int]:
+def read_file_header(data: ByteSource, versions: Collection[int]) -> tuple[dict[str, Any], int]:
     """The header of a file of one of `versions`, and where it ends; BitstreamError if it is not valid."""
     if version_of(data) is None:
         raise BitstreamError(f"not a .linr file: its {len(data)} bytes start with {data[:4]!r}; expected {MAGIC!r}")

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from lightning_inr.codec.container import PREAMBLE, SEGMENTED, read_header, unpack, version_of, write_header
+from lightning_inr.codec.container import PREAMBLE, SEGMENTED, read_file_header, unpack, version_of, write_file_header
 from lightning_inr.codec.limits import check_embeddings
 from lightning_inr.codec.schema import FileSegment, Header, SegmentedHeader
 from lightning_inr.errors import BitstreamError, UserError
@@ -62,11 +62,11 @@ class FilePart:
         return self.data[self.offset + start : self.offset + max(start, stop)]
 
 
-def read_table(data: ByteSource) -> SegmentTable | None:
+def read_segment_table(data: ByteSource) -> SegmentTable | None:
     """The segments of a file; None if it is none of several segments, BitstreamError if its table is not valid."""
     if version_of(data) != SEGMENTED:
         return None
-    values, start = read_header(data, (SEGMENTED,))
+    values, start = read_file_header(data, (SEGMENTED,))
     try:
         header = msgspec.convert(values, SegmentedHeader)
     except (msgspec.ValidationError, OverflowError) as error:
@@ -132,7 +132,7 @@ def _write_table(parts: Iterable[ByteSource]) -> bytes:
     if common is None or len(segments) == 1:
         return b""
     video = msgspec.structs.asdict(common.video) | {"frames": sum(each.frames for each in segments)}
-    return write_header(SEGMENTED, {"video": video, "space": common.space, "segments": segments})
+    return write_file_header(SEGMENTED, {"video": video, "space": common.space, "segments": segments})
 
 
 def _belong_together(header: Header, first: Header) -> bool:

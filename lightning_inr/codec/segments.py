@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lightning_inr.codec.codec import bits_of, decode, describe
 from lightning_inr.codec.limits import current_limits, use_limits
-from lightning_inr.codec.segment_table import SegmentTable, read_segment_header, read_table
+from lightning_inr.codec.segment_table import SegmentTable, read_segment_header, read_segment_table
 from lightning_inr.errors import BitstreamError, UserError
 from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.ranges import ByteSource
@@ -86,7 +86,7 @@ def read_video(
     data: ByteSource, device: str | torch.device = "cpu", roles: Collection[str] | None = None
 ) -> StoredVideo:
     """The video stored in `data`, of one network or of several segments; arguments and errors as for `decode`."""
-    table = read_table(data)
+    table = read_segment_table(data)
     if table is not None:
         return SegmentedVideo(data, table, device, roles)
     # In one piece where all of it is used: each range of a remote file is a request.
@@ -95,7 +95,7 @@ def read_video(
 
 def describe_file(data: ByteSource) -> dict[str, Any]:
     """The values that `info` prints, as `describe`; of several segments their sums, and the cost of the first one."""
-    table = read_table(data)
+    table = read_segment_table(data)
     if table is None:
         return describe(data)
     roles: dict[str, dict[str, Any]] = {}

@@ -4,7 +4,7 @@ from collections import Counter
 from typing import NamedTuple
 
 from lightning_inr.codec.schema import VideoHeader
-from lightning_inr.codec.segment_table import read_segment_header, read_table
+from lightning_inr.codec.segment_table import read_segment_header, read_segment_table
 from lightning_inr.errors import BitstreamError
 from lightning_inr.ranges import ByteSource
 
@@ -28,7 +28,7 @@ def summarize_file(data: ByteSource) -> FileSummary:
 
     No section is read, and the model is not built: `codec.describe_file` also checks that they agree with the header.
     """
-    table = read_table(data)
+    table = read_segment_table(data)
     parts = [data] if table is None else (table.part(data, number) for number in range(len(table.segments)))
     parameters, role_bytes = 0, Counter[str]()
     for part in parts:

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from lightning_inr.codec import Codec, SegmentedVideo, decode, describe, describe_file, join_files, read_video
-from lightning_inr.codec.container import MAGIC, PREAMBLE, SEGMENTED, read_header, write_header
-from lightning_inr.codec.segment_table import MOST_SEGMENTS, read_table
+from lightning_inr.codec.container import MAGIC, PREAMBLE, SEGMENTED, read_file_header, write_file_header
+from lightning_inr.codec.segment_table import MOST_SEGMENTS, read_segment_table
 from lightning_inr.codec.segments import DECODED_AT_ONCE
 from lightning_inr.codec.summary import summarize_file
 from lightning_inr.errors import BitstreamError, UserError
@@ -63,9 +63,9 @@ class Reads:
 
 def changed(file: bytes, change: Callable[[dict[str, Any]], object]) -> bytes:
     """The file with a changed header, whose checksum is valid."""
-    header, start = read_header(file, (SEGMENTED,))
+    header, start = read_file_header(file, (SEGMENTED,))
     change(header)
-    return write_header(SEGMENTED, header) + file[start:]
+    return write_file_header(SEGMENTED, header) + file[start:]
 
 
 def open_segmented(data: Any, **options: Any) -> SegmentedVideo:
@@ -108,7 +108,7 @@ def test_a_single_segment_is_the_file_itself(parts: list[bytes]) -> None:
 
 
 def test_only_the_segments_of_the_wanted_frames_are_read(file: bytes) -> None:
-    table, reads = read_table(file), Reads(file)
+    table, reads = read_segment_table(file), Reads(file)
     assert table is not None
     video = open_segmented(reads)
     assert max(each.stop for each in reads.slices) <= table.offsets[0]
@@ -167,7 +167,7 @@ def test_segments_in_segments_are_refused(parts: list[bytes], file: bytes) -> No
     crc = PREAMBLE.unpack(file[: PREAMBLE.size])[3]
     video = {"frames": 11, "height": 12, "width": 16, "fps": 25.0}
     table = [[3, len(parts[0]), PREAMBLE.unpack(parts[0][: PREAMBLE.size])[3]], [8, len(file), crc]]
-    nested = write_header(SEGMENTED, {"video": video, "space": SPACE, "segments": table}) + parts[0] + file
+    nested = write_file_header(SEGMENTED, {"video": video, "space": SPACE, "segments": table}) + parts[0] + file
     with pytest.raises(BitstreamError, match="a network per segment"):
         list(open_segmented(nested).render([5]))
 
@@ -223,7 +223,7 @@ def test_a_segment_of_another_video_is_refused(parts: list[bytes]) -> None:
     table = [[frames, len(part), PREAMBLE.unpack(part[: PREAMBLE.size])[3]]
              for frames, part in ((3, parts[0]), (1, foreign))]  # fmt: skip
     video = {"frames": 4, "height": 12, "width": 16, "fps": 25.0}
-    data = write_header(SEGMENTED, {"video": video, "space": SPACE, "segments": table}) + parts[0] + foreign
+    data = write_file_header(SEGMENTED, {"video": video, "space": SPACE, "segments": table}) + parts[0] + foreign
     with pytest.raises(BitstreamError, match="segment 1 is not of this video"):
         list(open_segmented(data).render([3]))
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_inr.codec import Codec, decode, read_table
+from lightning_inr.codec import Codec, decode, read_segment_table
 from lightning_inr.codec.coefficients import dequantize_table, parameters_of, quantize_table, runs_of
 from lightning_inr.codec.entropy import CODERS
 from lightning_inr.models import MODELS
@@ -61,7 +61,7 @@ def test_the_reader_of_the_page_reads_the_golden_files(path: Path) -> None:
 def test_the_reader_of_the_page_finds_the_segments() -> None:
     [path] = [each for each in GOLDEN if each.parent.name == "version_4"]
     data = path.read_bytes()
-    table, segments = read_table(data), read_linr.read_segments(data)
+    table, segments = read_segment_table(data), read_linr.read_segments(data)
     assert table is not None
     assert [first for first, _ in segments] == list(table.firsts)
     assert [segment for _, segment in segments] == [table.part(data, number)[:] for number in range(len(segments))]

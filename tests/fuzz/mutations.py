@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from lightning_inr.codec import Codec, join_files
-from lightning_inr.codec.container import MAGIC, SEGMENTED, Container, pack, read_header, unpack, write_header
+from lightning_inr.codec.container import MAGIC, SEGMENTED, Container, pack, read_file_header, unpack, write_file_header
 from lightning_inr.models import build
 from lightning_inr.types import EmbeddingSpace, FrameSampling, TokenSpace, VideoShape
 from tests.conftest import SMALL
@@ -73,10 +73,10 @@ def joined(chance: random.Random) -> bytes:
     """A file of several segments with values of its table changed, with a valid checksum, or with bytes changed."""
     if chance.random() < 0.3:
         return raw(_segments(), chance)
-    table, start = read_header(_segments(), (SEGMENTED,))
+    table, start = read_file_header(_segments(), (SEGMENTED,))
     for _ in range(chance.randint(1, 3)):
         _change(table, chance)
-    return write_header(SEGMENTED, table) + _segments()[start:]
+    return write_file_header(SEGMENTED, table) + _segments()[start:]
 
 
 def raw(data: bytes, chance: random.Random) -> bytes:

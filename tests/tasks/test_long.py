@@ -12,7 +12,7 @@ from PIL import Image
 
 import lightning_inr as li
 from lightning_inr.codec import SegmentedVideo, read_video
-from lightning_inr.codec.segment_table import read_table
+from lightning_inr.codec.segment_table import read_segment_table
 from lightning_inr.errors import UserError
 from lightning_inr.export.files import export_file
 from lightning_inr.pipelines import run_folder, segmented_fit
@@ -63,7 +63,7 @@ def test_every_command_reads_the_file(cli: Cli) -> None:
         "video.linr", "decoded.mp4", "comparison.png", "training.png", "result.json", "config.yaml",
     }  # fmt: skip
     data, result = Path("run/video.linr").read_bytes(), json.loads(Path("run/result.json").read_text())
-    table = read_table(data)
+    table = read_segment_table(data)
     assert table is not None
     assert [each.frames for each in table.segments] == [CUT, FRAMES - CUT]
     assert (result["segments"], result["steps"], result["frames"]) == (2, 16, FRAMES)
@@ -157,5 +157,5 @@ def test_options_that_do_not_go_together_are_refused(cli: Cli, options: list[str
 
 def test_a_short_video_gives_a_file_of_one_network(cli: Cli) -> None:
     assert cli(*LONG, "segment_frames=40").code == 0
-    assert read_table(Path("run/video.linr").read_bytes()) is None
+    assert read_segment_table(Path("run/video.linr").read_bytes()) is None
     assert json.loads(Path("run/result.json").read_text())["segments"] == 1
