@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Codec", "Entry", "Limits", "QuantizationStep", "SegmentedVideo", "StoredVideo", "check_cost", "current_limits",
-    "decode", "describe", "describe_file", "fake_quantize", "frame_cost", "join_files", "read_coded", "read_segment_table",
-    "read_video", "rounding_error", "use_limits",
+    "decode", "describe", "describe_file", "fake_quantize", "frame_cost", "join_files", "read_coded",
+    "read_segment_table", "read_video", "rounding_error", "use_limits",
 ]  # fmt: skip
 MODULES = {
     "codec": ("Codec", "decode", "describe", "read_coded"), "coefficients": ("rounding_error",),
