@@ -18,6 +18,7 @@ from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.pipelines.collection_worker import CollectionOptions, RayOptions
 from lightning_inr.pipelines.fitting import FitOptions, Teachers
 from lightning_inr.pipelines.run_folder import RunOptions
+from lightning_inr.pipelines.segmented_fit import Segmentation
 from lightning_inr.retrieval.gallery import check_same_space
 from lightning_inr.teachers.clip import Clip
 from lightning_inr.teachers.video_llm.interface import VideoLLM
@@ -65,6 +66,11 @@ def _make_callbacks(options: DictConfig) -> list[Callback]:
 
 def run_options(cfg: DictConfig) -> RunOptions:
     """The options of a fit in a run folder."""
+    if cfg.segment_frames is not None and cfg.video_llm is not None:
+        raise UserError(
+            f"segment_frames={cfg.segment_frames}: segments have no projector of their own; leave video_llm and "
+            "module=token_alignment out, and ask about the file with a shared projector"
+        )
     return RunOptions(
         fit=fit_options(cfg),
         open_source=source_opener(cfg.dataset),
@@ -75,11 +81,14 @@ def run_options(cfg: DictConfig) -> RunOptions:
         labels=labels(cfg),
         keep_checkpoints=cfg.keep_checkpoints,
         vmaf=cfg.vmaf,
+        segmentation=None if cfg.segment_frames is None else Segmentation(cfg.segment_frames, cfg.warm_start),
     )
 
 
 def collection_options(cfg: DictConfig) -> CollectionOptions:
     """The options of a collection: a fit of every video of a captioned dataset."""
+    if cfg.segment_frames is not None:
+        raise UserError(f"segment_frames={cfg.segment_frames}: a collection has a network per video; leave it out")
     if cfg.teacher is not None and Path(cfg.teacher.weights).exists():
         cfg.teacher.weights = str(Path(cfg.teacher.weights).resolve())  # for searches from other folders
     dataset = plain(cfg.dataset)

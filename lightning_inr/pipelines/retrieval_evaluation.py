@@ -12,11 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from lightning_inr.codec import decode
+from lightning_inr.codec import read_video
 from lightning_inr.errors import UserError
-from lightning_inr.paths import read_bytes, write_text, writing
+from lightning_inr.paths import write_text, writing
 from lightning_inr.pipelines.search import decode_picture, print_left_out
 from lightning_inr.progress import ProgressBar
+from lightning_inr.ranges import FileRanges
 from lightning_inr.report.hits import HitImage, draw_neighbours
 from lightning_inr.report.recall import RecallRow, draw_recall, recall_table
 from lightning_inr.report.wandb_report import log_recall
@@ -143,7 +144,7 @@ def embeddings_by_method(
         return teacher_features(source.read, range(record.frames), clip, cache).numpy()
 
     def decoded_frames(record: Record) -> NDArray[np.float32]:
-        model = decode(read_bytes(collection / record.path, "bitstream"), clip.device)
+        model = read_video(FileRanges(collection / record.path), clip.device)
         return clip.embed_frames(model.render(range(record.frames))).numpy()
 
     embedded: dict[str, NDArray[np.float32]] = {}

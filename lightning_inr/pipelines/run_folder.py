@@ -14,9 +14,16 @@ from lightning_inr.devices import choose_device
 from lightning_inr.errors import Terminated, UserError
 from lightning_inr.paths import alone_in, write_bytes, write_text
 from lightning_inr.pipelines.evaluation import EvaluationRequest, measure_in_new_process
-from lightning_inr.pipelines.fitting import FitOptions, Teachers, encode_fit, forget, prepare_fit, train
+from lightning_inr.pipelines.fitting import FitOptions, Fitted, Teachers, encode_fit, forget, prepare_fit, train
 from lightning_inr.pipelines.provenance import Provenance, check_same_fit, to_yaml
 from lightning_inr.pipelines.ranks import RankLostError, Ranks, ranks_of, run_ranks
+from lightning_inr.pipelines.segmented_fit import (
+    FittedSegments,
+    Segmentation,
+    check_segments,
+    fit_segments,
+    forget_segments,
+)
 from lightning_inr.progress import use_progress
 from lightning_inr.report.figures import draw_training
 from lightning_inr.training.callbacks.history import Moment
@@ -36,6 +43,7 @@ class RunOptions:
     labels: Mapping[str, Any]  # of the result: the model's preset, the rank
     keep_checkpoints: bool = False
     vmaf: bool = False
+    segmentation: Segmentation | None = None  # None: one network for the whole video
 
 
 def fit_into(folder: Path, options: RunOptions) -> dict[str, Any]:
@@ -46,6 +54,11 @@ def fit_into(folder: Path, options: RunOptions) -> dict[str, Any]:
     torchrun or SLURM started, of which only the first writes and returns figures, or in processes that start here.
     """
     ranks = ranks_of(options.fit.trainer, choose_device(options.fit.device))
+    if options.segmentation is not None and ranks.total > 1:
+        raise UserError(
+            f"segment_frames={options.segmentation.most_frames}: fits one segment at a time on one device; "
+            "choose trainer.devices=1"
+        )
     if ranks.own > 0:
         with use_progress("none"):
             return {} if finished_result(folder, options.settings) else _fit_into(folder, options)
@@ -53,7 +66,7 @@ def fit_into(folder: Path, options: RunOptions) -> dict[str, Any]:
         finished = finished_result(folder, options.settings)
         if finished is not None:
             if not options.keep_checkpoints:
-                forget(folder)  # may remain after a kill
+                _forget_all(folder)  # may remain after a kill
             print(f"{folder} holds a finished fit of this configuration\n{figures_table(finished)}")
             return finished
         result = _fit_in_ranks(folder, options, ranks) if ranks.to_start else _fit_into(folder, options)
@@ -80,15 +93,28 @@ def _fit_into(folder: Path, options: RunOptions) -> dict[str, Any]:
     L.seed_everything(options.fit.seed, verbose=False)
     teachers = options.load_teachers() if first else Teachers()  # rank 0 asks them for all
     loggers = options.make_loggers(folder) if first else []
-    prepared = prepare_fit(options.fit, source, folder, teachers, loggers)
-    del teachers  # frees their memory
-    if first:
+    fitted: Fitted | FittedSegments
+    if options.segmentation is not None:
+        check_segments(options.fit, source, options.segmentation)
         write_text(folder / "config.yaml", to_yaml(options.settings))
-    train(prepared, folder)
-    if not first:
-        return {}
-    fitted = encode_fit(prepared, options.fit)
-    write_bytes(folder / "video.linr", fitted.bitstream)
+        fitted = fit_segments(options.fit, source, options.segmentation, folder, teachers, loggers)
+    else:
+        prepared = prepare_fit(options.fit, source, folder, teachers, loggers)
+        del teachers  # frees their memory
+        if first:
+            write_text(folder / "config.yaml", to_yaml(options.settings))
+        train(prepared, folder)
+        if not first:
+            return {}
+        fitted = encode_fit(prepared, options.fit)
+        write_bytes(folder / "video.linr", fitted.bitstream)
+    return _measure(folder, options, fitted, source.matrix, loggers)
+
+
+def _measure(
+    folder: Path, options: RunOptions, fitted: Fitted | FittedSegments, matrix: str, loggers: Sequence[Logger]
+) -> dict[str, Any]:
+    """Decode and measure the file in a new process, and write figures and pictures."""
     _draw_curves(fitted.moments, folder / "training.png")
     request = EvaluationRequest(
         str(folder / "video.linr"),
@@ -101,7 +127,7 @@ def _fit_into(folder: Path, options: RunOptions) -> dict[str, Any]:
     )
     result = {
         **options.labels,
-        **options.provenance.record(source.matrix),
+        **options.provenance.record(matrix),
         **measure_in_new_process(request),
         **fitted.figures,
         "seed": options.fit.seed,
@@ -110,8 +136,14 @@ def _fit_into(folder: Path, options: RunOptions) -> dict[str, Any]:
     pictures = [folder / name for name in ("comparison.png", "strip.png")]
     log_result(loggers, result, [picture for picture in pictures if picture.exists()])
     if not options.keep_checkpoints:
-        forget(folder)
+        _forget_all(folder)
     return result
+
+
+def _forget_all(folder: Path) -> None:
+    """Remove the checkpoint and the segments of a fit that is done."""
+    forget(folder)
+    forget_segments(folder)
 
 
 def _draw_curves(moments: Sequence[Moment], target: Path) -> None:

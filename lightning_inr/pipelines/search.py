@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from lightning_inr.codec import decode
+from lightning_inr.codec import read_video
 from lightning_inr.errors import UserError, printable
 from lightning_inr.paths import existing, write_text
 from lightning_inr.pipelines.provenance import parse_options
@@ -108,7 +108,7 @@ def decode_picture(folder: str | Path, record: Record, frame: int) -> torch.Tens
     A search reads latents only, so a hit may be in a file whose other sections are damaged.
     """
     try:
-        return next(decode(FileRanges(file_address(folder, record.path))).render([frame]))
+        return next(read_video(FileRanges(file_address(folder, record.path))).render([frame]))
     except UserError as error:
         print(printable(f"not drawn: {record.path}: {error}"))
         return torch.full((3, record.height, record.width), 128, dtype=torch.uint8)

@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lightning_inr.codec import decode
+from lightning_inr.codec import StoredVideo, read_video
 from lightning_inr.errors import BitstreamError, UserError
-from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.ranges import FileRanges
 from lightning_inr.retrieval.collection import Record, file_address
 from lightning_inr.types import EmbeddingSpace
@@ -43,13 +42,13 @@ class Gallery(NamedTuple):
     search: Callable[[NDArray[np.float32]], Iterator[NDArray[np.float32]]] | None = None
 
 
-def read_model(path: str | Path, roles: Collection[str] = SEMANTIC_ROLES) -> VideoRepresentation:
+def read_model(path: str | Path, roles: Collection[str] = SEMANTIC_ROLES) -> StoredVideo:
     """Decode the model of a file or an address, only the tensors of `roles`; UserError if it is missing or damaged.
 
     Only the header and the sections of `roles` are read.
     """
     try:
-        return decode(FileRanges(path), roles=roles)
+        return read_video(FileRanges(path), roles=roles)
     except BitstreamError as error:
         raise UserError(f"{path}: {error}") from error
 

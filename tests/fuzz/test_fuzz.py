@@ -7,7 +7,13 @@ from tests.fuzz.worker import run_cases, try_file
 
 SEEDS = sorted((Path(__file__).parent / "seeds").glob("*.linr"))
 # Large but valid: they decode, or the error names the limit to raise.
-HONEST = {"bomb_attn64k.linr", "bomb_frames16M.linr", "bomb_frames16M_aligned.linr", "case_nirvana_19543.linr"}
+HONEST = {
+    "bomb_attn64k.linr",
+    "bomb_frames16M.linr",
+    "bomb_frames16M_aligned.linr",
+    "case_nirvana_19543.linr",
+    "case_segments.linr",
+}
 
 
 @pytest.mark.parametrize("path", SEEDS, ids=lambda path: path.stem)
