@@ -71,7 +71,7 @@ def measuring_process() -> Iterator[Callable[[EvaluationRequest], dict[str, Any]
 
         def measure_in_process(request: EvaluationRequest) -> dict[str, Any]:
             try:
-                with _no_interrupts_in_children(), _without_main_module():
+                with _no_interrupts_in_children(), _without_main_module(), _without_start_method():
                     figures = pool.submit(
                         measure, request._replace(limits=current_limits(), progress=current_progress())
                     )
@@ -125,6 +125,17 @@ def _without_main_module() -> Iterator[None]:
         yield
     finally:
         names |= hidden
+
+
+@contextmanager
+def _without_start_method() -> Iterator[None]:
+    """Processes that start here do not set this process's start method: joblib's workers have one of their own."""
+    before = multiprocessing.get_start_method(allow_none=True)
+    multiprocessing.set_start_method(None, force=True)
+    try:
+        yield
+    finally:
+        multiprocessing.set_start_method(before, force=True)
 
 
 def measure(request: EvaluationRequest) -> dict[str, Any]:
