@@ -284,4 +284,6 @@ def _line(error: BaseException) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    from lightning_inr import run  # by its name, under which the processes of a sweep import it too
+
+    run.main()
