@@ -1,5 +1,6 @@
 """Sweeps with launchers of other processes: their jobs run and fail as in one process; searches by Optuna."""
 
+import importlib
 import multiprocessing
 import os
 import pickle
@@ -11,7 +12,6 @@ from typing import Any, cast
 import pytest
 import yaml
 from hydra.core.plugins import Plugins
-from joblib.externals import loky
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_inr.errors import UserError
@@ -20,7 +20,13 @@ from lightning_inr.sweep import JobProcess
 from tests.conftest import SMALL_OVERRIDES, Outcome, write_result
 
 Cli = Callable[..., Outcome]
-WRONG = ["-m", "model=nerv", "rank=50,100", "run_dir=sweep"]  # each job fails, before it imports torch
+WRONG = [
+    "-m",
+    "experiment=uvg_rd",
+    "model=nerv",
+    "rank=50,100",
+    "run_dir=sweep",
+]  # each job fails, before it imports torch
 
 
 @pytest.fixture
@@ -39,7 +45,7 @@ def test_a_failed_job_is_one_line_in_its_folder_with_any_launcher(cli: Cli, laun
     assert "Traceback" not in outcome.err + "".join(path.read_text() for path in Path.cwd().rglob("*_log.err"))
     reasons = {path.parent.name: path.read_text() for path in Path("sweep").rglob("failed.txt")}
     assert {name: reason.partition(": model=nerv")[0] for name, reason in reasons.items()} == {
-        f"model-nerv_rank-{rank}": f"rank={rank}" for rank in (50, 100)
+        f"experiment-uvg_rd_model-nerv_rank-{rank}": f"rank={rank}" for rank in (50, 100)
     }
 
 
@@ -58,8 +64,9 @@ def test_a_job_has_the_arguments_and_the_folder_of_the_command(monkeypatch: pyte
 
 
 def test_files_are_measured_in_workers_of_joblib() -> None:
+    importlib.import_module("joblib.externals.loky.backend.context")  # adds the start method of its workers
     before = multiprocessing.get_start_method(allow_none=True)
-    multiprocessing.set_start_method(loky.get_context().get_start_method(), force=True)  # as in its workers
+    multiprocessing.set_start_method("loky", force=True)
     try:
         with pytest.raises(UserError, match="no such file"):  # from the other process, which could start then
             measure_in_new_process(EvaluationRequest("none.linr", cast(Any, dict), "cpu"))
