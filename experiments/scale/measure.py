@@ -16,8 +16,10 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import nullcontext, redirect_stdout
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 
@@ -47,6 +49,7 @@ class Sample(NamedTuple):
 FITTED = [
     Sample(2, 32, 8, 40), Sample(2, 64, 8, 40), Sample(2, 64, 32, 40), Sample(2, 64, 32, 120), Sample(2, 96, 16, 80),
     Sample(2, 32, 32, 120), Sample(2, 128, 8, 40), Sample(2, 128, 24, 80), Sample(2, 64, 16, 160),
+    Sample(1, 240, 36, 30), Sample(1, 240, 8, 40), Sample(1, 160, 36, 60),
 ]  # fmt: skip
 CHECKED = Sample(5, 80, 20, 100)  # no figure of it is fitted
 SMALLEST = Sample(1, 32, 4, 1)
@@ -60,14 +63,14 @@ def main() -> None:
     found: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     found.setdefault("disturbed", "--disturbed" in sys.argv)
     parts: dict[str, Callable[[], Any]] = {
-        **{f"collect {' '.join(map(str, sample))}": lambda sample=sample: collect_here(sample) for sample in FITTED},
-        f"command {' '.join(map(str, SMALLEST))}": lambda: collect_by_command(SMALLEST),
-        f"command {' '.join(map(str, CHECKED))}": lambda: collect_by_command(CHECKED),
-        "workers 1": lambda: side_by_side(1),
-        "workers 2": lambda: side_by_side(2),
-        **{f"index {frames}": lambda frames=frames: index(frames) for frames in INDEXED},
+        **{f"collect {' '.join(map(str, sample))}": partial(collect_here, sample) for sample in FITTED},
+        f"command {' '.join(map(str, SMALLEST))}": partial(collect_by_command, SMALLEST),
+        f"command {' '.join(map(str, CHECKED))}": partial(collect_by_command, CHECKED),
         "ray": ray_tasks,
         "submitit": submitit_job,
+        **{f"index {frames}": partial(index, frames) for frames in INDEXED},
+        "workers 1": partial(side_by_side, 1),
+        "workers 2": partial(side_by_side, 2),
     }
     for name, part in parts.items():
         if name not in found:
@@ -81,11 +84,10 @@ def main() -> None:
 def collect_here(sample: Sample) -> dict[str, float]:
     """Seconds of CPU and bytes of the files of a collection made in this process, which has imported everything."""
     from lightning_inr import run
-    from lightning_inr.pipelines import collection
     from lightning_inr.pipelines.evaluation import measure
 
-    collection.measuring_process = lambda: nullcontext(measure)  # type: ignore[assignment]  # in this process too
-    with tempfile.TemporaryDirectory() as folder:
+    measured_here = patch("lightning_inr.pipelines.collection.measuring_process", lambda: nullcontext(measure))
+    with tempfile.TemporaryDirectory() as folder, measured_here:
 
         def collect(each: Sample) -> float:
             shutil.rmtree(f"{folder}/c", ignore_errors=True)
