@@ -37,6 +37,7 @@ GROUPS = {  # what a group chooses, in the order of the pages; one that is not n
     "load_options": "How a video language model is loaded",
     "questions": "Questions about videos",
     "index": "Indexes of collections",
+    "hydra/launcher": "Launchers of sweeps",
     "t_nerv_ablation": "T-NeRV without one of its parts",
     "experiment": "Experiments",
 }

@@ -26,8 +26,8 @@ def process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
 
 @contextmanager
 def starting_processes() -> Iterator[None]:
-    """Processes that start here ignore SIGINT, and do not import the program's main module."""
-    with _no_interrupts_in_children(), _without_main_module():
+    """Processes that start here ignore SIGINT, do not import the main module, and have no start method set."""
+    with _no_interrupts_in_children(), _without_main_module(), _without_start_method():
         yield
 
 
@@ -67,3 +67,14 @@ def _without_main_module() -> Iterator[None]:
         yield
     finally:
         names |= hidden
+
+
+@contextmanager
+def _without_start_method() -> Iterator[None]:
+    """Processes that start here do not set this process's start method: joblib's workers have one of their own."""
+    before = multiprocessing.get_start_method(allow_none=True)
+    multiprocessing.set_start_method(None, force=True)
+    try:
+        yield
+    finally:
+        multiprocessing.set_start_method(before, force=True)

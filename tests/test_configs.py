@@ -8,6 +8,7 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
@@ -68,7 +69,9 @@ def test_sweep_values_of_experiments_are_choices(name: str) -> None:
     for key, values in params.items():
         override = OverridesParser.create().parse_override(f"{key}={values}")
         assert override.is_sweep_override()
-        for value in override.sweep_string_iterator():
+        ends = override.value()
+        in_between = isinstance(ends, IntervalSweep)  # of a search
+        for value in [ends.start, ends.end] if in_between else override.sweep_string_iterator():
             compose(f"experiment={name}", f"{key}={value}")
 
 

@@ -274,7 +274,9 @@ def _fit(trainer: L.Trainer, module: FitModule, data: FrameDataModule, folder: P
     try:
         found = trainer.strategy.broadcast(begun if begun.exists() else None)
         trainer.fit(module, data, ckpt_path=found, weights_only=True)
-    except SystemExit as stop:  # so Lightning ends on Ctrl-C
+    except SystemExit as stop:
+        if not isinstance(stop, Terminated) and not isinstance(stop.__context__, KeyboardInterrupt):
+            raise  # of a scheduler that stops the job to start it again; Lightning makes one of Ctrl-C
         kind = Terminated if isinstance(stop, Terminated) else KeyboardInterrupt
         raise kind(f"the same command with run_dir={folder} goes on from there") from stop
     except OSError as error:
