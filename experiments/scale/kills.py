@@ -1,6 +1,6 @@
 """64 small videos on Ray, killed by SIGKILL three times: a worker, the driver, the cluster without its driver.
 
-    python -m experiments.scale.kills FOLDER [--videos 64] [--steps 20]
+    python experiments/scale/kills.py FOLDER [--videos 64] [--steps 20]
 
 After each kill the same command goes on. Prints what was in work at each kill, and at the end the number of files, how
 many decode, and how many fits were started: at most one more for each that was in work.
@@ -13,8 +13,7 @@ import time
 from pathlib import Path
 
 import psutil
-
-from experiments.scale.small_collection import check, finished_videos, start_collect
+from small_collection import check, finished_videos, start_collect
 
 CLUSTER = ("gcs_server", "raylet", "ray::")  # processes of Ray that are not the driver
 

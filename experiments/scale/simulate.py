@@ -1,6 +1,6 @@
 """A million tasks through the scheduler of task=collect, with a stand-in for the fit: time and memory per task.
 
-    python -m experiments.scale.simulate [--tasks 10000 100000 1000000]
+    python experiments/scale/simulate.py [--tasks 10000 100000 1000000]
 
 Every number of tasks runs in a process of its own, whose peak is measured. One task in a thousand fails once, one in a
 hundred thousand always. The loop claims, keeps 96 units in flight, takes outcomes in another order than their starts,

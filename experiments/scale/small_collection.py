@@ -1,5 +1,6 @@
 """What the measurements of task=collect share: its command for 64 small videos, and what is in a folder after."""
 
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -18,16 +19,18 @@ SMALL = [
 def start_collect(collection: str, videos: int, steps: int, *options: str) -> subprocess.Popen[str]:
     """Start task=collect of so many videos of 4 frames of 16x16 with so many steps each; output is captured."""
     log = [
-        "+callbacks.starts._target_=experiments.scale.starts.StartLog",
+        "+callbacks.starts._target_=starts.StartLog",
         f"+callbacks.starts.path={Path.cwd()}/starts",
     ]
     command = ["task=collect", f"collection={collection}", *SMALL, f"dataset.listing.videos={videos}",
                f"max_steps={steps}", *log, *options]  # fmt: skip
+    paths = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     return subprocess.Popen(
         [sys.executable, "-m", "lightning_inr.run", *command],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
     )
 
 

@@ -1,6 +1,6 @@
 """task=collect on a bucket whose store is healthy, fails one call in ten, or takes 100 ms longer for each call.
 
-    python -m experiments.scale.stores FOLDER [--videos 16] [--steps 200]
+    PYTHONPATH=. python experiments/scale/stores.py FOLDER [--videos 16] [--steps 200]
 
 The store is moto's server in this process. Times are seconds a video between the first and the last start of a fit, so
 that the start of the process does not count.
@@ -10,10 +10,11 @@ import argparse
 import os
 from pathlib import Path
 
-from experiments.scale.small_collection import check, seconds_between_starts, start_collect
+from small_collection import check, seconds_between_starts, start_collect
+
 from tests.servers import BUCKET, CREDENTIALS, s3_server
 
-STORES = {"healthy": {}, "one call in ten fails": {"fail_every": 10}, "100 ms a call": {"delay": 0.1}}
+STORES: dict[str, dict[str, float]] = {"healthy": {}, "one call in ten fails": {"fail_every": 10}, "100 ms a call": {"delay": 0.1}}
 
 
 def main() -> None:

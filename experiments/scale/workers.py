@@ -1,6 +1,6 @@
 """task=collect on Ray with one and with two workers of one thread each, and what Ray adds to a task.
 
-    python -m experiments.scale.workers FOLDER [--videos 24] [--steps 300]
+    python experiments/scale/workers.py FOLDER [--videos 24] [--steps 300]
 
 Videos per hour are those between the first and the last start of a fit, after all workers have begun one, so that the
 start of the cluster and the imports of its workers do not count.
@@ -15,7 +15,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from experiments.scale.small_collection import check, seconds_between_starts, start_collect
+from small_collection import check, seconds_between_starts, start_collect
+
 from lightning_inr.data.captioned.split import CaptionedVideo
 from lightning_inr.pipelines.cluster.ray import RayExecutor
 from lightning_inr.pipelines.cluster.schedule import Claim, Failure, schedule
