@@ -19,11 +19,10 @@ from lancedb.index import BTree, IvfPq
 from lightning_inr.errors import UserError
 from lightning_inr.ranges import is_address
 from lightning_inr.retrieval.index import Floats, Rows, check_k, check_unit_vectors
-from lightning_inr.retrieval.shards import Shard
+from lightning_inr.retrieval.shards import ROW_BITS, RowKeys, Shard, first_key
 from lightning_inr.storage import open_folder
 
 TABLE = "frames"
-ROW_BITS = 24  # of a key for the place in its shard; the others are a part of the shard's name
 BATCH = 2**14  # rows that are added at once
 ROWS_PER_LIST = 640
 LEAST_ROWS = 9984  # below, every vector is compared: product quantizers have 256 centroids to be trained
@@ -114,13 +113,11 @@ class LanceIndex:
 
     def __init__(self, store: LanceStore, shards: Sequence[Shard], exact: bool) -> None:
         self.table, self.address, self.exact = store.table, store.address, exact
-        filled = [shard for shard in shards if shard.frames]
-        self.keys = np.array([first_key(shard) for shard in filled], np.int64)  # ascending, as shards are by name
-        self.first = np.concatenate([[0], np.cumsum([shard.frames for shard in filled], dtype=np.int64)])
+        self.keys = RowKeys(shards)
         self.width = shards[0].space.width
 
     def __len__(self) -> int:
-        return int(self.first[-1])
+        return len(self.keys)
 
     def search(self, queries: npt.ArrayLike, k: int) -> tuple[Floats, Rows]:
         """Find the `k` nearest vectors to queries (Q, S) of length 1: inner products, best first, and row numbers.
@@ -140,12 +137,12 @@ class LanceIndex:
             with one_line_errors(self.address):
                 found = asked.to_arrow()
             scores[number, : len(found)] = 1 - found["_distance"].to_numpy()
-            rows[number, : len(found)] = self._rows(found["key"].to_numpy())
+            rows[number, : len(found)] = self.keys.rows(found["key"].to_numpy())
         return scores, rows
 
     def vectors(self, first: int, count: int) -> Floats:
         """The vectors of rows `first` to `first + count - 1`, (count, S)."""
-        keys = self._keys(np.arange(first, first + count))
+        keys = self.keys.of_rows(np.arange(first, first + count))
         parts = np.split(keys, np.flatnonzero(np.diff(keys) != 1) + 1)
         where = " OR ".join(f"(key >= {part[0]} AND key <= {part[-1]})" for part in parts if len(part))
         if not count:
@@ -155,26 +152,11 @@ class LanceIndex:
         stored: Floats = found["vector"].combine_chunks().flatten().to_numpy().reshape(count, self.width)
         return stored
 
-    def _rows(self, keys: Rows) -> Rows:
-        shards = np.searchsorted(self.keys, keys, side="right") - 1
-        rows: Rows = self.first[shards] + keys - self.keys[shards]
-        return rows
-
-    def _keys(self, rows: Rows) -> Rows:
-        shards = np.searchsorted(self.first, rows, side="right") - 1
-        keys: Rows = self.keys[shards] + rows - self.first[shards]
-        return keys
-
 
 def open_lance(store: LanceStore, shards: Sequence[Shard], exact: bool) -> LanceIndex:
     """The index of these shards, all of those in the store."""
     store.update_lists(exact)
     return LanceIndex(store, shards, exact)
-
-
-def first_key(shard: Shard) -> int:
-    """The key of the first row of a shard; ascending with the names of shards."""
-    return int(shard.name[:10], 16) >> 1 << ROW_BITS
 
 
 @contextmanager

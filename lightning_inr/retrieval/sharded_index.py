@@ -30,7 +30,7 @@ from lightning_inr.retrieval.index import (
     limit_array_bytes,
     limit_threads,
 )
-from lightning_inr.retrieval.shards import Shard, run_tasks
+from lightning_inr.retrieval.shards import RowKeys, Shard, first_key, run_tasks
 
 NUMBERS = {"exact": "float32", "ivf_pq": "float16"}  # type of a stored number, by kind
 BLOCK = 2**14  # rows that are read or encoded at once
@@ -91,17 +91,17 @@ class ShardFiles:
 class ShardedIndex:
     """N vectors of length 1 on disk, searched by inner product; results as those of `VectorIndex`.
 
-    Without `lists` the query is compared with every vector. `lists` (N short codes in inverted lists on disk) find
-    LEAST_COMPARED candidates, which are compared again.
+    A query is compared with every vector. With `lists`, N short codes in inverted lists on disk, it is compared with
+    the LEAST_COMPARED vectors that they find.
     """
 
-    def __init__(self, shards: Sequence[npt.NDArray[np.floating]], lists: faiss.Index | None = None) -> None:
-        self.shards, self.lists = [shard for shard in shards if len(shard)], lists
-        self.first = np.concatenate([[0], np.cumsum([len(shard) for shard in self.shards], dtype=np.int64)])
+    def __init__(self, shards: Sequence[npt.NDArray[np.floating]], keys: RowKeys) -> None:
+        self.shards, self.keys, self.first = [shard for shard in shards if len(shard)], keys, keys.first
         self.width = shards[0].shape[1]
+        self.lists: faiss.Index | None = None
 
     def __len__(self) -> int:
-        return int(self.first[-1])
+        return len(self.keys)
 
     def search(self, queries: npt.ArrayLike, k: int) -> tuple[Floats, Rows]:
         """Find the `k` nearest vectors to queries (Q, S) of length 1: inner products, best first, and row numbers.
@@ -141,8 +141,8 @@ class ShardedIndex:
         scores, rows = np.full((len(queries), k), -np.inf, np.float32), np.full((len(queries), k), -1, np.int64)
         _, candidates = self.lists.search(queries, min(max(LEAST_COMPARED, 20 * k), len(self)))
         for number, query in enumerate(queries):
-            found = np.sort(candidates[number])  # in the order of the disk
-            found = found[(found >= 0) & (found < len(self))]  # -1: none; a damaged list may have any number
+            found = np.sort(self.keys.rows(candidates[number]))  # in the order of the disk
+            found = found[found >= 0]
             compared = self.take(found) @ query
             best = np.argsort(-compared, kind="stable")[:k]
             scores[number, : len(best)], rows[number, : len(best)] = compared[best], found[best]
@@ -154,7 +154,7 @@ def open_sharded(files: ShardFiles, kind: str, shards: Sequence[Shard], workers:
 
     UserError if "ivf_pq" has fewer than LEAST_ROWS vectors.
     """
-    index = ShardedIndex([files.open_rows(shard) for shard in shards])
+    index = ShardedIndex([files.open_rows(shard) for shard in shards], RowKeys(shards))
     if kind == "ivf_pq":
         index.lists = _merged_lists(files, index, shards, workers)
     return index
@@ -165,16 +165,18 @@ class CodesTask(NamedTuple):
 
     rows: Path
     shape: tuple[int, int]
+    first_key: int
     trained: Path
     target: Path
 
 
 def write_codes(task: CodesTask) -> Path:
-    """Write the codes of a shard, an index of the trained kind whose ids are the shard's rows."""
+    """Write the codes of a shard, an index of the trained kind whose ids are the keys of its rows."""
     index = faiss.read_index(str(task.trained))
     rows = np.memmap(task.rows, NUMBERS["ivf_pq"], "r", shape=task.shape)
     for start in range(0, len(rows), BLOCK):
-        index.add(rows[start : start + BLOCK].astype(np.float32))
+        block = rows[start : start + BLOCK].astype(np.float32)
+        index.add_with_ids(block, task.first_key + np.arange(start, start + len(block)))
     _write_index(index, task.target)
     return task.target
 
@@ -212,7 +214,7 @@ def _merged_lists(files: ShardFiles, index: ShardedIndex, shards: Sequence[Shard
     for old in {*files.drafts.glob("merged-*"), *files.drafts.glob("*.codes")} - {*codes.values()}:
         old.unlink()
     tasks = [
-        CodesTask(files.rows_of(shard), (shard.frames, index.width), trained, codes[shard.name])
+        CodesTask(files.rows_of(shard), (shard.frames, index.width), first_key(shard), trained, codes[shard.name])
         for shard in shards
         if shard.frames and not _has_rows(codes[shard.name], shard.frames, index.width)
     ]
@@ -227,7 +229,7 @@ def _merge(trained: Path, codes: Sequence[Path], target: Path) -> None:
     index = faiss.read_index(str(trained))
     lists = target.with_suffix(".lists")
     with writing(lists) as draft, _without_output():
-        merge_ondisk(index, [str(path) for path in codes], str(draft), shift_ids=True)
+        merge_ondisk(index, [str(path) for path in codes], str(draft))
     faiss.downcast_InvertedLists(index.invlists).filename = str(lists.absolute())
     _write_index(index, target)
 
@@ -267,7 +269,8 @@ def _read_lists(path: Path, width: int) -> faiss.IndexIVFPQ | None:
             index = faiss.read_index(str(path), faiss.IO_FLAG_READ_ONLY | faiss.IO_FLAG_SKIP_PRECOMPUTE_TABLE)
         if (type(index), index.d, index.metric_type) != (faiss.IndexIVFPQ, width, METRIC):
             return None
-        whole = not on_disk or _lists_are_whole(faiss.downcast_InvertedLists(index.invlists), on_disk)
+        found = faiss.downcast_InvertedLists(index.invlists)
+        whole = not isinstance(found, faiss.OnDiskInvertedLists) or _lists_are_whole(found, on_disk)
     except (OSError, RuntimeError, MemoryError, AttributeError):
         return None
     return index if whole else None

@@ -13,7 +13,9 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from typing_extensions import Self
 
 from lightning_inr.codec.limits import Limits, current_limits, use_limits
@@ -27,6 +29,7 @@ from lightning_inr.retrieval.indexed_files import IndexedFile, Stamp
 from lightning_inr.types import EmbeddingSpace
 
 SHARD_FRAMES = 2**17  # frames at most, unless one file has more: 256 MiB of 512 float32 numbers each
+ROW_BITS = 24  # of a key, for the place in its shard
 MOST_PARTIAL = 8  # shards less than half full, beyond which they are joined
 
 Task = TypeVar("Task")
@@ -58,6 +61,39 @@ class Shard(NamedTuple):
         if any(type(each.frames) is not int or each.frames < 0 for each in files):
             raise ValueError("not a number of frames")
         return cls(str(values["name"]), EmbeddingSpace(*values["space"]), files, int(values["crc"]))
+
+
+class RowKeys:
+    """A key for each row of an index that stays when other shards are added: a part of its shard's name, and its place.
+
+    Rows are numbered over all shards, in the order of their names, as their keys are.
+    """
+
+    def __init__(self, shards: Sequence[Shard]) -> None:
+        filled = [shard for shard in shards if shard.frames]
+        self.keys = np.array([first_key(shard) for shard in filled], np.int64)
+        self.first = np.concatenate([[0], np.cumsum([shard.frames for shard in filled], dtype=np.int64)])
+
+    def __len__(self) -> int:
+        return int(self.first[-1])
+
+    def rows(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The row of each key; -1 for a key of no row."""
+        shards = np.searchsorted(self.keys, keys, side="right") - 1
+        places = keys - self.keys[shards]
+        known = (shards >= 0) & (places < np.diff(self.first)[shards])
+        return np.where(known, self.first[shards] + places, -1)
+
+    def of_rows(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The key of each row."""
+        shards = np.searchsorted(self.first, rows, side="right") - 1
+        keys: NDArray[np.int64] = self.keys[shards] + rows - self.first[shards]
+        return keys
+
+
+def first_key(shard: Shard) -> int:
+    """The key of the first row of a shard; those of the others follow."""
+    return int(shard.name[:10], 16) >> 1 << ROW_BITS
 
 
 class ShardStore(Protocol):

@@ -22,6 +22,7 @@ from lightning_inr.types import EmbeddingSpace
 from tests.retrieval.conftest import FRAMES, add_video
 
 WIDTH = 16
+NAMES = [digit * 16 for digit in "135"]  # of shards
 
 
 @pytest.fixture
@@ -210,7 +211,7 @@ def stored(vectors: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Pat
     """An "ivf_pq" of two shards; read only."""
     folder = tmp_path_factory.mktemp("lists")
     files = ShardFiles(folder, "ivf_pq")
-    for name, part in (("a", vectors[:6000]), ("b", vectors[6000:])):
+    for name, part in ((NAMES[0], vectors[:6000]), (NAMES[1], vectors[6000:])):
         store_shard(files, name, part)
     opened(files)
     return folder
@@ -250,7 +251,7 @@ def test_an_index_that_was_moved_is_merged_again(files: ShardFiles, vectors: np.
 
 def test_a_new_shard_is_merged_with_the_others(files: ShardFiles, vectors: np.ndarray) -> None:
     before = {path.name for path in files.drafts.glob("*.codes")}
-    store_shard(files, "c", -vectors[:50])
+    store_shard(files, NAMES[2], -vectors[:50])
     assert opened(files).search(-vectors[[7]], 1)[1].tolist() == [[len(vectors) + 7]]
     assert {path.name for path in files.drafts.glob("*.codes")} > before
     files.remove_shard(sorted(files.read_shards())[0])
@@ -258,7 +259,7 @@ def test_a_new_shard_is_merged_with_the_others(files: ShardFiles, vectors: np.nd
     assert len(list(files.drafts.glob("merged-*.faiss"))) == 1
 
 
-@pytest.mark.parametrize("name", ["trained.faiss", "a.*.codes", "merged-*.faiss", "merged-*.lists"])
+@pytest.mark.parametrize("name", ["trained.faiss", "1*.codes", "merged-*.faiss", "merged-*.lists"])
 @pytest.mark.parametrize("damage", [b"", b"no index at all", None])
 def test_damaged_lists_are_built_again(
     name: str, damage: bytes | None, files: ShardFiles, vectors: np.ndarray, monkeypatch: pytest.MonkeyPatch
@@ -271,7 +272,7 @@ def test_damaged_lists_are_built_again(
     monkeypatch.setattr(sharded_index, "train", trained)  # which takes seconds
     opened(files)  # merged in its place
     [path] = files.drafts.glob(name)
-    if name.startswith("a."):
+    if name.endswith(".codes"):
         next(files.drafts.glob("merged-*.faiss")).unlink()
     path.write_bytes(path.read_bytes()[:-40] if damage is None else damage)
     assert opened(files).search(vectors[[9000]], 1)[1].tolist() == [[9000]]
@@ -279,6 +280,6 @@ def test_damaged_lists_are_built_again(
 
 def test_too_few_vectors_for_lists_are_an_error(vectors: np.ndarray, tmp_path: Path) -> None:
     files = ShardFiles(tmp_path, "ivf_pq")
-    store_shard(files, "a", vectors[:50])
+    store_shard(files, NAMES[0], vectors[:50])
     with pytest.raises(UserError, match=r"index=ivf_pq: 50 vectors, at least 9984 needed; choose exact"):
         opened(files)
