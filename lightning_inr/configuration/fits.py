@@ -92,6 +92,7 @@ def collection_options(cfg: DictConfig) -> CollectionOptions:
         settings=plain(cfg),
         shard=cfg.shard,
         attempts=cfg.attempts,
+        pack=cfg.pack,
     )
 
 

@@ -11,12 +11,13 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import lightning as L
 from lightning.pytorch.loggers import Logger
@@ -28,7 +29,8 @@ from lightning_inr.errors import Terminated, UserError, printable
 from lightning_inr.paths import FAILED, write_bytes, write_text
 from lightning_inr.pipelines.collection_lock import CollectionLock
 from lightning_inr.pipelines.evaluation import EvaluationRequest, measuring_process
-from lightning_inr.pipelines.fitting import FitOptions, Teachers, fit_video, prepare_fit
+from lightning_inr.pipelines.fitting import Fitted, FitOptions, Prepared, Teachers, fit_video, prepare_fit
+from lightning_inr.pipelines.packing import Waiting, check_packable, fit_pack, likeness
 from lightning_inr.pipelines.provenance import check_same_fit, to_yaml
 from lightning_inr.progress import ProgressBar
 from lightning_inr.retrieval.collection import Record, open_original
@@ -37,6 +39,7 @@ from lightning_inr.retrieval.query import open_collection
 from lightning_inr.teachers.clip import Clip
 from lightning_inr.training.loggers import finish
 
+T = TypeVar("T")
 DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 MEASURED_FIELDS = ("frames", "height", "width", "fps", "bytes", "bpp", "psnr", "ms_ssim", "fit_seconds", "seconds")
 
@@ -53,6 +56,7 @@ class CollectionOptions:
     settings: Mapping[str, Any]  # the whole configuration; a folder that was started with another is refused
     shard: str = "1/1"  # PART/PARTS of the videos
     attempts: int = 2  # for a video that fails
+    pack: int = 1  # videos that are fitted in one program
 
 
 def collect(options: CollectionOptions, folder: Path) -> list[Record]:
@@ -61,6 +65,7 @@ def collect(options: CollectionOptions, folder: Path) -> list[Record]:
     # The path of a teacher may change, its weights are compared below; captions of finished videos are updated.
     check_same_fit(folder, options.settings, may_differ=("teacher.weights", "dataset.listing.captions"))
     shard = take_shard(split.videos, options.shard)
+    check_packable(options.fit, options.pack)
     teachers = options.load_teachers()
     if teachers.clip is not None:
         _check_teacher(folder, teachers.clip)
@@ -132,6 +137,17 @@ def summary(records: Sequence[Record]) -> str:
     return "\n".join(f"  {name:<14}{value:>24}" for name, value in rows.items())
 
 
+class OpenVideo(NamedTuple):
+    """A video that could be fitted now."""
+
+    index: int
+    video: CaptionedVideo
+    source: VideoSource
+    prepared: Prepared
+    seconds: float  # that it took
+    claim: ExitStack  # of the video, to be closed when it is done
+
+
 class CollectionWorker:
     """Fits one video after the other in one process; teachers and the measuring process are started once."""
 
@@ -154,41 +170,93 @@ class CollectionWorker:
         with ProgressBar(total=len(shard), desc="collect", unit="video", smoothing=0.1) as bar:
             for attempt in range(self.options.attempts):
                 is_last = attempt + 1 == self.options.attempts
-                for index in remaining.copy():
-                    video = videos[index]
-                    failed.pop(video.id, None)
-                    with shared.claim(index) as claimed:
-                        if claimed and not shared.done(video):
-                            self._try(video, shared.record(video), done, failed)
-                        elif claimed:
-                            _update_annotations(video, shared.record(video))
-                    if video.id not in failed:
+                for index in self._attempt(videos, remaining.copy(), 1 if attempt else self.options.pack, shared, done, failed):
+                    if videos[index].id not in failed:
                         remaining.remove(index)
-                    if is_last or video.id not in failed:
+                    if is_last or videos[index].id not in failed:
                         self._show(bar, done, loggers)
         return failed
 
-    def _try(self, video: CaptionedVideo, record: Path, done: list[Record], failed: dict[str, str]) -> None:
-        """Fit a video and add it to `done` or `failed`; errors that would affect all other videos are raised."""
+    def _attempt(
+        self,
+        videos: Sequence[CaptionedVideo],
+        indices: Iterable[int],
+        size: int,
+        shared: CollectionLock,
+        done: list[Record],
+        failed: dict[str, str],
+    ) -> Iterator[int]:
+        """Fit the videos `indices` that are not finished, in packs of `size` like ones at most; yield what is settled."""
+        waiting = Waiting[OpenVideo](size, lambda each: likeness(each.prepared))
+        for index in indices:
+            video = videos[index]
+            failed.pop(video.id, None)
+            with ExitStack() as claim:
+                claimed = claim.enter_context(shared.claim(index))
+                if claimed and not shared.done(video):
+                    opened = self._try(partial(self._open, index, video), [video.id], failed)
+                    if opened is not None:
+                        pack = waiting.add(opened._replace(claim=claim.pop_all()))
+                        yield from self._fit(pack, shared, done, failed)
+                        continue
+                elif claimed:
+                    _update_annotations(video, shared.record(video))
+            yield index
+        for pack in waiting.rest():
+            yield from self._fit(pack, shared, done, failed)
+
+    def _fit(
+        self, pack: Sequence[OpenVideo], shared: CollectionLock, done: list[Record], failed: dict[str, str]
+    ) -> Iterator[int]:
+        """Fit a pack of like videos, and write the file and the record of each; yields their indices."""
+        start = time.perf_counter()
+        results = self._try(partial(self._fitted, pack), [each.video.id for each in pack], failed)
+        seconds = (time.perf_counter() - start) / max(1, len(pack))
+        for opened, fitted in zip(pack, results or [None] * len(pack), strict=True):
+            with opened.claim:
+                spent, record = opened.seconds + seconds, shared.record(opened.video)
+                if isinstance(fitted, UserError):
+                    failed[opened.video.id] = str(fitted)
+                elif fitted is not None:
+                    written = self._try(partial(self._finish, opened, fitted, spent, record), [opened.video.id], failed)
+                    done += [] if written is None else [written]
+            yield opened.index
+
+    def _try(self, call: Callable[[], T], ids: Sequence[str], failed: dict[str, str]) -> T | None:
+        """The result of `call`; None if it failed for the videos `ids`. Errors that affect all others are raised."""
         try:
-            done.append(self.fit(video, record))
+            return call()
         except (KeyboardInterrupt, Terminated) as stop:
             raise type(stop)("the same command resumes with this video") from stop
         except Exception as error:  # readers raise errors of many types for damaged videos
             if _disk_is_full(error):
                 raise
-            failed[video.id] = printable(str(error).splitlines()[0] if str(error) else repr(error))
+            failed |= dict.fromkeys(ids, printable(str(error).splitlines()[0] if str(error) else repr(error)))
+            return None
 
-    def fit(self, video: CaptionedVideo, record: Path) -> Record:
-        """Fit one video, write its file and then its record."""
+    def _open(self, index: int, video: CaptionedVideo) -> OpenVideo:
+        """Open a video and prepare its fit."""
         start = time.perf_counter()
-        options = {"path": str(video.path.resolve()), **self.options.clip_options}
-        source = open_video(**options).trim_to_stride(self.options.fit.stride)
+        source = open_video(**self._clip(video)).trim_to_stride(self.options.fit.stride)
         L.seed_everything(
             self.options.fit.seed, verbose=False
         )  # per video, so that it does not depend on the videos before it
-        scratch = self.folder / "records" / f"{video.id}.fit"  # not the name of a record or a lock, for any id
-        fitted = fit_video(prepare_fit(self.options.fit, source, scratch, self.teachers), self.options.fit, scratch)
+        prepared = prepare_fit(self.options.fit, source, self._scratch(video, "fit"), self.teachers)
+        return OpenVideo(index, video, source, prepared, time.perf_counter() - start, ExitStack())
+
+    def _fitted(self, pack: Sequence[OpenVideo]) -> Sequence[Fitted | UserError]:
+        """Fit the videos of a pack; one alone as ever."""
+        first, fit = pack[0], self.options.fit
+        if self.options.pack > 1:
+            L.seed_everything(fit.seed, verbose=False)  # others have been prepared since
+        if len(pack) == 1:
+            return [fit_video(first.prepared, fit, self._scratch(first.video, "fit"))]
+        names = [each.video.id for each in pack]
+        return fit_pack(names, [each.prepared for each in pack], fit, self._scratch(first.video, "pack"))
+
+    def _finish(self, opened: OpenVideo, fitted: Fitted, seconds: float, record: Path) -> Record:
+        """Write the file of a fit, measure it, and write its record; `seconds` were spent before."""
+        start, video, options = time.perf_counter(), opened.video, self._clip(opened.video)
         unconverged = fitted.figures.get("unconverged")
         if unconverged is not None:
             ProgressBar.write(f"{video.id} not converged: {unconverged}")
@@ -198,11 +266,21 @@ class CollectionWorker:
             str(path), partial(open_video, **options), self.options.fit.device, timed=False, teacher=fitted.teacher
         )
         figures = self.measure(request)
-        shutil.rmtree(scratch, ignore_errors=True)  # with the checkpoint, if there is one
-        figures |= {"fit_seconds": fitted.figures["fit_seconds"], "seconds": time.perf_counter() - start}
-        entry = self._describe(video, source, path.name, options, figures)._replace(unconverged=unconverged)
+        for kind in ("fit", "pack"):  # with the checkpoint, if there is one
+            shutil.rmtree(self._scratch(video, kind), ignore_errors=True)
+        seconds += time.perf_counter() - start
+        figures |= {"fit_seconds": fitted.figures["fit_seconds"], "seconds": seconds}
+        entry = self._describe(video, opened.source, path.name, options, figures)._replace(unconverged=unconverged)
         write_text(record, json.dumps(entry.values()))
         return entry
+
+    def _clip(self, video: CaptionedVideo) -> dict[str, Any]:
+        """The options that open a video."""
+        return {"path": str(video.path.resolve()), **self.options.clip_options}
+
+    def _scratch(self, video: CaptionedVideo, kind: str) -> Path:
+        """The folder of a fit, or of the pack that `video` is the first of."""
+        return self.folder / "records" / f"{video.id}.{kind}"  # not the name of a record or a lock, for any id
 
     def _describe(
         self, video: CaptionedVideo, source: VideoSource, path: str, options: dict[str, Any], figures: dict[str, Any]

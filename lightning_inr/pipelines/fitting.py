@@ -87,6 +87,19 @@ class Prepared(NamedTuple):
     tokens: Tensor | None  # (K, d): the teacher's visual tokens
 
 
+class Spent(NamedTuple):
+    """What a fit has taken."""
+
+    seconds: float
+    epochs: int
+    steps: int  # of the optimiser
+
+    @classmethod
+    def of(cls, trainer: L.Trainer) -> "Spent":
+        """What the trainer's fit has taken."""
+        return cls(one_of(trainer, Budget).seconds, trainer.current_epoch, trainer.global_step)
+
+
 class Fitted(NamedTuple):
     """A video as bytes, and how it got there."""
 
@@ -110,7 +123,7 @@ def prepare_fit(
     video = source.shape._replace(stride=options.stride)
     config = dict(options.model_options)
     check_cost(build_on_meta(options.model, video, **config))  # a wrong rank is refused before the video is read
-    trainer = _trainer(options, folder, loggers)
+    trainer = make_trainer(options, folder, loggers)
     data = FrameDataModule(source, options.stride, **options.data)
     if config.get("shots", ()) is None:
         frames = (data.frames.frame(row) for row in range(len(data.frames)))
@@ -137,14 +150,18 @@ def prepare_fit(
 
 def fit_video(prepared: Prepared, options: FitOptions, folder: Path) -> Fitted:
     """Fit, from the checkpoint in `folder` if one is there; one stays there until `forget`."""
+    with use_threads(prepared.threads):
+        run_fit(prepared.trainer, prepared.module, prepared.data, folder)
+    return finish_fit(prepared, options, Spent.of(prepared.trainer))
+
+
+def finish_fit(prepared: Prepared, options: FitOptions, spent: Spent) -> Fitted:
+    """Check the result of a fit that has ended, and encode it."""
     codec, module, trainer, data, threads, embeddings, tokens = prepared
-    with use_threads(threads):
-        _fit(trainer, module, data, folder)
     net = module.net
     net.store_embeddings(data.in_order())
     unquantized = {"psnr_unquantised": mean_psnr(net, data.frames.source)} if options.evaluate_unquantized else {}
-    seconds = one_of(trainer, Budget).seconds
-    lack = why_unconverged(module, data, embeddings, f"{trainer.global_step} steps in {seconds:.0f} s")
+    lack = why_unconverged(module, data, embeddings, f"{spent.steps} steps in {spent.seconds:.0f} s")
     start = time.perf_counter()
     bitstream = codec.encode(net, learned_steps(trainer))
     encode_seconds = time.perf_counter() - start
@@ -155,9 +172,9 @@ def fit_video(prepared: Prepared, options: FitOptions, folder: Path) -> Fitted:
         projector_seconds["projector_seconds"] = time.perf_counter() - start
     figures = {
         **unquantized,
-        "fit_seconds": seconds,
-        "epochs": trainer.current_epoch,
-        "steps": trainer.global_step,  # of the optimiser
+        "fit_seconds": spent.seconds,
+        "epochs": spent.epochs,
+        "steps": spent.steps,
         "threads": threads,
         "converged": lack is None,
         **({} if lack is None else {"unconverged": lack}),
@@ -196,7 +213,8 @@ def _quiet() -> None:
     warnings.filterwarnings("ignore", module="lightning")
 
 
-def _trainer(options: FitOptions, folder: Path, loggers: Sequence[Logger]) -> L.Trainer:
+def make_trainer(options: FitOptions, folder: Path, loggers: Sequence[Logger]) -> L.Trainer:
+    """A trainer for one fit, with new callbacks."""
     device = choose_device(options.device)
     return L.Trainer(
         accelerator="gpu" if device.type == "cuda" else "cpu",
@@ -210,7 +228,7 @@ def _trainer(options: FitOptions, folder: Path, loggers: Sequence[Logger]) -> L.
     )
 
 
-def _fit(trainer: L.Trainer, module: FitModule, data: FrameDataModule, folder: Path) -> None:
+def run_fit(trainer: L.Trainer, module: L.LightningModule, data: L.LightningDataModule, folder: Path) -> None:
     """Fit, from the checkpoint in `folder` if there is one."""
     begun = _checkpoint(folder)
     try:

@@ -60,7 +60,7 @@ class WeightQuantization(FitCallback):
         if one_of(trainer, Budget).spent < self.start:
             return
         if not self.started:
-            self.module.net.store_embeddings(data_of(trainer).in_order())
+            self.begin(trainer)
             self.started = True
         self.round_weights(trainer.global_step)
         self._full = [weight.data for weight in self.weights]
@@ -70,6 +70,10 @@ class WeightQuantization(FitCallback):
         torch._foreach_add_(self._rounded, self.errors)
         for weight, value in zip(self.weights, self._rounded, strict=True):
             weight.data = value
+
+    def begin(self, trainer: L.Trainer) -> None:
+        """Store the embeddings of an encoder; called once, before the first step with rounded weights."""
+        self.module.net.store_embeddings(data_of(trainer).in_order())
 
     def on_after_backward(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         for weight, full in zip(self.weights, self._full, strict=False):

@@ -1,0 +1,113 @@
+"""Fits of several small videos in one program, which takes less time than one after the other."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+
+from lightning_inr.errors import UserError
+from lightning_inr.models.latent_inr_grids import LatentINRGrids
+from lightning_inr.models.registry import MODELS
+from lightning_inr.paths import write_text
+from lightning_inr.pipelines.fitting import (
+    Fitted,
+    FitOptions,
+    Prepared,
+    Spent,
+    finish_fit,
+    make_trainer,
+    run_fit,
+)
+from lightning_inr.training.callbacks.base import all_of
+from lightning_inr.training.packed.callbacks import pack_callbacks
+from lightning_inr.training.packed.data import PackedDataModule
+from lightning_inr.training.packed.module import PackModule
+from lightning_inr.training.threads import use_threads
+
+T = TypeVar("T")
+PACKS_WAITING = 4  # videos that wait for others like them, in packs; then the largest group is fitted as it is
+
+
+def check_packable(options: FitOptions, pack: int) -> None:
+    """UserError for a pack below 1, and for options that a pack of several videos does not support."""
+    if not isinstance(pack, int) or pack < 1:
+        raise UserError(f"pack={pack}: choose a whole number of videos from 1")
+    if pack == 1:
+        return
+    found = {
+        f"model={options.model}": MODELS.get(options.model) is not LatentINRGrids,
+        "data.window": options.data.get("window") is not None,
+        "data.blend_probability": bool(options.data.get("blend_probability")),
+        f"trainer.devices={options.trainer.get('devices')}": options.trainer.get("devices", 1) != 1,
+    }
+    for option, is_set in found.items():
+        if is_set:
+            raise UserError(f"pack={pack}: {option} is for one video at a time; choose pack=1")
+    pack_callbacks([options.make_callbacks()])
+
+
+def likeness(prepared: Prepared) -> str:
+    """Equal for fits that may be in one pack: model, options with the shots, and shape are the same."""
+    net = prepared.module.net
+    shape = net.video._replace(fps=0.0)
+    return json.dumps([type(net).__name__, asdict(net.config), shape, prepared.data.batch_size])
+
+
+class Waiting(Generic[T]):
+    """Items that wait until `size` of one kind are there."""
+
+    def __init__(self, size: int, kind_of: Callable[[T], str]) -> None:
+        self.size, self.kind_of = size, kind_of
+        self.groups: dict[str, list[T]] = {}
+
+    def add(self, item: T) -> list[T]:
+        """Add an item, and take out the pack that is to be fitted now; empty if there is none."""
+        kind = self.kind_of(item)
+        group = self.groups.setdefault(kind, [])
+        group.append(item)
+        if len(group) == self.size:
+            return self.groups.pop(kind)
+        if sum(map(len, self.groups.values())) == PACKS_WAITING * self.size:
+            return self.groups.pop(max(self.groups, key=lambda each: len(self.groups[each])))
+        return []
+
+    def rest(self) -> Iterator[list[T]]:
+        """Take out all packs, full or not."""
+        while self.groups:
+            yield self.groups.popitem()[1]
+
+
+def fit_pack(
+    names: Sequence[str], fits: Sequence[Prepared], options: FitOptions, folder: Path
+) -> list[Fitted | UserError]:
+    """Fit all videos together, from the checkpoint in `folder` if it is one of the same `names`.
+
+    The result for a video that broke is the error; `fit_seconds` of the others is a video's share.
+    """
+    _keep_checkpoint_of(names, folder)
+    own: list[list[Callback]] = [
+        [each for each in all_of(fit.trainer) if not isinstance(each, ModelCheckpoint)] for fit in fits
+    ]
+    pack = PackModule([fit.module for fit in fits])
+    trainer = make_trainer(replace(options, make_callbacks=lambda: pack_callbacks(own)), folder, ())
+    with use_threads(fits[0].threads):
+        run_fit(trainer, pack, PackedDataModule([fit.data for fit in fits]), folder)
+    pack.share_memory_with_fits()  # Lightning has moved the parameters to the CPU
+    spent = Spent.of(trainer)
+    spent = spent._replace(seconds=spent.seconds / len(fits))
+    return [
+        UserError(pack.broken[number]) if number in pack.broken else finish_fit(fit, options, spent)
+        for number, fit in enumerate(fits)
+    ]
+
+
+def _keep_checkpoint_of(names: Sequence[str], folder: Path) -> None:
+    """Remove what another pack has left in `folder`."""
+    listed = folder / "videos.json"
+    if not listed.exists() or json.loads(listed.read_text()) != list(names):
+        shutil.rmtree(folder, ignore_errors=True)
+        write_text(listed, json.dumps(list(names)))
