@@ -29,7 +29,7 @@ from lightning_inr.errors import Terminated, UserError, printable
 from lightning_inr.paths import FAILED, write_bytes, write_text
 from lightning_inr.pipelines.collection_lock import CollectionLock
 from lightning_inr.pipelines.evaluation import EvaluationRequest, measuring_process
-from lightning_inr.pipelines.fitting import Fitted, FitOptions, Prepared, Teachers, fit_video, prepare_fit
+from lightning_inr.pipelines.fitting import FitOptions, Fitted, Prepared, Teachers, fit_video, prepare_fit
 from lightning_inr.pipelines.packing import Waiting, check_packable, fit_pack, likeness
 from lightning_inr.pipelines.provenance import check_same_fit, to_yaml
 from lightning_inr.progress import ProgressBar
@@ -170,7 +170,8 @@ class CollectionWorker:
         with ProgressBar(total=len(shard), desc="collect", unit="video", smoothing=0.1) as bar:
             for attempt in range(self.options.attempts):
                 is_last = attempt + 1 == self.options.attempts
-                for index in self._attempt(videos, remaining.copy(), 1 if attempt else self.options.pack, shared, done, failed):
+                size = 1 if attempt else self.options.pack  # what fails in a pack may be fitted alone
+                for index in self._attempt(videos, remaining.copy(), size, shared, done, failed):
                     if videos[index].id not in failed:
                         remaining.remove(index)
                     if is_last or videos[index].id not in failed:
@@ -186,7 +187,7 @@ class CollectionWorker:
         done: list[Record],
         failed: dict[str, str],
     ) -> Iterator[int]:
-        """Fit the videos `indices` that are not finished, in packs of `size` like ones at most; yield what is settled."""
+        """Fit the unfinished of the videos `indices`, in packs of up to `size` like ones; yields what is settled."""
         waiting = Waiting[OpenVideo](size, lambda each: likeness(each.prepared))
         for index in indices:
             video = videos[index]

@@ -14,8 +14,8 @@ from lightning_inr.models.latent_inr_grids import LatentINRGrids
 from lightning_inr.models.registry import MODELS
 from lightning_inr.paths import write_text
 from lightning_inr.pipelines.fitting import (
-    Fitted,
     FitOptions,
+    Fitted,
     Prepared,
     Spent,
     finish_fit,

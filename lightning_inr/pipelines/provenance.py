@@ -12,7 +12,7 @@ from lightning_inr.errors import UserError
 # Options that may differ when a fit is resumed: they do not change what is fitted.
 OPTIONS_THAT_MAY_DIFFER = (
     "task", "run_dir", "device", "gpus", "logger", "trainer", "keep_checkpoints", "feature_cache", "progress",
-    "progress_bar", "callbacks.history", "callbacks.previews", "threads", "collection", "shard", "attempts",
+    "progress_bar", "callbacks.history", "callbacks.previews", "threads", "collection", "shard", "attempts", "pack",
     "retrieval", "answers", "questions", "bitstream", "dtype", "vmaf", "limits", "teacher.device", "video_llm.device",
 )  # fmt: skip
 

@@ -66,7 +66,7 @@ class Soap(Adam):
                 part.sub_(move)
 
     def _move(self, weight: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
-        """Take an Adam step in the eigenbasis of `weight` by `gradient` (…, rows, columns); the first sets the basis."""
+        """Take an Adam step in the eigenbasis of `weight` by `gradient` (…, rows, columns); the first sets it."""
         state = self.state[weight]
         if not state:
             state["step"] = torch.zeros((), device=weight.device)  # on the device: avoids a synchronisation

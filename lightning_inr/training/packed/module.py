@@ -66,7 +66,7 @@ class PackModule(L.LightningModule):
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clip the norm of each video's gradients; gradients that are not finite, or whose squares are not, become zero.
+        """Clip the norm of each video's gradients; those that are not finite, or whose squares are not, become zero.
 
         Otherwise they would get into the state of the optimiser, where one call decomposes the matrices of all videos,
         and fails if one of them is not finite.
