@@ -213,15 +213,15 @@ def _quiet() -> None:
     warnings.filterwarnings("ignore", module="lightning")
 
 
-def make_trainer(options: FitOptions, folder: Path, loggers: Sequence[Logger]) -> L.Trainer:
-    """A trainer for one fit, with new callbacks."""
+def make_trainer(options: FitOptions, folder: Path, loggers: Sequence[Logger], seconds: float = 5.0) -> L.Trainer:
+    """A trainer for one fit, with new callbacks; it replaces the checkpoint in `folder` every `seconds`."""
     device = choose_device(options.device)
     return L.Trainer(
         accelerator="gpu" if device.type == "cuda" else "cpu",
         precision="bf16-mixed" if fast_bfloat16(device) else "32-true",
         max_epochs=-1,  # the budget ends the fit
         logger=list(loggers),
-        callbacks=[*options.make_callbacks(), resume_checkpoint(str(folder))],
+        callbacks=[*options.make_callbacks(), resume_checkpoint(str(folder), seconds)],
         default_root_dir=str(folder),
         plugins=[WholeCheckpoints()],
         **options.trainer,

@@ -29,6 +29,7 @@ from lightning_inr.training.packed.module import PackModule
 from lightning_inr.training.threads import use_threads
 
 T = TypeVar("T")
+SECONDS_BETWEEN_CHECKPOINTS = 5.0  # of each video's share
 PACKS_WAITING = 4  # videos that wait for others like them, in packs; then the largest group is fitted as it is
 
 
@@ -93,7 +94,8 @@ def fit_pack(
         [each for each in all_of(fit.trainer) if not isinstance(each, ModelCheckpoint)] for fit in fits
     ]
     pack = PackModule([fit.module for fit in fits])
-    trainer = make_trainer(replace(options, make_callbacks=lambda: pack_callbacks(own)), folder, ())
+    options_of_pack = replace(options, make_callbacks=lambda: pack_callbacks(own))
+    trainer = make_trainer(options_of_pack, folder, (), SECONDS_BETWEEN_CHECKPOINTS * len(fits))
     with use_threads(fits[0].threads):
         run_fit(trainer, pack, PackedDataModule([fit.data for fit in fits]), folder)
     pack.share_memory_with_fits()  # Lightning has moved the parameters to the CPU
