@@ -189,39 +189,44 @@ class CollectionWorker:
     ) -> Iterator[int]:
         """Fit the unfinished of the videos `indices`, in packs of up to `size` like ones; yields what is settled."""
         waiting = Waiting[OpenVideo](size, lambda each: likeness(each.prepared))
-        for index in indices:
-            video = videos[index]
-            failed.pop(video.id, None)
-            with ExitStack() as claim:
-                claimed = claim.enter_context(shared.claim(index))
-                if claimed and not shared.done(video):
-                    opened = self._try(partial(self._open, index, video), [video.id], failed)
-                    if opened is not None:
-                        pack = waiting.add(opened._replace(claim=claim.pop_all()))
-                        yield from self._fit(pack, shared, done, failed)
-                        continue
-                elif claimed:
-                    _update_annotations(video, shared.record(video))
-            yield index
-        for pack in waiting.rest():
-            yield from self._fit(pack, shared, done, failed)
+        try:
+            for index in indices:
+                video = videos[index]
+                failed.pop(video.id, None)
+                with ExitStack() as claim:
+                    claimed = claim.enter_context(shared.claim(index))
+                    if claimed and not shared.done(video):
+                        opened = self._try(partial(self._open, index, video), [video.id], failed)
+                        if opened is not None:
+                            pack = waiting.add(opened._replace(claim=claim.pop_all()))
+                            yield from self._fit(pack, shared, done, failed)
+                            continue
+                    elif claimed:
+                        _update_annotations(video, shared.record(video))
+                yield index
+            for pack in waiting.rest():
+                yield from self._fit(pack, shared, done, failed)
+        finally:  # after an interruption
+            for pack in waiting.rest():
+                _release(pack)
 
     def _fit(
         self, pack: Sequence[OpenVideo], shared: CollectionLock, done: list[Record], failed: dict[str, str]
     ) -> Iterator[int]:
         """Fit a pack of like videos, and write the file and the record of each; yields their indices."""
         start = time.perf_counter()
-        results = self._try(partial(self._fitted, pack), [each.video.id for each in pack], failed)
-        seconds = (time.perf_counter() - start) / max(1, len(pack))
-        for opened, fitted in zip(pack, results or [None] * len(pack), strict=True):
-            with opened.claim:
-                spent, record = opened.seconds + seconds, shared.record(opened.video)
-                if isinstance(fitted, UserError):
-                    failed[opened.video.id] = str(fitted)
-                elif fitted is not None:
-                    written = self._try(partial(self._finish, opened, fitted, spent, record), [opened.video.id], failed)
+        try:
+            encoders = self._try(partial(self._run, pack), [each.video.id for each in pack], failed)
+            seconds = (time.perf_counter() - start) / max(1, len(pack))
+            for opened, encode in zip(pack, encoders or [None] * len(pack), strict=True):
+                if encode is not None:
+                    spent, record = opened.seconds + seconds, shared.record(opened.video)
+                    written = self._try(partial(self._finish, opened, encode, spent, record), [opened.video.id], failed)
                     done += [] if written is None else [written]
-            yield opened.index
+                opened.claim.close()
+                yield opened.index
+        finally:
+            _release(pack)
 
     def _try(self, call: Callable[[], T], ids: Sequence[str], failed: dict[str, str]) -> T | None:
         """The result of `call`; None if it failed for the videos `ids`. Errors that affect all others are raised."""
@@ -245,19 +250,20 @@ class CollectionWorker:
         prepared = prepare_fit(self.options.fit, source, self._scratch(video, "fit"), self.teachers)
         return OpenVideo(index, video, source, prepared, time.perf_counter() - start, ExitStack())
 
-    def _fitted(self, pack: Sequence[OpenVideo]) -> Sequence[Fitted | UserError]:
-        """Fit the videos of a pack; one alone as ever."""
+    def _run(self, pack: Sequence[OpenVideo]) -> Sequence[Callable[[], Fitted]]:
+        """Fit the videos of a pack, and return functions that encode them; one alone is fitted by its function."""
         first, fit = pack[0], self.options.fit
         if self.options.pack > 1:
             L.seed_everything(fit.seed, verbose=False)  # others have been prepared since
         if len(pack) == 1:
-            return [fit_video(first.prepared, fit, self._scratch(first.video, "fit"))]
+            return [partial(fit_video, first.prepared, fit, self._scratch(first.video, "fit"))]
         names = [each.video.id for each in pack]
         return fit_pack(names, [each.prepared for each in pack], fit, self._scratch(first.video, "pack"))
 
-    def _finish(self, opened: OpenVideo, fitted: Fitted, seconds: float, record: Path) -> Record:
+    def _finish(self, opened: OpenVideo, encode: Callable[[], Fitted], seconds: float, record: Path) -> Record:
         """Write the file of a fit, measure it, and write its record; `seconds` were spent before."""
         start, video, options = time.perf_counter(), opened.video, self._clip(opened.video)
+        fitted = encode()
         unconverged = fitted.figures.get("unconverged")
         if unconverged is not None:
             ProgressBar.write(f"{video.id} not converged: {unconverged}")
@@ -309,6 +315,12 @@ class CollectionWorker:
         bar.set_postfix_str(f"PSNR {means['psnr']:.2f} dB, {means['bpp']:.3f} bpp")
         for logger in loggers:
             logger.log_metrics({f"collect/{name}": value for name, value in means.items()}, step=len(done))
+
+
+def _release(pack: Sequence[OpenVideo]) -> None:
+    """Release the claims of videos that are not released yet."""
+    for each in pack:
+        each.claim.close()
 
 
 def _update_annotations(video: CaptionedVideo, record: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -84,10 +85,11 @@ class Waiting(Generic[T]):
 
 def fit_pack(
     names: Sequence[str], fits: Sequence[Prepared], options: FitOptions, folder: Path
-) -> list[Fitted | UserError]:
+) -> list[Callable[[], Fitted]]:
     """Fit all videos together, from the checkpoint in `folder` if it is one of the same `names`.
 
-    The result for a video that broke is the error; `fit_seconds` of the others is a video's share.
+    Returns for each video a function that encodes it; UserError from that of a video that broke. `fit_seconds` is the
+    share of one video.
     """
     _keep_checkpoint_of(names, folder)
     own: list[list[Callback]] = [
@@ -101,10 +103,14 @@ def fit_pack(
     pack.share_memory_with_fits()  # Lightning has moved the parameters to the CPU
     spent = Spent.of(trainer)
     spent = spent._replace(seconds=spent.seconds / len(fits))
-    return [
-        UserError(pack.broken[number]) if number in pack.broken else finish_fit(fit, options, spent)
-        for number, fit in enumerate(fits)
-    ]
+    return [partial(_finish, fit, options, spent, pack.broken.get(number)) for number, fit in enumerate(fits)]
+
+
+def _finish(fit: Prepared, options: FitOptions, spent: Spent, fault: str | None) -> Fitted:
+    """Encode a video of a pack that was fitted; UserError if it has a fault."""
+    if fault is not None:
+        raise UserError(fault)
+    return finish_fit(fit, options, spent)
 
 
 def _keep_checkpoint_of(names: Sequence[str], folder: Path) -> None:
