@@ -198,8 +198,8 @@ class CollectionWorker:
                     if claimed and not shared.done(video):
                         opened = self._try(partial(self._open, index, video), [video.id], failed)
                         if opened is not None:
-                            pack = waiting.add(opened._replace(claim=claim.pop_all()))
-                            yield from self._fit(pack, shared, done, failed)
+                            if pack := waiting.add(opened._replace(claim=claim.pop_all())):
+                                yield from self._fit(pack, shared, done, failed)
                             continue
                     elif claimed:
                         _update_annotations(video, shared.record(video))
@@ -217,7 +217,7 @@ class CollectionWorker:
         start = time.perf_counter()
         try:
             encoders = self._try(partial(self._run, pack), [each.video.id for each in pack], failed)
-            seconds = (time.perf_counter() - start) / max(1, len(pack))
+            seconds = (time.perf_counter() - start) / len(pack)
             for opened, encode in zip(pack, encoders or [None] * len(pack), strict=True):
                 if encode is not None:
                     spent, record = opened.seconds + seconds, shared.record(opened.video)
