@@ -30,7 +30,7 @@ from lightning_inr.paths import FAILED, write_bytes, write_text
 from lightning_inr.pipelines.collection_lock import CollectionLock
 from lightning_inr.pipelines.evaluation import EvaluationRequest, measuring_process
 from lightning_inr.pipelines.fitting import FitOptions, Fitted, Prepared, Teachers, fit_video, prepare_fit
-from lightning_inr.pipelines.packing import Waiting, check_packable, fit_pack, likeness
+from lightning_inr.pipelines.packing import PackQueue, check_packable, fit_pack, likeness
 from lightning_inr.pipelines.provenance import check_same_fit, to_yaml
 from lightning_inr.progress import ProgressBar
 from lightning_inr.retrieval.collection import Record, open_original
@@ -140,7 +140,7 @@ def summary(records: Sequence[Record]) -> str:
 class OpenVideo(NamedTuple):
     """A video that could be fitted now."""
 
-    index: int
+    number: int  # its index among the videos
     video: CaptionedVideo
     source: VideoSource
     prepared: Prepared
@@ -188,7 +188,7 @@ class CollectionWorker:
         failed: dict[str, str],
     ) -> Iterator[int]:
         """Fit the unfinished of the videos `indices`, in packs of up to `size` like ones; yields what is settled."""
-        waiting = Waiting[OpenVideo](size, lambda each: likeness(each.prepared))
+        waiting = PackQueue[OpenVideo](size, lambda each: likeness(each.prepared))
         try:
             for index in indices:
                 video = videos[index]
@@ -218,13 +218,15 @@ class CollectionWorker:
         try:
             encoders = self._try(partial(self._run, pack), [each.video.id for each in pack], failed)
             seconds = (time.perf_counter() - start) / len(pack)
-            for opened, encode in zip(pack, encoders or [None] * len(pack), strict=True):
-                if encode is not None:
+            for number, opened in enumerate(pack):
+                if encoders is not None:
                     spent, record = opened.seconds + seconds, shared.record(opened.video)
-                    written = self._try(partial(self._finish, opened, encode, spent, record), [opened.video.id], failed)
+                    written = self._try(
+                        partial(self._finish, opened, encoders[number], spent, record), [opened.video.id], failed
+                    )
                     done += [] if written is None else [written]
                 opened.claim.close()
-                yield opened.index
+                yield opened.number
         finally:
             _release(pack)
 

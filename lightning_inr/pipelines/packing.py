@@ -59,7 +59,7 @@ def likeness(prepared: Prepared) -> str:
     return json.dumps([type(net).__name__, asdict(net.config), shape, prepared.data.batch_size])
 
 
-class Waiting(Generic[T]):
+class PackQueue(Generic[T]):
     """Items that wait until `size` of one kind are there."""
 
     def __init__(self, size: int, kind_of: Callable[[T], str]) -> None:

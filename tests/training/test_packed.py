@@ -2,6 +2,7 @@
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import pytest
@@ -14,7 +15,7 @@ from lightning_inr.data.module import FrameDataModule
 from lightning_inr.data.sources.file import open_source
 from lightning_inr.errors import UserError
 from lightning_inr.models.base import VideoRepresentation
-from lightning_inr.pipelines.packing import Waiting
+from lightning_inr.pipelines.packing import PackQueue
 from lightning_inr.training.callbacks.budget import Budget
 from lightning_inr.training.callbacks.collapse import CollapseGuard
 from lightning_inr.training.callbacks.entropy_constrained import EntropyConstrained
@@ -80,7 +81,7 @@ def test_soap_treats_each_video_by_itself() -> None:
     # On given gradients: where those of a fit have few directions, rounding alone decides the others.
     own = [[nn.Parameter(torch.randn(shape)) for shape in ((4, 6), (5,), (7, 4, 2))] for _ in range(3)]
     stacked = [nn.Parameter(torch.stack([each.detach() for each in parts])) for parts in zip(*own, strict=True)]
-    kinds = [{"layers": True}, {"layers": True}, {"layers": False, "slices": [(4, 2, 1)]}]
+    kinds: list[dict[str, Any]] = [{"layers": True}, {"layers": True}, {"layers": False, "slices": [(4, 2, 1)]}]
 
     def soap(weights: list[nn.Parameter], **options: bool) -> Soap:
         groups = [{"params": [each], **kind, **options} for each, kind in zip(weights, kinds, strict=True)]
@@ -124,9 +125,9 @@ def test_a_pack_with_the_rate_in_its_loss_gives_files_of_the_usual_size(videos: 
         sizes.append(len(CODEC.encode(fit.net, constrained.steps())))
     own = [[budget(100), EntropyConstrained(CODEC, 1e-2, start=0.0)] for _ in fits]
     train(PackModule(fits), PackedDataModule(videos), pack_callbacks(own))
-    for fit, (_, constrained), size in zip(fits, own, sizes, strict=True):
-        assert isinstance(constrained, EntropyConstrained)
-        data = CODEC.encode(fit.net, constrained.steps())
+    for fit, (_, rated), size in zip(fits, own, sizes, strict=True):
+        assert isinstance(rated, EntropyConstrained)
+        data = CODEC.encode(fit.net, rated.steps())
         assert len(data) == pytest.approx(size, rel=0.05)
         assert len(data) < 0.9 * len(CODEC.encode(fit.net))
         rendered = next(decode(data).render([2]))
@@ -153,7 +154,7 @@ def test_callbacks_for_one_video_at_a_time_are_refused() -> None:
 
 
 def test_like_items_wait_until_a_pack_is_full_or_too_many_wait() -> None:
-    waiting = Waiting[str](2, lambda word: word[0])
+    waiting = PackQueue[str](2, lambda word: word[0])
     assert [waiting.add(word) for word in ("a1", "b1", "a2")] == [[], [], ["a1", "a2"]]
     assert [waiting.add(word) for word in "cdefgh"] == [[]] * 6
     assert waiting.add("i") == ["b1"]
