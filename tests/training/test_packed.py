@@ -61,6 +61,10 @@ def budget(steps: int = STEPS) -> Budget:
     return Budget(max_epochs=None, max_seconds=None, max_steps=steps)
 
 
+def rate() -> EntropyConstrained:
+    return EntropyConstrained(CODEC, 1e-2, start=0.0, step_learning_rate=0.5)
+
+
 def weights(net: VideoRepresentation) -> Tensor:
     return torch.cat([each.detach().flatten() for each in net.parameters()])
 
@@ -120,16 +124,16 @@ def test_a_pack_with_the_rate_in_its_loss_gives_files_of_the_usual_size(videos: 
     alone = copy.deepcopy(fits)
     sizes = []
     for fit, video in zip(alone, videos, strict=True):
-        constrained = EntropyConstrained(CODEC, 1e-2, start=0.0)
-        train(fit, video, [budget(100), constrained])
+        constrained = rate()
+        train(fit, video, [budget(64), constrained])
         sizes.append(len(CODEC.encode(fit.net, constrained.steps())))
-    own = [[budget(100), EntropyConstrained(CODEC, 1e-2, start=0.0)] for _ in fits]
+    own = [[budget(64), rate()] for _ in fits]
     train(PackModule(fits), PackedDataModule(videos), pack_callbacks(own))
     for fit, (_, rated), size in zip(fits, own, sizes, strict=True):
         assert isinstance(rated, EntropyConstrained)
         data = CODEC.encode(fit.net, rated.steps())
         assert len(data) == pytest.approx(size, rel=0.05)
-        assert len(data) < 0.9 * len(CODEC.encode(fit.net))
+        assert len(data) < 0.95 * len(CODEC.encode(fit.net, dict(zip(rated.steps(), rated.origin, strict=True))))
         rendered = next(decode(data).render([2]))
         assert rendered.shape == (3, 16, 24)
 
@@ -140,11 +144,12 @@ def test_a_pack_continues_from_its_checkpoint(videos: list[FrameDataModule], tmp
         return [*pack_callbacks(own), resume_checkpoint(str(tmp_path), seconds=0)]
 
     first = new_fits(videos)
-    second = copy.deepcopy(first)
+    second, begun = copy.deepcopy(first), [weights(each.net) for each in first]
     train(PackModule(first), PackedDataModule(videos), callbacks(STEPS))
     train(PackModule(second), PackedDataModule(videos), callbacks(STEPS + 5), tmp_path / "last.ckpt")
-    for one, other in zip(first, second, strict=True):
-        assert 0 < (weights(one.net) - weights(other.net)).norm() < 0.3
+    for one, other, start in zip(first, second, begun, strict=True):
+        moved = (weights(one.net) - start).norm()
+        assert 0 < (weights(one.net) - weights(other.net)).norm() < 0.5 * moved
 
 
 def test_callbacks_for_one_video_at_a_time_are_refused() -> None:
