@@ -161,8 +161,8 @@ def check(cost: Coefficients, found: dict[str, Any]) -> list[list[str]]:
     measured = float(bunny["fit_seconds"])
     predicted = fit.steps * step_seconds(cost, fit)
     off = 100 * (predicted / measured - 1)
-    rows.append([f"the steps of a fit of the bundled clip, {fit.frames} frames of {fit.pixels} pixels, {fit.steps} steps",
-                 f"{measured:.1f}", f"{predicted:.1f}", f"{off:+.0f} %"])  # fmt: skip
+    what = f"the steps of a fit of the bundled clip, {fit.frames} frames of {fit.pixels} pixels, {fit.steps} steps"
+    rows.append([what, f"{measured:.1f}", f"{predicted:.1f}", f"{off:+.0f} %"])
     return rows
 
 

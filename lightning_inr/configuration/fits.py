@@ -102,6 +102,7 @@ def collection_options(cfg: DictConfig) -> CollectionOptions:
         shard=cfg.shard,
         attempts=cfg.attempts,
         cluster=None if cfg.cluster is None else RayOptions(**plain(cfg.cluster)),
+        pack=cfg.pack,
     )
 
 

@@ -9,12 +9,14 @@ interrupted run resumes with the rest. Several processes may share a folder (`co
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import Logger
 
 from lightning_inr.data.captioned.split import CaptionedVideo, DatasetSplit
+from lightning_inr.data.sources.file import open_video
 from lightning_inr.devices import choose_device
 from lightning_inr.errors import UserError
 from lightning_inr.paths import FAILED
@@ -27,6 +29,7 @@ from lightning_inr.pipelines.collection_manifest import CollectionSummary, write
 from lightning_inr.pipelines.collection_worker import CollectionOptions, CollectionWorker, scratch_of
 from lightning_inr.pipelines.evaluation import measuring_process
 from lightning_inr.pipelines.fitting import Teachers
+from lightning_inr.pipelines.packing import check_packable
 from lightning_inr.pipelines.provenance import check_same_options, parse_options, to_yaml
 from lightning_inr.pipelines.ranks import ranks_of
 from lightning_inr.progress import ProgressBar
@@ -47,6 +50,7 @@ def collect(options: CollectionOptions, address: str | Path) -> CollectionSummar
         split = _with_known_ids(split, folder.path / "records")
     _check_same_options(folder, options.settings)
     shard = take_shard(len(split.videos), options.shard)
+    check_packable(options.fit, options.pack)
     teachers = options.load_teachers()
     if teachers.clip is not None:
         _check_teacher(folder, teachers.clip)
@@ -61,7 +65,8 @@ def collect(options: CollectionOptions, address: str | Path) -> CollectionSummar
         ledger = CollectionLedger(split.videos, len(shard), folder, claims, loggers)
         try:
             with ledger.bar:
-                schedule(cut(shard), executor, ledger.claim, ledger.finish, options.attempts)
+                units = cut(shard, options.pack, partial(_shape_of, options, split.videos))
+                schedule(units, executor, ledger.claim, ledger.finish, options.attempts)
         finally:
             with claims.alone():
                 figures = write_collection(folder, [split.videos[index] for index in shard])
@@ -76,6 +81,14 @@ def collect(options: CollectionOptions, address: str | Path) -> CollectionSummar
         open_collection(folder.path)  # builds the index for the first search
     print(f"{figures.videos} of {len(split.videos)} videos in {address}, {len(failed)} failed\n{figures}")
     return figures
+
+
+def _shape_of(options: CollectionOptions, videos: Sequence[CaptionedVideo], index: int) -> str:
+    """The shape of a video, which those of a pack have in common; empty for one that cannot be read."""
+    try:
+        return str(open_video(str(videos[index].path.resolve()), **options.clip_options).shape)
+    except Exception:  # readers raise errors of many types; the worker names them
+        return ""
 
 
 @contextmanager

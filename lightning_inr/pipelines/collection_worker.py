@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import lightning as L
 from lightning.pytorch.loggers import Logger
@@ -21,11 +21,13 @@ from lightning_inr.errors import Terminated, UserError, printable
 from lightning_inr.paths import write_bytes
 from lightning_inr.pipelines.cluster.schedule import Failure
 from lightning_inr.pipelines.evaluation import EvaluationRequest
-from lightning_inr.pipelines.fitting import FitOptions, Teachers, fit_video, prepare_fit
+from lightning_inr.pipelines.fitting import FitOptions, Fitted, Prepared, Teachers, encode_fit, prepare_fit, train
+from lightning_inr.pipelines.packing import fit_pack, likeness
 from lightning_inr.retrieval.collection import Record
 from lightning_inr.storage import Folder, LocalFolder
 from lightning_inr.teachers.feature_cache import default_cache
 
+T = TypeVar("T")
 DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 MEASURED_FIELDS = ("frames", "height", "width", "fps", "bytes", "bpp", "psnr", "ms_ssim", "fit_seconds", "seconds")
 
@@ -58,11 +60,23 @@ class CollectionOptions:
     settings: Mapping[str, Any]  # the whole configuration; a folder that was started with another is refused
     shard: str = "1/1"  # PART/PARTS of the videos
     attempts: int = 2  # for a video that fails
+    pack: int = 1  # videos that are fitted in one program
     cluster: RayOptions | None = None  # None: the videos are fitted in this process
 
 
+class OpenVideo(NamedTuple):
+    """A video that could be fitted now."""
+
+    video: CaptionedVideo
+    options: Mapping[str, Any]  # that open it
+    source: VideoSource
+    prepared: Prepared
+    seconds: float  # that this took
+    scratch: Path  # for its checkpoint and its draft
+
+
 class CollectionWorker:
-    """Fits one video after the other in one process; teachers and the measuring process are started once."""
+    """Fits videos in one process; teachers and the measuring process are started once."""
 
     def __init__(
         self,
@@ -77,45 +91,78 @@ class CollectionWorker:
         self.scratch = scratch_of(folder)
 
     def fit_unit(self, videos: Sequence[CaptionedVideo], copy: int = 0) -> list[Record | Failure]:
-        """Fit the videos of a unit of work; `copy`: a number other than those of others that fit the same unit."""
-        return [self._try(video, copy) for video in videos]
+        """Fit the videos of a unit of work, those that are alike in one program, and write their files.
 
-    def _try(self, video: CaptionedVideo, copy: int) -> Record | Failure:
-        """The record of a video, or why it has none; errors that would affect all other videos are raised."""
-        try:
-            return self.fit(video, copy)
-        except (KeyboardInterrupt, Terminated) as stop:
-            raise type(stop)("the same command resumes with this video") from stop
-        except Exception as error:  # readers raise errors of many types for damaged videos
-            if _disk_is_full(error):
-                raise
-            return Failure(printable(str(error).splitlines()[0] if str(error) else repr(error)))
+        A video is finished with its record, which the caller writes. `copy`: a number other than those of others that
+        fit the same unit.
+        """
+        opened = [_attempt(partial(self._open, video, copy)) for video in videos]
+        outcomes: dict[int, Record | Failure] = {
+            number: each for number, each in enumerate(opened) if isinstance(each, Failure)
+        }
+        packs: dict[str, dict[int, OpenVideo]] = {}
+        for number, each in enumerate(opened):
+            if isinstance(each, OpenVideo):
+                packs.setdefault(likeness(each.prepared), {})[number] = each
+        for pack in packs.values():
+            outcomes |= zip(pack, self._fit(list(pack.values())), strict=True)
+        return [outcomes[number] for number in range(len(videos))]
 
-    def fit(self, video: CaptionedVideo, copy: int = 0) -> Record:
-        """Fit one video and write its file; a video without a record is not finished, and is written by the caller."""
+    def _open(self, video: CaptionedVideo, copy: int) -> OpenVideo:
+        """Open a video and prepare its fit."""
         start = time.perf_counter()
         options = {"path": str(video.path.resolve()), **self.clip_options}
         source = open_video(**options).trim_to_stride(self.fit_options.stride)
-        L.seed_everything(
-            self.fit_options.seed, verbose=False
-        )  # per video, so that it does not depend on the videos before it
+        # Per video, so that it does not depend on the videos before it.
+        L.seed_everything(self.fit_options.seed, verbose=False)
         scratch = self.scratch / f"{video.id}.fit{copy or ''}"  # not the name of a record or a lock, for any id
-        fitted = fit_video(prepare_fit(self.fit_options, source, scratch, self.teachers), self.fit_options, scratch)
-        draft = scratch / "fitted.linr"
+        prepared = prepare_fit(self.fit_options, source, scratch, self.teachers)
+        return OpenVideo(video, options, source, prepared, time.perf_counter() - start, scratch)
+
+    def _fit(self, pack: Sequence[OpenVideo]) -> list[Record | Failure]:
+        """Fit videos that are alike, and write their files."""
+        start = time.perf_counter()
+        encoders = _attempt(partial(self._train, pack))
+        if isinstance(encoders, Failure):
+            return [encoders] * len(pack)
+        seconds = (time.perf_counter() - start) / len(pack)
+        outcomes = [
+            _attempt(partial(self._finish, opened, encode, opened.seconds + seconds))
+            for opened, encode in zip(pack, encoders, strict=True)
+        ]
+        for opened in pack:  # when all are done: the first has the checkpoint of all
+            shutil.rmtree(opened.scratch, ignore_errors=True)
+        return outcomes
+
+    def _train(self, pack: Sequence[OpenVideo]) -> Sequence[Callable[[], Fitted]]:
+        """Train the networks of a pack, one alone by its own trainer, and return a function that encodes each."""
+        first = pack[0]
+        if len(pack) == 1:
+            train(first.prepared, first.scratch)
+            return [partial(encode_fit, first.prepared, self.fit_options)]
+        L.seed_everything(self.fit_options.seed, verbose=False)  # others were prepared since the first
+        names = [each.video.id for each in pack]
+        return fit_pack(names, [each.prepared for each in pack], self.fit_options, first.scratch / "pack")
+
+    def _finish(self, opened: OpenVideo, encode: Callable[[], Fitted], seconds: float) -> Record:
+        """Encode a fit, measure it and write its file; `seconds` were spent before."""
+        start = time.perf_counter()
+        fitted = encode()
+        draft = opened.scratch / "fitted.linr"
         write_bytes(draft, fitted.bitstream)
-        request = EvaluationRequest(
-            str(draft), partial(open_video, **options), self.fit_options.device, timed=False, teacher=fitted.teacher
+        open_source = partial(open_video, **opened.options)
+        figures = self.measure(
+            EvaluationRequest(str(draft), open_source, self.fit_options.device, timed=False, teacher=fitted.teacher)
         )
-        figures = self.measure(request)
-        path = f"{video.id}.linr"
+        path = f"{opened.video.id}.linr"
         self.folder.write(path, fitted.bitstream)
-        shutil.rmtree(scratch, ignore_errors=True)  # with the checkpoint, if there is one
-        figures |= {"fit_seconds": fitted.figures["fit_seconds"], "seconds": time.perf_counter() - start}
-        entry = self._describe(video, source, path, options, figures)
+        seconds += time.perf_counter() - start
+        figures |= {"fit_seconds": fitted.figures["fit_seconds"], "seconds": seconds}
+        entry = self._describe(opened.video, opened.source, path, opened.options, figures)
         return entry._replace(unconverged=fitted.figures.get("unconverged"))
 
     def _describe(
-        self, video: CaptionedVideo, source: VideoSource, path: str, options: dict[str, Any], figures: dict[str, Any]
+        self, video: CaptionedVideo, source: VideoSource, path: str, options: Mapping[str, Any], figures: dict[str, Any]
     ) -> Record:
         """The record of a video that was fitted and measured."""
         alignment = figures.get("alignment", {})
@@ -131,6 +178,18 @@ class CollectionWorker:
             cos_seen=alignment.get("cos_seen"),
             cos_held_out=alignment.get("cos_held_out"),
         )
+
+
+def _attempt(call: Callable[[], T]) -> T | Failure:
+    """The result of `call`, or why it failed; errors that would affect all other videos are raised."""
+    try:
+        return call()
+    except (KeyboardInterrupt, Terminated) as stop:
+        raise type(stop)("the same command resumes with this video") from stop
+    except Exception as error:  # readers raise errors of many types for damaged videos
+        if _disk_is_full(error):
+            raise
+        return Failure(printable(str(error).splitlines()[0] if str(error) else repr(error)))
 
 
 def scratch_of(folder: Folder) -> Path:

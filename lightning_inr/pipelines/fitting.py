@@ -94,6 +94,19 @@ class Prepared(NamedTuple):
     tokens: Tensor | None  # (K, d): the teacher's visual tokens
 
 
+class Spent(NamedTuple):
+    """What a fit has taken."""
+
+    seconds: float
+    epochs: int
+    steps: int  # of the optimiser
+
+    @classmethod
+    def of(cls, trainer: L.Trainer) -> "Spent":
+        """What the trainer's fit has taken."""
+        return cls(one_of(trainer, Budget).seconds, trainer.current_epoch, trainer.global_step)
+
+
 class Fitted(NamedTuple):
     """A video as bytes, and how it got there."""
 
@@ -118,7 +131,7 @@ def prepare_fit(
     config = dict(options.model_options)
     on_meta = build_on_meta(options.model, video, **config)
     check_cost(on_meta)  # a wrong rank is refused before the video is read
-    trainer = _trainer(options, folder, loggers, "embeddings" in on_meta.roles())
+    trainer = make_trainer(options, folder, loggers, "embeddings" in on_meta.roles())
     if trainer.world_size > 1:
         trainer.strategy.setup_environment()  # joins the processes; the same seed for the initial values on all
     of_rank_zero = trainer.strategy.broadcast  # its argument in a fit on one device
@@ -184,17 +197,20 @@ def fit_video(prepared: Prepared, options: FitOptions, folder: Path) -> Fitted:
 def train(prepared: Prepared, folder: Path) -> None:
     """Fit without encoding, from the checkpoint in `folder` if one is there."""
     with use_threads(prepared.threads):
-        _fit(prepared.trainer, prepared.module, prepared.data, folder)
+        run_fit(prepared.trainer, prepared.module, prepared.data, folder)
 
 
-def encode_fit(prepared: Prepared, options: FitOptions) -> Fitted:
-    """The bytes and the figures of a fit that was trained; of several processes, rank 0 alone calls this."""
+def encode_fit(prepared: Prepared, options: FitOptions, spent: Spent | None = None) -> Fitted:
+    """The bytes and the figures of a fit that was trained; of several processes, rank 0 alone calls this.
+
+    `spent`: what it has taken, if another trainer than its own has trained it.
+    """
     codec, module, trainer, data, threads, embeddings, tokens = prepared
+    spent = spent or Spent.of(trainer)
     net = module.net
     net.store_embeddings(data.in_order())
     unquantized = {"psnr_unquantised": mean_psnr(net, data.frames.source)} if options.evaluate_unquantized else {}
-    seconds = one_of(trainer, Budget).seconds
-    lack = why_unconverged(module, data, embeddings, f"{trainer.global_step} steps in {seconds:.0f} s")
+    lack = why_unconverged(module, data, embeddings, f"{spent.steps} steps in {spent.seconds:.0f} s")
     start = time.perf_counter()
     bitstream = codec.encode(net, learned_steps(trainer))
     encode_seconds = time.perf_counter() - start
@@ -205,9 +221,9 @@ def encode_fit(prepared: Prepared, options: FitOptions) -> Fitted:
         projector_seconds["projector_seconds"] = time.perf_counter() - start
     figures = {
         **unquantized,
-        "fit_seconds": seconds,
-        "epochs": trainer.current_epoch,
-        "steps": trainer.global_step,  # of the optimiser
+        "fit_seconds": spent.seconds,
+        "epochs": spent.epochs,
+        "steps": spent.steps,
         "threads": threads,
         "devices": trainer.world_size,
         "converged": lack is None,
@@ -248,7 +264,17 @@ def _quiet() -> None:
     warnings.filterwarnings("ignore", module="lightning")
 
 
-def _trainer(options: FitOptions, folder: Path, loggers: Sequence[Logger], has_embeddings: bool) -> L.Trainer:
+def make_trainer(
+    options: FitOptions,
+    folder: Path,
+    loggers: Sequence[Logger] = (),
+    has_embeddings: bool = False,
+    seconds: float = 5.0,
+) -> L.Trainer:
+    """A trainer for one fit, with new callbacks; it replaces the checkpoint in `folder` every `seconds`.
+
+    `has_embeddings`: whether the model stores embeddings of frames that an encoder gives.
+    """
     device = choose_device(options.device)
     ranks = ranks_of(options.trainer, device)
     several: dict[str, Any] = {}
@@ -261,14 +287,14 @@ def _trainer(options: FitOptions, folder: Path, loggers: Sequence[Logger], has_e
         precision="bf16-mixed" if fast_bfloat16(device) else "32-true",
         max_epochs=-1,  # the budget ends the fit
         logger=list(loggers),
-        callbacks=[*options.make_callbacks(), resume_checkpoint(str(folder))],
+        callbacks=[*options.make_callbacks(), resume_checkpoint(str(folder), seconds)],
         default_root_dir=str(folder),
         plugins=[WholeCheckpoints(), *([ranks.environment] if ranks.environment else [])],
         **{**options.trainer, **several},
     )
 
 
-def _fit(trainer: L.Trainer, module: FitModule, data: FrameDataModule, folder: Path) -> None:
+def run_fit(trainer: L.Trainer, module: L.LightningModule, data: L.LightningDataModule, folder: Path) -> None:
     """Fit, from the checkpoint in `folder` if there is one."""
     begun = _checkpoint(folder)
     try:

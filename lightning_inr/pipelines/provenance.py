@@ -14,7 +14,7 @@ OPTIONS_THAT_MAY_DIFFER = (
     "task", "run_dir", "device", "gpus", "logger", "trainer", "keep_checkpoints", "feature_cache", "progress",
     "progress_bar", "callbacks.history", "callbacks.previews", "threads", "collection", "shard", "attempts", "index",
     "retrieval", "answers", "questions", "bitstream", "dtype", "vmaf", "limits", "teacher.device", "video_llm.device",
-    "cluster",
+    "cluster", "pack",
 )  # fmt: skip
 
 

@@ -98,6 +98,11 @@ class TwoPlaces:
         self.cancelled.append(unit)
 
 
+def test_units_hold_videos_of_one_kind() -> None:
+    assert list(cut(range(3))) == [(0,), (1,), (2,)]
+    assert list(cut(range(7), 2, "abbabac".__getitem__)) == [(1, 2), (0, 3), (4,), (5,), (6,)]
+
+
 def test_a_slow_unit_is_started_once_more_when_nothing_else_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scheduling, "SLOW", 0.0)
     recorder, executor = Recorder(), TwoPlaces()

@@ -152,7 +152,7 @@ def test_the_options_of_a_run_can_be_sent_to_processes() -> None:
     cfg = compose(["dataset=file", "dataset.path=clip.mp4", "logger=csv", "trainer.devices=2", "preset=small"])
     del cfg.hydra
     options = pickle.loads(pickle.dumps(run_options(cfg)))
-    assert [type(each).__name__ for each in options.fit.make_callbacks()][0] == "Budget"
+    assert next(type(each).__name__ for each in options.fit.make_callbacks()) == "Budget"
     assert [type(each).__name__ for each in options.make_loggers(Path("folder"))] == ["CSVLogger"]
 
 

@@ -18,10 +18,12 @@ from lightning_inr.errors import UserError
 from lightning_inr.paths import write_bytes
 from lightning_inr.pipelines import collection as task
 from lightning_inr.pipelines import collection_worker
+from lightning_inr.pipelines import collection_worker
 from lightning_inr.pipelines.cluster.schedule import Claim
 from lightning_inr.pipelines.collection_lock import CollectionLock
 from lightning_inr.pipelines.evaluation import measure
 from lightning_inr.pipelines.fitting import fit_video
+from lightning_inr.pipelines.packing import fit_pack
 from lightning_inr.retrieval.collection import Record, open_original, read_manifest
 from tests.conftest import ALIGNED, SMALL_OVERRIDES, Outcome, moving_square, write_mp4, write_teacher
 
@@ -105,6 +107,42 @@ def test_a_corrupt_video_is_tried_again_and_listed_as_failed(cli: Cli, collectio
     assert "failed: video1: dataset.path=" in outcome.out
     assert "3 of 4 videos in collection, 1 failed" in outcome.out
     assert (collection / "failed.txt").read_text().startswith("video1: ")
+
+
+def test_a_pack_gives_a_file_for_each_video_and_names_those_that_fail(cli: Cli, collection: Path) -> None:
+    shutil.rmtree(collection)
+    unsuitable = cli(*COLLECT, "pack=2", "data.window=[8,8]")
+    assert "pack=2: data.window is for one video at a time; choose pack=1" in unsuitable.error
+    shutil.rmtree(collection, ignore_errors=True)
+    Path("shapes/videos/video1.mp4").write_bytes(b"no video")
+    outcome = cli(*COLLECT, "pack=2")
+    assert outcome.code == 0, outcome.err
+    assert "failed: video1: dataset.path=" in outcome.out
+    assert "3 of 4 videos in collection, 1 failed" in outcome.out
+    records = read_manifest(collection)
+    assert [record.id for record in records] == ["video0", "video2", "video3"]
+    assert all(record.seconds > record.fit_seconds > 0 and record.cos_seen is not None for record in records)
+    assert not [path for path in (collection / "records").iterdir() if path.is_dir()]  # no checkpoint is left
+
+
+def test_an_interrupted_pack_keeps_finished_videos_and_continues(
+    cli: Cli, collection: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(collection)
+
+    def until_the_second(names: Any, fits: Any, options: Any, folder: Path) -> Any:
+        if names[0] == "video2":
+            raise KeyboardInterrupt
+        return fit_pack(names, fits, options, folder)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(collection_worker, "fit_pack", until_the_second)
+        assert cli(*COLLECT, "pack=2").code == 130
+    assert [record.id for record in read_manifest(collection)] == ["video0", "video1"]
+    times = {path: path.stat().st_mtime_ns for path in collection.glob("*.linr")}
+    outcome = cli(*COLLECT, "pack=2")
+    assert "4 of 4 videos in collection, 0 failed" in outcome.out, outcome.err
+    assert all(path.stat().st_mtime_ns == time for path, time in times.items())
 
 
 def test_a_missing_video_is_counted(cli: Cli, collection: Path) -> None:

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from lightning_inr.errors import UserError
 
@@ -26,9 +26,16 @@ def take_shard(videos: int, shard: str, environment: Mapping[str, str] = os.envi
     return range(part - 1, videos, parts)
 
 
-def cut(shard: range) -> Iterator[Unit]:
-    """The units of work of a shard: one video each."""
-    return ((index,) for index in shard)
+def cut(shard: range, size: int = 1, kind_of: Callable[[int], str] = lambda _: "") -> Iterator[Unit]:
+    """The units of work of a shard: `size` videos of one kind each; those left at the end make smaller units."""
+    waiting: dict[str, list[int]] = {}
+    for index in shard:
+        kind = kind_of(index) if size > 1 else ""
+        unit = waiting.setdefault(kind, [])
+        unit.append(index)
+        if len(unit) == size:
+            yield tuple(waiting.pop(kind))
+    yield from map(tuple, waiting.values())
 
 
 def _of_slurm(environment: Mapping[str, str]) -> str:

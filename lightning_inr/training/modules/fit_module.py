@@ -79,6 +79,10 @@ class FitModule(L.LightningModule, ABC):
 
     def configure_optimizers(self) -> Optimizer:
         """The optimiser, with one parameter group for each role."""
+        return self.optimizer(self.parameter_groups())
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The parameters of each role, with their learning rate and, for tables over time, the slices of each shot."""
         layouts = {parameter: self.net.grid_layout(name) for name, parameter in self.net.named_parameters()}
         groups: list[dict[str, Any]] = []
         for role, parameters in self.net.roles().items():
@@ -94,7 +98,7 @@ class FitModule(L.LightningModule, ABC):
                     "slices": slices,
                 }
             )
-        return self.optimizer(groups)
+        return groups
 
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
