@@ -14,7 +14,11 @@ from small_collection import check, seconds_between_starts, start_collect
 
 from tests.servers import BUCKET, CREDENTIALS, s3_server
 
-STORES: dict[str, dict[str, float]] = {"healthy": {}, "one call in ten fails": {"fail_every": 10}, "100 ms a call": {"delay": 0.1}}
+STORES: dict[str, dict[str, float]] = {
+    "healthy": {},
+    "one call in ten fails": {"fail_every": 10},
+    "100 ms a call": {"delay": 0.1},
+}
 
 
 def main() -> None:
