@@ -47,6 +47,8 @@ def main() -> None:
     options = parser.parse_args()
     options.folder.mkdir(parents=True)
     os.chdir(options.folder)
+    # Ray's monitor kills workers for the memory of other programs.
+    os.environ |= {"RAY_memory_monitor_refresh_ms": "0"}
     collection, quarter = "collection", options.videos // 4
     ray = ("cluster=ray", "cluster.workers=2")
     start = time.monotonic()
