@@ -11,6 +11,7 @@ import resource
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -99,4 +100,7 @@ def print_peaks() -> None:
 
 if __name__ == "__main__":
     verb, *arguments = sys.argv[1:]
-    {"make": lambda folder: make(Path(folder)), "fit": fit, "decode": decode, "access": access}[verb](*arguments)
+    verbs: dict[str, Callable[..., None]] = {
+        "make": lambda folder: make(Path(folder)), "fit": fit, "decode": decode, "access": access,
+    }  # fmt: skip
+    verbs[verb](*arguments)

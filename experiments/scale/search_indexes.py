@@ -75,7 +75,8 @@ def make_frames(folder: Path, frames: int) -> None:
     chosen = np.array(stored[np.sort(random.choice(frames, QUERIES, replace=False))])
     queries = {name: unit(chosen + size * noise(random, QUERIES)) for name, size in DISTANCES.items()}
     nearest = {f"{name} rows": faiss.knn(each, stored, HITS, metric=METRIC)[1] for name, each in queries.items()}
-    np.savez(truth, **queries, **nearest)
+    arrays: dict[str, Any] = queries | nearest
+    np.savez(truth, **arrays)
 
 
 def open_frames(folder: Path, frames: int) -> npt.NDArray[np.float32]:

@@ -112,7 +112,7 @@ def _fit_into(folder: Path, options: RunOptions) -> dict[str, Any]:
 
 
 def _measure(
-    folder: Path, options: RunOptions, fitted: Fitted | FittedSegments, matrix: str, loggers: Sequence[Logger]
+    folder: Path, options: RunOptions, fitted: Fitted | FittedSegments, matrix: str, loggers: list[Logger]
 ) -> dict[str, Any]:
     """Decode and measure the file in a new process, and write figures and pictures."""
     _draw_curves(fitted.moments, folder / "training.png")

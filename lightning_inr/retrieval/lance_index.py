@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import lancedb
 import numpy as np
@@ -41,6 +42,7 @@ class LanceStore:
         self.notes = open_folder(address, "index")
         with one_line_errors(self.address):
             self.database = lancedb.connect(self.address, storage_options=storage_options(self.address))
+            self.table: Any  # None: there is none; the stubs of lancedb lack methods of what it returns
             try:
                 self.table = self.database.open_table(TABLE)
             except ValueError:  # there is none, or it is damaged

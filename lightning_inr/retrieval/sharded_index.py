@@ -267,7 +267,7 @@ def _read_lists(path: Path, width: int) -> faiss.IndexIVFPQ | None:
             return None
         with limit_array_bytes(path.stat().st_size + on_disk):
             index = faiss.read_index(str(path), faiss.IO_FLAG_READ_ONLY | faiss.IO_FLAG_SKIP_PRECOMPUTE_TABLE)
-        if (type(index), index.d, index.metric_type) != (faiss.IndexIVFPQ, width, METRIC):
+        if not isinstance(index, faiss.IndexIVFPQ) or (index.d, index.metric_type) != (width, METRIC):
             return None
         found = faiss.downcast_InvertedLists(index.invlists)
         whole = not isinstance(found, faiss.OnDiskInvertedLists) or _lists_are_whole(found, on_disk)
@@ -279,7 +279,8 @@ def _read_lists(path: Path, width: int) -> faiss.IndexIVFPQ | None:
 def _lists_are_whole(lists: faiss.OnDiskInvertedLists, size: int) -> bool:
     """Whether every list lies within its file of `size` bytes: reading beyond the end would end the process."""
     entry = lists.code_size + np.dtype(np.int64).itemsize
-    each = [lists.lists.at(number) for number in range(lists.nlist)]
+    lengths: Any = lists.lists  # a vector of C++, which its stub calls a list
+    each = [lengths.at(number) for number in range(lists.nlist)]
     return all(one.size <= one.capacity and one.offset + one.capacity * entry <= size for one in each)
 
 

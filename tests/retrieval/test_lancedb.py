@@ -54,7 +54,12 @@ def test_only_new_and_changed_files_are_read(
     open_collection(tmp_path, LANCE)
     read: list[str] = []
     original = gallery.read_embeddings
-    monkeypatch.setattr(gallery, "read_embeddings", lambda path: (read.append(path.stem), original(path))[1])
+
+    def recorded(path: Path) -> object:
+        read.append(path.stem)
+        return original(path)
+
+    monkeypatch.setattr(gallery, "read_embeddings", recorded)
     open_collection(tmp_path, LANCE)
     assert read == []
     write_manifest(tmp_path, [*videos, add_video(tmp_path, 6)])

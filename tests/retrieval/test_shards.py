@@ -73,7 +73,7 @@ def test_shards_have_the_results_of_one_file(
 def test_an_interrupted_build_continues(
     videos: list[Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: list[str]
 ) -> None:
-    original = shards.embed_videos
+    original = gallery.embed_videos
 
     def interrupted(*arguments: object) -> object:
         if len(read) > 3:

@@ -18,7 +18,6 @@ from lightning_inr.errors import UserError
 from lightning_inr.paths import write_bytes
 from lightning_inr.pipelines import collection as task
 from lightning_inr.pipelines import collection_worker
-from lightning_inr.pipelines import collection_worker
 from lightning_inr.pipelines.cluster.schedule import Claim
 from lightning_inr.pipelines.collection_lock import CollectionLock
 from lightning_inr.pipelines.evaluation import measure
