@@ -59,9 +59,9 @@ def collect(options: CollectionOptions, address: str | Path) -> CollectionSummar
     folder.write("missing.txt", "".join(f"{name}\n" for name in split.missing).encode())
     print(f"{split.name}: {len(split.videos)} videos, {len(split.missing)} more are missing on disk", flush=True)
     loggers = options.make_loggers(folder.path if isinstance(folder, LocalFolder) else scratch_of(folder))
+    claims: CollectionLock | Leases
+    claims = CollectionLock(folder.path) if isinstance(folder, LocalFolder) else Leases(folder)
     with ExitStack() as stack:
-        claims: CollectionLock | Leases
-        claims = CollectionLock(folder.path) if isinstance(folder, LocalFolder) else Leases(folder)
         stack.enter_context(claims)
         executor = stack.enter_context(_executor(options, folder, split.videos, teachers))
         ledger = CollectionLedger(split.videos, len(shard), folder, claims, loggers)
