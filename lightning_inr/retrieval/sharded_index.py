@@ -139,6 +139,7 @@ class ShardedIndex:
 
     def _compare_found(self, queries: Floats, k: int) -> tuple[Floats, Rows]:
         scores, rows = np.full((len(queries), k), -np.inf, np.float32), np.full((len(queries), k), -1, np.int64)
+        assert self.lists is not None
         _, candidates = self.lists.search(queries, min(max(LEAST_COMPARED, 20 * k), len(self)))
         for number, query in enumerate(queries):
             found = np.sort(self.keys.rows(candidates[number]))  # in the order of the disk
@@ -189,7 +190,7 @@ def train(index: ShardedIndex) -> faiss.Index:
     sample = index.take(np.sort(chosen))
     numbers = next(each for each in (8, 4, 2, 1) if index.width % each == 0)  # numbers per 8-bit code
     name = f"IVF{lists_for(len(index))},PQ{index.width // numbers}"
-    trained = faiss.index_factory(index.width, name, METRIC)
+    trained: Any = faiss.index_factory(index.width, name, METRIC)
     trained.pq.cp.niter = TRAINING_ROUNDS
     trained.train(sample)
     return trained
@@ -226,11 +227,12 @@ def _merged_lists(files: ShardFiles, index: ShardedIndex, shards: Sequence[Shard
 
 def _merge(trained: Path, codes: Sequence[Path], target: Path) -> None:
     """Merge the codes of all shards into inverted lists on disk, and write the index that refers to them last."""
-    index = faiss.read_index(str(trained))
+    index: Any = faiss.read_index(str(trained))  # the stub names the base class
     lists = target.with_suffix(".lists")
     with writing(lists) as draft, _without_output():
         merge_ondisk(index, [str(path) for path in codes], str(draft))
-    faiss.downcast_InvertedLists(index.invlists).filename = str(lists.absolute())
+    merged: Any = faiss.downcast_InvertedLists(index.invlists)
+    merged.filename = str(lists.absolute())
     _write_index(index, target)
 
 
@@ -269,6 +271,7 @@ def _read_lists(path: Path, width: int) -> faiss.IndexIVFPQ | None:
             index = faiss.read_index(str(path), faiss.IO_FLAG_READ_ONLY | faiss.IO_FLAG_SKIP_PRECOMPUTE_TABLE)
         if not isinstance(index, faiss.IndexIVFPQ) or (index.d, index.metric_type) != (width, METRIC):
             return None
+        assert index.invlists is not None
         found = faiss.downcast_InvertedLists(index.invlists)
         whole = not isinstance(found, faiss.OnDiskInvertedLists) or _lists_are_whole(found, on_disk)
     except (OSError, RuntimeError, MemoryError, AttributeError):
