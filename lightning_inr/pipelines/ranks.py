@@ -78,9 +78,7 @@ def ranks_of(trainer: Mapping[str, Any], device: torch.device) -> Ranks:
     environment = _environment()
     ranks = Ranks(devices, nodes, environment)
     if environment is None and nodes > 1:
-        raise UserError(
-            f"trainer.num_nodes={nodes}: no other machine takes part; start the command with srun or torchrun"
-        )
+        raise UserError(f"trainer.num_nodes={nodes}: this process is alone; start the command with srun or torchrun")
     if environment is not None and not isinstance(environment, LightningEnvironment):
         started = environment.world_size()
         if started != ranks.total:
@@ -103,7 +101,7 @@ def _count_devices(chosen: Any, device: torch.device) -> int:
     if type(chosen) is not int or chosen < 1:
         raise UserError(f"trainer.devices={chosen}: choose a whole number from 1")
     if chosen > available:
-        raise UserError(f"trainer.devices={chosen}: there are {available} {kind}s here; choose at most {available}")
+        raise UserError(f"trainer.devices={chosen}: {kind}s here: {available}; choose at most {available}")
     return chosen
 
 
