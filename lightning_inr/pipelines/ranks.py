@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -27,7 +28,7 @@ from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from lightning_inr.codec import current_limits, use_limits
 from lightning_inr.errors import UserError
 from lightning_inr.processes import end_with_parent, starting_processes
-from lightning_inr.progress import current_progress, use_progress
+from lightning_inr.progress import ProgressBar, current_progress, use_progress
 
 STRATEGIES = ("auto", "ddp")
 START_METHOD = "spawn"  # CUDA does not survive a fork
@@ -210,6 +211,7 @@ def _run_rank(
     end_with_parent()
     address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0", "LOCAL_RANK": str(rank)}
     os.environ.update(address)  # where Lightning's environment reads it
+    ProgressBar.set_lock(threading.RLock())  # tqdm's own is a semaphore, which a killed process leaves to be warned of
     torch.set_num_threads(max(1, torch.get_num_threads() // devices))
     said = io.StringIO()
     try:
