@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -27,7 +28,7 @@ from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from lightning_inr.codec import current_limits, use_limits
 from lightning_inr.errors import UserError
 from lightning_inr.processes import end_with_parent, starting_processes
-from lightning_inr.progress import current_progress, use_progress
+from lightning_inr.progress import ProgressBar, current_progress, use_progress
 
 STRATEGIES = ("auto", "ddp")
 START_METHOD = "spawn"  # CUDA does not survive a fork
@@ -78,9 +79,7 @@ def ranks_of(trainer: Mapping[str, Any], device: torch.device) -> Ranks:
     environment = _environment()
     ranks = Ranks(devices, nodes, environment)
     if environment is None and nodes > 1:
-        raise UserError(
-            f"trainer.num_nodes={nodes}: no other machine takes part; start the command with srun or torchrun"
-        )
+        raise UserError(f"trainer.num_nodes={nodes}: this process is alone; start the command with srun or torchrun")
     if environment is not None and not isinstance(environment, LightningEnvironment):
         started = environment.world_size()
         if started != ranks.total:
@@ -103,7 +102,7 @@ def _count_devices(chosen: Any, device: torch.device) -> int:
     if type(chosen) is not int or chosen < 1:
         raise UserError(f"trainer.devices={chosen}: choose a whole number from 1")
     if chosen > available:
-        raise UserError(f"trainer.devices={chosen}: there are {available} {kind}s here; choose at most {available}")
+        raise UserError(f"trainer.devices={chosen}: {kind}s here: {available}; choose at most {available}")
     return chosen
 
 
@@ -212,6 +211,7 @@ def _run_rank(
     end_with_parent()
     address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0", "LOCAL_RANK": str(rank)}
     os.environ.update(address)  # where Lightning's environment reads it
+    ProgressBar.set_lock(threading.RLock())  # tqdm's own is a semaphore, which a killed process leaves to be warned of
     torch.set_num_threads(max(1, torch.get_num_threads() // devices))
     said = io.StringIO()
     try:

@@ -57,8 +57,8 @@ def test_devices_are_counted(trainer: dict[str, Any], device: torch.device, tota
     ("trainer", "device", "message"),
     [
         ({"devices": 0}, CPU, "trainer.devices=0: choose a whole number from 1"),
-        ({"devices": 9}, CPU, "trainer.devices=9: there are 4 CPU cores here; choose at most 4"),
-        ({"devices": 9}, GPU, "trainer.devices=9: there are 4 GPUs here; choose at most 4"),
+        ({"devices": 9}, CPU, "trainer.devices=9: CPU cores here: 4; choose at most 4"),
+        ({"devices": 9}, GPU, "trainer.devices=9: GPUs here: 4; choose at most 4"),
         ({"devices": [0, 4]}, GPU, r"trainer.devices=\[0, 4\]: choose different numbers from 0 to 3"),
         ({"devices": [0, 1]}, CPU, r"trainer.devices=\[0, 1\]: choose a whole number"),
         ({"devices": "two"}, CPU, "trainer.devices=two: choose a whole number"),
@@ -152,7 +152,7 @@ def test_the_options_of_a_run_can_be_sent_to_processes() -> None:
     cfg = compose(["dataset=file", "dataset.path=clip.mp4", "logger=csv", "trainer.devices=2", "preset=small"])
     del cfg.hydra
     options = pickle.loads(pickle.dumps(run_options(cfg)))
-    assert next(type(each).__name__ for each in options.fit.make_callbacks()) == "Budget"
+    assert type(options.fit.make_callbacks()[0]).__name__ == "Budget"
     assert [type(each).__name__ for each in options.make_loggers(Path("folder"))] == ["CSVLogger"]
 
 
@@ -178,9 +178,9 @@ def test_a_command_with_a_killed_process_ends_in_one_line(images: Path, tmp_path
     os.kill(int(started[1]), signal.SIGKILL)
     _, stderr = process.communicate(timeout=300)
     assert process.returncode == 1
-    assert stderr.splitlines()[-1] == (
+    assert [line for line in stderr.splitlines() if line.startswith("error: ")] == [
         "error: process 1 of trainer.devices=2 was killed (SIGKILL); "
         f"the same command with run_dir={folder} goes on from its last checkpoint"
-    )
+    ]
     assert "Traceback" not in stderr
     assert not any(_runs(int(each)) for each in started)

@@ -49,7 +49,9 @@ class Taken(Callback):
         self.frames: list[list[int]] = []
         self.windows: list[Any] = []
 
-    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: FrameBatch, _: int) -> None:
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: FrameBatch, batch_idx: int
+    ) -> None:
         self.frames.append(batch.index.int().tolist())
         self.windows.append(batch.window)
 
