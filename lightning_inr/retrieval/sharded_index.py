@@ -98,7 +98,7 @@ class ShardedIndex:
     def __init__(self, shards: Sequence[npt.NDArray[np.floating]], keys: RowKeys) -> None:
         self.shards, self.keys, self.first = [shard for shard in shards if len(shard)], keys, keys.first
         self.width = shards[0].shape[1]
-        self.lists: faiss.Index | None = None
+        self.lists: Any = None  # of FAISS, whose types lack what a kind of index has of its own
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -189,7 +189,7 @@ def train(index: ShardedIndex) -> faiss.Index:
     sample = index.take(np.sort(chosen))
     numbers = next(each for each in (8, 4, 2, 1) if index.width % each == 0)  # numbers per 8-bit code
     name = f"IVF{lists_for(len(index))},PQ{index.width // numbers}"
-    trained = faiss.index_factory(index.width, name, METRIC)
+    trained: Any = faiss.index_factory(index.width, name, METRIC)
     trained.pq.cp.niter = TRAINING_ROUNDS
     trained.train(sample)
     return trained
@@ -226,11 +226,12 @@ def _merged_lists(files: ShardFiles, index: ShardedIndex, shards: Sequence[Shard
 
 def _merge(trained: Path, codes: Sequence[Path], target: Path) -> None:
     """Merge the codes of all shards into inverted lists on disk, and write the index that refers to them last."""
-    index = faiss.read_index(str(trained))
+    index: Any = faiss.read_index(str(trained))
     lists = target.with_suffix(".lists")
     with writing(lists) as draft, _without_output():
         merge_ondisk(index, [str(path) for path in codes], str(draft))
-    faiss.downcast_InvertedLists(index.invlists).filename = str(lists.absolute())
+    merged: Any = faiss.downcast_InvertedLists(index.invlists)
+    merged.filename = str(lists.absolute())
     _write_index(index, target)
 
 
@@ -255,7 +256,7 @@ def _write_index(index: faiss.Index, target: Path) -> None:
         faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))  # type: ignore[attr-defined]
 
 
-def _read_lists(path: Path, width: int) -> faiss.IndexIVFPQ | None:
+def _read_lists(path: Path, width: int) -> Any:
     """An index of inverted lists, with lists on disk left there; None if it is missing, damaged or another.
 
     A merged index names its lists by their absolute path, so one in a folder that was moved is merged again.
@@ -266,7 +267,7 @@ def _read_lists(path: Path, width: int) -> faiss.IndexIVFPQ | None:
         if on_disk and str(lists).encode() not in path.read_bytes():
             return None
         with limit_array_bytes(path.stat().st_size + on_disk):
-            index = faiss.read_index(str(path), faiss.IO_FLAG_READ_ONLY | faiss.IO_FLAG_SKIP_PRECOMPUTE_TABLE)
+            index: Any = faiss.read_index(str(path), faiss.IO_FLAG_READ_ONLY | faiss.IO_FLAG_SKIP_PRECOMPUTE_TABLE)
         if (type(index), index.d, index.metric_type) != (faiss.IndexIVFPQ, width, METRIC):
             return None
         found = faiss.downcast_InvertedLists(index.invlists)
@@ -276,7 +277,7 @@ def _read_lists(path: Path, width: int) -> faiss.IndexIVFPQ | None:
     return index if whole else None
 
 
-def _lists_are_whole(lists: faiss.OnDiskInvertedLists, size: int) -> bool:
+def _lists_are_whole(lists: Any, size: int) -> bool:
     """Whether every list lies within its file of `size` bytes: reading beyond the end would end the process."""
     entry = lists.code_size + np.dtype(np.int64).itemsize
     each = [lists.lists.at(number) for number in range(lists.nlist)]
@@ -288,6 +289,6 @@ def _has_rows(path: Path, count: int, width: int) -> bool:
     return found is not None and found.ntotal == count
 
 
-def _searching(index: Any) -> faiss.IndexIVFPQ:
+def _searching(index: Any) -> Any:
     index.nprobe = LISTS_SEARCHED
     return index

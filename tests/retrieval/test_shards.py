@@ -19,7 +19,7 @@ from lightning_inr.retrieval.sharded_index import ShardedIndex, ShardFiles, open
 from lightning_inr.retrieval.shards import Shard, cut_into_shards, run_tasks
 from lightning_inr.retrieval.stored_index import IndexOptions
 from lightning_inr.types import EmbeddingSpace
-from tests.retrieval.conftest import FRAMES, add_video
+from tests.retrieval.conftest import FRAMES, Recorded, add_video
 
 WIDTH = 16
 NAMES = [digit * 16 for digit in "135"]  # of shards
@@ -34,15 +34,8 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the files that are read from now on."""
-    names: list[str] = []
-    original = gallery.read_embeddings
-
-    def recorded(path: Path) -> gallery.FrameEmbeddings | None:
-        names.append(Path(path).stem)
-        return original(path)
-
-    monkeypatch.setattr(gallery, "read_embeddings", recorded)
-    return names
+    monkeypatch.setattr(gallery, "read_embeddings", (recorded := Recorded()))
+    return recorded.names
 
 
 def hits(collection: OpenCollection, query: np.ndarray, k: int = 7) -> list[tuple[str, int, float]]:
@@ -73,7 +66,7 @@ def test_shards_have_the_results_of_one_file(
 def test_an_interrupted_build_continues(
     videos: list[Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: list[str]
 ) -> None:
-    original = shards.embed_videos
+    original = gallery.embed_videos
 
     def interrupted(*arguments: object) -> object:
         if len(read) > 3:
@@ -89,18 +82,6 @@ def test_an_interrupted_build_continues(
     assert len(open_collection(tmp_path).vectors) == 30
     assert again.names == ["v4", "v5"]
     assert not list((tmp_path / "index" / "exact").glob("*.rows"))
-
-
-class Recorded:
-    """`read_embeddings` that notes what it reads."""
-
-    def __init__(self) -> None:
-        self.names: list[str] = []
-        self.original = gallery.read_embeddings
-
-    def __call__(self, path: Path) -> gallery.FrameEmbeddings | None:
-        self.names.append(Path(path).stem)
-        return self.original(path)
 
 
 @pytest.mark.usefixtures("small_shards")
