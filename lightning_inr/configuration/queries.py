@@ -18,7 +18,7 @@ from lightning_inr.teachers.video_llm.interface import VideoLLM
 
 def index_options(cfg: DictConfig) -> IndexOptions:
     """The options of the `index` group."""
-    options: dict[str, Any] = OmegaConf.to_container(cfg.index, resolve=True)  # type: ignore[assignment]
+    options: Any = OmegaConf.to_container(cfg.index, resolve=True)
     return IndexOptions(**options)
 
 

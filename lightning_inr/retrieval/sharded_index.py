@@ -98,7 +98,7 @@ class ShardedIndex:
     def __init__(self, shards: Sequence[npt.NDArray[np.floating]], keys: RowKeys) -> None:
         self.shards, self.keys, self.first = [shard for shard in shards if len(shard)], keys, keys.first
         self.width = shards[0].shape[1]
-        self.lists: faiss.Index | None = None
+        self.lists: Any = None  # of FAISS, whose types lack what a kind of index has of its own
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -257,7 +257,7 @@ def _write_index(index: faiss.Index, target: Path) -> None:
         faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))  # type: ignore[attr-defined]
 
 
-def _read_lists(path: Path, width: int) -> faiss.IndexIVFPQ | None:
+def _read_lists(path: Path, width: int) -> Any:
     """An index of inverted lists, with lists on disk left there; None if it is missing, damaged or another.
 
     A merged index names its lists by their absolute path, so one in a folder that was moved is merged again.
@@ -279,7 +279,7 @@ def _read_lists(path: Path, width: int) -> faiss.IndexIVFPQ | None:
     return index if whole else None
 
 
-def _lists_are_whole(lists: faiss.OnDiskInvertedLists, size: int) -> bool:
+def _lists_are_whole(lists: Any, size: int) -> bool:
     """Whether every list lies within its file of `size` bytes: reading beyond the end would end the process."""
     entry = lists.code_size + np.dtype(np.int64).itemsize
     lengths: Any = lists.lists  # a vector of C++, which its stub calls a list
@@ -292,6 +292,6 @@ def _has_rows(path: Path, count: int, width: int) -> bool:
     return found is not None and found.ntotal == count
 
 
-def _searching(index: Any) -> faiss.IndexIVFPQ:
+def _searching(index: Any) -> Any:
     index.nprobe = LISTS_SEARCHED
     return index

@@ -20,7 +20,7 @@ from lightning_inr.retrieval.shards import Shard
 from lightning_inr.retrieval.stored_index import IndexOptions
 from lightning_inr.types import EmbeddingSpace
 from tests.conftest import Outcome
-from tests.retrieval.conftest import FRAMES, add_video
+from tests.retrieval.conftest import FRAMES, Recorded, add_video
 
 LANCE = IndexOptions("lancedb")
 WIDTH = 16
@@ -52,14 +52,8 @@ def test_only_new_and_changed_files_are_read(
     videos: list[Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     open_collection(tmp_path, LANCE)
-    read: list[str] = []
-    original = gallery.read_embeddings
-
-    def recorded(path: Path) -> object:
-        read.append(path.stem)
-        return original(path)
-
-    monkeypatch.setattr(gallery, "read_embeddings", recorded)
+    monkeypatch.setattr(gallery, "read_embeddings", (recorded := Recorded()))
+    read = recorded.names
     open_collection(tmp_path, LANCE)
     assert read == []
     write_manifest(tmp_path, [*videos, add_video(tmp_path, 6)])
