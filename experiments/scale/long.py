@@ -4,6 +4,7 @@ python experiments/scale/long.py make FOLDER            # clips of 300 and 3,000
 python experiments/scale/long.py fit CLIP RUN           # fit in segments of 100 frames, and measure the file
 python experiments/scale/long.py decode FILE            # decode all frames
 python experiments/scale/long.py access FILE            # open, and decode one frame; first and random ones
+python experiments/scale/long.py collection RUN         # make a run folder of an aligned file a collection of one video
 """
 
 import json
@@ -92,6 +93,22 @@ def bytes_read(file: str, number: int) -> int:
     return source.total
 
 
+def collection(run: str) -> None:
+    """Write the manifest that `task=search collection=RUN` reads."""
+    from lightning_inr.retrieval.collection import Record, write_manifest
+
+    result = json.loads((Path(run) / "result.json").read_text())
+    source = json.dumps({"path": result["dataset"]["path"], "height": result["height"], "width": result["width"]})
+    figures = {name: result[name] for name in ("frames", "height", "width", "fps", "bytes", "bpp", "psnr", "ms_ssim")}
+    aligned = result["alignment"]
+    record = Record(
+        id=result["video"], path="video.linr", source=source, label=None, captions=[], segments=[],
+        teacher=aligned["teacher"], cos_seen=aligned["cos_seen"], cos_held_out=None,
+        fit_seconds=result["fit_seconds"], seconds=result["fit_seconds"], **figures,
+    )  # fmt: skip
+    write_manifest(Path(run), [record])
+
+
 def print_peaks() -> None:
     """The most memory of this process, and of those that it has started."""
     for name, who in {"this process": resource.RUSAGE_SELF, "its children": resource.RUSAGE_CHILDREN}.items():
@@ -102,5 +119,6 @@ if __name__ == "__main__":
     verb, *arguments = sys.argv[1:]
     verbs: dict[str, Callable[..., None]] = {
         "make": lambda folder: make(Path(folder)), "fit": fit, "decode": decode, "access": access,
+        "collection": collection,
     }  # fmt: skip
     verbs[verb](*arguments)
