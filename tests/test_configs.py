@@ -69,9 +69,9 @@ def test_sweep_values_of_experiments_are_choices(name: str) -> None:
     for key, values in params.items():
         override = OverridesParser.create().parse_override(f"{key}={values}")
         assert override.is_sweep_override()
-        ends = override.value()
-        in_between = isinstance(ends, IntervalSweep)  # of a search
-        for value in [ends.start, ends.end] if in_between else override.sweep_string_iterator():
+        given = override.value()
+        of_search = [given.start, given.end] if isinstance(given, IntervalSweep) else None
+        for value in of_search or override.sweep_string_iterator():
             compose(f"experiment={name}", f"{key}={value}")
 
 
