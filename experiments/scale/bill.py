@@ -6,6 +6,7 @@ Prints Markdown: the coefficients, the prediction for a run that they were not f
 
 import csv
 import json
+import math
 import re
 import statistics
 from collections.abc import Sequence
@@ -121,12 +122,17 @@ def read_coefficients(found: dict[str, Any]) -> Coefficients:
         index_seconds=per_frame["cpu_seconds"],
         query=max(0.0, small[1]["query_seconds"] - small[0] * per_frame["query_seconds"]),
         query_frame=max(0.0, per_frame["query_seconds"]),
-        ray_task=found["ray"]["seconds"],
-        submitit_job=found["submitit"]["seconds"],
-        speedup=2 * found["workers 1"]["seconds"] / found["workers 2"]["seconds"],
+        ray_task=_clock(found, "ray"),
+        submitit_job=_clock(found, "submitit"),
+        speedup=2 * _clock(found, "workers 1") / _clock(found, "workers 2"),
     )  # fmt: skip
     command = found[smallest]["cpu_seconds"] - command_seconds(without, _videos(smallest))
     return Coefficients(**{**without.__dict__, "command": command})
+
+
+def _clock(found: dict[str, Any], name: str) -> float:
+    """Seconds of a part; not a number if it is not measured yet."""
+    return float(found[name]["seconds"]) if name in found else math.nan
 
 
 def _commands(found: dict[str, Any]) -> list[str]:
@@ -196,9 +202,11 @@ def _bytes(number: float) -> str:
 
 
 def _seconds(number: float) -> str:
+    if math.isnan(number):
+        return "not measured"
     for unit, seconds in (("days", DAY), ("h", HOUR), ("min", 60.0), ("s", 1.0)):
         if number >= seconds:
-            return f"{number / seconds:,.3g} {unit}"
+            return f"{number / seconds:,.1f} {unit}"
     return f"{number * 1000:.2g} ms"
 
 
