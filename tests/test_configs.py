@@ -70,11 +70,8 @@ def test_sweep_values_of_experiments_are_choices(name: str) -> None:
         override = OverridesParser.create().parse_override(f"{key}={values}")
         assert override.is_sweep_override()
         given = override.value()
-        if isinstance(given, IntervalSweep):  # of a search
-            ends = [str(given.start), str(given.end)]
-        else:
-            ends = list(override.sweep_string_iterator())
-        for value in ends:
+        of_search = [given.start, given.end] if isinstance(given, IntervalSweep) else None
+        for value in of_search or override.sweep_string_iterator():
             compose(f"experiment={name}", f"{key}={value}")
 
 

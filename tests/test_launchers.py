@@ -20,7 +20,6 @@ from lightning_inr.sweep import JobProcess
 from tests.conftest import SMALL_OVERRIDES, Outcome, write_result
 
 Cli = Callable[..., Outcome]
-pytestmark = pytest.mark.filterwarnings(r"ignore:\s*'hydra/launcher/\w+' is validated against")  # as run.py does
 # Each job fails, before it imports torch: nerv has no rank.
 WRONG = ["-m", "experiment=uvg_rd", "model=nerv", "rank=50,100", "run_dir=sweep"]
 

@@ -6,6 +6,7 @@ Prints Markdown: the coefficients, the prediction for a run that they were not f
 
 import csv
 import json
+import math
 import re
 import statistics
 from collections.abc import Sequence
@@ -88,7 +89,10 @@ def query_seconds(cost: Coefficients, videos: Videos, rows: int) -> float:
 
 
 def read_coefficients(found: dict[str, Any]) -> Coefficients:
-    """Fit the coefficients to what measure.py has written; times of fits by least squares of relative errors."""
+    """Fit the coefficients to what measure.py has written; times of fits by least squares of relative errors.
+
+    To the collections is added the bundled clip of experiments/bench, whose steps alone were timed.
+    """
     rows, seconds = [], []
     for name, figures in found.items():
         if name.startswith("collect "):
@@ -97,6 +101,10 @@ def read_coefficients(found: dict[str, Any]) -> Coefficients:
             row = [1, videos.steps, videos.steps * videos.pixels, videos.steps * total, total]
             rows.append([videos.number * each for each in row])
             seconds.append(figures["cpu_seconds"])
+    [bunny] = [row for row in _bench_rows() if row["clip"] == "bunny"]  # larger than shapes can be
+    steps = int(bunny["steps"])
+    rows.append([0, steps, steps * BUNNY.pixels, steps * BUNNY.pixels * BUNNY.frames, 0])
+    seconds.append(float(bunny["fit_seconds"]))
     weights = 1 / np.array(seconds)
     scale = np.max(rows, axis=0)
     scaled, _ = nnls(np.array(rows) / scale * weights[:, None], np.ones(len(rows)))
@@ -114,12 +122,17 @@ def read_coefficients(found: dict[str, Any]) -> Coefficients:
         index_seconds=per_frame["cpu_seconds"],
         query=max(0.0, small[1]["query_seconds"] - small[0] * per_frame["query_seconds"]),
         query_frame=max(0.0, per_frame["query_seconds"]),
-        ray_task=found["ray"]["seconds"],
-        submitit_job=found["submitit"]["seconds"],
-        speedup=2 * found["workers 1"]["seconds"] / found["workers 2"]["seconds"],
+        ray_task=_clock(found, "ray"),
+        submitit_job=_clock(found, "submitit"),
+        speedup=2 * _clock(found, "workers 1") / _clock(found, "workers 2"),
     )  # fmt: skip
     command = found[smallest]["cpu_seconds"] - command_seconds(without, _videos(smallest))
     return Coefficients(**{**without.__dict__, "command": command})
+
+
+def _clock(found: dict[str, Any], name: str) -> float:
+    """Seconds of a part; not a number if it is not measured yet."""
+    return float(found[name]["seconds"]) if name in found else math.nan
 
 
 def _commands(found: dict[str, Any]) -> list[str]:
@@ -156,13 +169,6 @@ def check(cost: Coefficients, found: dict[str, Any]) -> list[list[str]]:
         size = f"{videos.frames} frames of {videos.pixels} pixels, {videos.steps} steps"
         off = 100 * (predicted / measured - 1)
         rows.append([f"{videos.number} videos, {size}", f"{measured:.1f}", f"{predicted:.1f}", f"{off:+.0f} %"])
-    [bunny] = [row for row in _bench_rows() if row["clip"] == "bunny"]
-    fit = Videos(1, BUNNY.frames, BUNNY.pixels, int(bunny["steps"]))
-    measured = float(bunny["fit_seconds"])
-    predicted = fit.steps * step_seconds(cost, fit)
-    off = 100 * (predicted / measured - 1)
-    what = f"the steps of a fit of the bundled clip, {fit.frames} frames of {fit.pixels} pixels, {fit.steps} steps"
-    rows.append([what, f"{measured:.1f}", f"{predicted:.1f}", f"{off:+.0f} %"])
     return rows
 
 
@@ -196,9 +202,11 @@ def _bytes(number: float) -> str:
 
 
 def _seconds(number: float) -> str:
+    if math.isnan(number):
+        return "not measured"
     for unit, seconds in (("days", DAY), ("h", HOUR), ("min", 60.0), ("s", 1.0)):
         if number >= seconds:
-            return f"{number / seconds:,.3g} {unit}"
+            return f"{number / seconds:,.1f} {unit}"
     return f"{number * 1000:.2g} ms"
 
 
