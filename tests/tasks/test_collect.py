@@ -21,7 +21,7 @@ from lightning_inr.pipelines import collection_worker
 from lightning_inr.pipelines.cluster.schedule import Claim
 from lightning_inr.pipelines.collection_lock import CollectionLock
 from lightning_inr.pipelines.evaluation import measure
-from lightning_inr.pipelines.fitting import fit_video
+from lightning_inr.pipelines.fitting import train
 from lightning_inr.pipelines.packing import fit_pack
 from lightning_inr.retrieval.collection import Record, open_original, read_manifest
 from tests.conftest import ALIGNED, SMALL_OVERRIDES, Outcome, moving_square, write_mp4, write_teacher
@@ -86,12 +86,12 @@ def test_an_interruption_keeps_finished_videos(cli: Cli, collection: Path, monke
     for name in ("video1", "video3"):
         (collection / "records" / f"{name}.json").unlink()
 
-    def until_the_second(prepared: Any, cfg: Any, folder: Path) -> Any:
+    def until_the_second(prepared: Any, folder: Path) -> None:
         if folder.name == "video3.fit":
             raise KeyboardInterrupt
-        return fit_video(prepared, cfg, folder)
+        train(prepared, folder)
 
-    monkeypatch.setattr(collection_worker, "fit_video", until_the_second)
+    monkeypatch.setattr(collection_worker, "train", until_the_second)
     outcome = cli(*COLLECT)
     assert outcome.code == 130
     assert "interrupted; the same command resumes with this video" in outcome.error
