@@ -18,7 +18,6 @@ from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.pipelines.collection_worker import CollectionOptions, RayOptions
 from lightning_inr.pipelines.fitting import FitOptions, Teachers
 from lightning_inr.pipelines.run_folder import RunOptions
-from lightning_inr.pipelines.segmented_fit import Segmentation
 from lightning_inr.retrieval.gallery import check_same_space
 from lightning_inr.teachers.clip import Clip
 from lightning_inr.teachers.video_llm.interface import VideoLLM
@@ -81,7 +80,7 @@ def run_options(cfg: DictConfig) -> RunOptions:
         labels=labels(cfg),
         keep_checkpoints=cfg.keep_checkpoints,
         vmaf=cfg.vmaf,
-        segmentation=None if cfg.segment_frames is None else Segmentation(cfg.segment_frames, cfg.warm_start),
+        segment_frames=cfg.segment_frames,
     )
 
 

@@ -19,7 +19,6 @@ from lightning_inr.pipelines.provenance import Provenance, check_same_fit, to_ya
 from lightning_inr.pipelines.ranks import RankLostError, Ranks, ranks_of, run_ranks
 from lightning_inr.pipelines.segmented_fit import (
     FittedSegments,
-    Segmentation,
     check_segments,
     fit_segments,
     forget_segments,
@@ -43,7 +42,7 @@ class RunOptions:
     labels: Mapping[str, Any]  # of the result: the model's preset, the rank
     keep_checkpoints: bool = False
     vmaf: bool = False
-    segmentation: Segmentation | None = None  # None: one network for the whole video
+    segment_frames: int | None = None  # at most, with a network for each segment; None: one network for the whole video
 
 
 def fit_into(folder: Path, options: RunOptions) -> dict[str, Any]:
@@ -54,9 +53,9 @@ def fit_into(folder: Path, options: RunOptions) -> dict[str, Any]:
     torchrun or SLURM started, of which only the first writes and returns figures, or in processes that start here.
     """
     ranks = ranks_of(options.fit.trainer, choose_device(options.fit.device))
-    if options.segmentation is not None and ranks.total > 1:
+    if options.segment_frames is not None and ranks.total > 1:
         raise UserError(
-            f"segment_frames={options.segmentation.most_frames}: fits one segment at a time on one device; "
+            f"segment_frames={options.segment_frames}: fits one segment at a time on one device; "
             "choose trainer.devices=1"
         )
     if ranks.own > 0:
@@ -94,10 +93,10 @@ def _fit_into(folder: Path, options: RunOptions) -> dict[str, Any]:
     teachers = options.load_teachers() if first else Teachers()  # rank 0 asks them for all
     loggers = options.make_loggers(folder) if first else []
     fitted: Fitted | FittedSegments
-    if options.segmentation is not None:
-        check_segments(options.fit, source, options.segmentation)
+    if options.segment_frames is not None:
+        check_segments(options.fit, source, options.segment_frames)
         write_text(folder / "config.yaml", to_yaml(options.settings))
-        fitted = fit_segments(options.fit, source, options.segmentation, folder, teachers, loggers)
+        fitted = fit_segments(options.fit, source, options.segment_frames, folder, teachers, loggers)
     else:
         prepared = prepare_fit(options.fit, source, folder, teachers, loggers)
         del teachers  # frees their memory

@@ -4,7 +4,6 @@ import gc
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
@@ -15,13 +14,12 @@ import numpy as np
 from lightning.pytorch.loggers import Logger
 from numpy.typing import NDArray
 
-from lightning_inr.codec import check_cost, decode, join_files
+from lightning_inr.codec import check_cost, join_files
 from lightning_inr.codec.segment_table import MOST_SEGMENTS
 from lightning_inr.data.shots import find_shots
 from lightning_inr.data.sources.source import TransformedSource, VideoSource
 from lightning_inr.errors import Terminated, UserError
 from lightning_inr.models import build_on_meta
-from lightning_inr.models.base import PLACE_ROLES, VideoRepresentation
 from lightning_inr.paths import write_bytes, write_text, writing
 from lightning_inr.pipelines.fitting import FitOptions, Teachers, fit_video, prepare_fit
 from lightning_inr.progress import ProgressBar
@@ -30,14 +28,6 @@ from lightning_inr.training.callbacks.history import Moment
 
 SEGMENTS = "segments"  # subfolder of a run folder
 PLAN = "plan.json"  # in it: the number of the first frame of each segment
-
-
-@dataclass(frozen=True)
-class Segmentation:
-    """How a long video is divided."""
-
-    most_frames: int  # of a segment
-    warm_start: bool = True  # whether a segment starts from the weights of the one before it
 
 
 class FittedSegments(NamedTuple):
@@ -58,9 +48,8 @@ class FittedSegment(NamedTuple):
     figures: Mapping[str, Any]
 
 
-def check_segments(options: FitOptions, source: VideoSource, segmentation: Segmentation) -> None:
+def check_segments(options: FitOptions, source: VideoSource, segment_frames: int) -> None:
     """UserError for options that no segment could be fitted with, before the video is read."""
-    segment_frames = segmentation.most_frames
     if not isinstance(segment_frames, int) or isinstance(segment_frames, bool) or segment_frames < 1:
         raise UserError(f"segment_frames={segment_frames}: choose a whole number from 1, or null for one network")
     if options.stride != 1:
@@ -93,7 +82,7 @@ def plan_segments(shots: Sequence[int], frames: int, most: int) -> list[range]:
 def fit_segments(
     options: FitOptions,
     source: VideoSource,
-    segmentation: Segmentation,
+    segment_frames: int,
     folder: Path,
     teachers: Teachers,
     loggers: Sequence[Logger] = (),
@@ -104,15 +93,14 @@ def fit_segments(
     segment are in memory, and the file is joined from those of the segments.
     """
     store = folder / SEGMENTS
-    plan = _read_or_make_plan(store, source, segmentation.most_frames)
+    plan = _read_or_make_plan(store, source, segment_frames)
     done = sum(_file(store, number).exists() for number in range(len(plan)))
     fitted: list[FittedSegment] = []
     with ProgressBar(total=len(plan), initial=done, desc="segments", unit="segment") as bar:
         for number, frames in enumerate(plan):
             is_new = not _file(store, number).exists()
             if is_new:
-                previous = _file(store, number - 1) if number and segmentation.warm_start else None
-                _fit_segment(options, source, frames, store, number, teachers, previous)
+                _fit_segment(options, source, frames, store, number, teachers)
             fitted.append(_read_record(store, number, len(frames)))
             so_far = _quality_so_far(fitted, source)
             bar.show(f"PSNR {so_far['psnr']:.2f} dB  {so_far['bpp']:.3f} bpp", **so_far)
@@ -124,15 +112,6 @@ def fit_segments(
     embeddings = [np.load(_file(store, number, ".npy")) for number in range(len(plan))] if teachers.clip else None
     teacher = None if embeddings is None else np.concatenate(embeddings)
     return FittedSegments(teacher, _moments_in_sequence(fitted), _figures_of_all(fitted))
-
-
-def start_from(previous: VideoRepresentation, net: VideoRepresentation) -> None:
-    """Set the weights of `net` to those of `previous`, but for its tensors over time and space and of other shapes."""
-    weights, own = previous.state_dict(), net.state_dict()
-    names = [name for role, names in previous.coded_groups().items() if role not in PLACE_ROLES for name in names]
-    net.load_state_dict(
-        {name: weights[name] for name in names if name in own and own[name].shape == weights[name].shape}, strict=False
-    )
 
 
 def forget_segments(folder: Path) -> None:
@@ -158,15 +137,12 @@ def _fit_segment(
     store: Path,
     number: int,
     teachers: Teachers,
-    previous: Path | None,
 ) -> None:
     """Fit these frames, from the segment's checkpoint if there is one, and write its file, which is complete then."""
     L.seed_everything(options.seed, verbose=False)  # a resumed fit gives the same file
     work = _file(store, number, "")
     try:
         prepared = prepare_fit(options, TransformedSource(source, frames.start, len(frames)), work, teachers)
-        if previous is not None:
-            start_from(decode(previous.read_bytes()), prepared.module.net)
         fitted = fit_video(prepared, options, work)
     except (KeyboardInterrupt, Terminated) as stop:
         raise type(stop)(f"the same command with run_dir={store.parent} goes on from there") from stop
