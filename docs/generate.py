@@ -70,8 +70,8 @@ def heading(group: str) -> str:
 
 
 def page_of(group: str) -> str:
-    """The file of a group's page."""
-    return f"{group.replace('/', '_')}.md"
+    """The file of a group's page; `index.md` is the list of all pages."""
+    return "indexes.md" if group == "index" else f"{group.replace('/', '_')}.md"
 
 
 def pages() -> dict[str, str]:

@@ -55,7 +55,8 @@ def checked_model(values: dict[str, Any], sections: Mapping[str, int]) -> tuple[
 def _check_spaces(header: Header, video: VideoShape) -> None:
     if video.fault:
         raise BitstreamError(f"damaged .linr: its video has {video.fault}")
-    check_embeddings(header.space, video.frames)
+    if header.space is not None:
+        check_embeddings(header.space.width, video.frames)
     if header.token_space is not None:
         _check_tokens(header.token_space, video)
 

@@ -6,7 +6,6 @@ from contextvars import ContextVar
 from typing import NamedTuple
 
 from lightning_inr.errors import BitstreamError, UserError
-from lightning_inr.types import EmbeddingSpace
 
 WIDEST_SPACE = 2**14  # numbers of a teacher embedding or of a visual token
 
@@ -59,10 +58,8 @@ def check_limit(name: str, requested: int, requester: str) -> None:
         )
 
 
-def check_embeddings(space: EmbeddingSpace | None, frames: int) -> None:
-    """BitstreamError if the embeddings of all frames in this `space` would take too much memory."""
-    if space is None:
-        return
-    if not 1 <= space.width <= WIDEST_SPACE:
-        raise BitstreamError(f"damaged .linr: its header states a teacher of width {space.width}")
-    check_limit("numbers", frames * space.width, "the embeddings of all frames")
+def check_embeddings(width: int, frames: int) -> None:
+    """BitstreamError if the embeddings of all frames, of `width` numbers each, would take too much memory."""
+    if not 1 <= width <= WIDEST_SPACE:
+        raise BitstreamError(f"damaged .linr: its header states a teacher of width {width}")
+    check_limit("numbers", frames * width, "the embeddings of all frames")

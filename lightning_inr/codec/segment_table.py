@@ -85,7 +85,8 @@ def read_segment_table(data: ByteSource) -> SegmentTable | None:
             f"damaged .linr: its {len(data)} bytes and {video.frames} frames do not match its segments; "
             "fetch the file again"
         )
-    check_embeddings(header.space, video.frames)
+    if header.space is not None:
+        check_embeddings(header.space.width, video.frames)
     return SegmentTable(video, header.space, segments, firsts, offsets)
 
 

@@ -40,7 +40,7 @@ class LanceStore:
         self.address, self.drafts = str(address), drafts
         self.leftover = ""  # condition for rows of no shard, of a build that was interrupted
         self.notes = open_folder(address, "index")
-        with one_line_errors(self.address):
+        with errors_of_table(self.address):
             self.database = lancedb.connect(self.address, storage_options=storage_options(self.address))
             self.table: Any  # None: there is none; the stubs of lancedb lack methods of what it returns
             try:
@@ -58,7 +58,7 @@ class LanceStore:
             self.table = None
             return []
         expected = sum(shard.frames for shard in shards)
-        with one_line_errors(self.address):
+        with errors_of_table(self.address):
             rows = self.table.count_rows()
             if rows == expected:
                 return shards
@@ -72,7 +72,7 @@ class LanceStore:
         """See `ShardStore`."""
         width = shard.space.width
         schema = pa.schema([("key", pa.int64()), ("vector", pa.list_(pa.float32(), width))])
-        with one_line_errors(self.address):
+        with errors_of_table(self.address):
             if self.table is None:
                 for entry in list(self.notes.names("shards/")):
                     self.notes.remove(entry.name)
@@ -87,12 +87,12 @@ class LanceStore:
     def remove_shard(self, shard: Shard) -> None:
         """See `ShardStore`."""
         self.notes.remove(f"shards/{shard.name}.json")
-        with one_line_errors(self.address):
+        with errors_of_table(self.address):
             self.table.delete(_key_range(shard))
 
     def update_lists(self, exact: bool) -> None:
         """Build the inverted lists, or bring them up to date with the rows; those of the keys in any case."""
-        with one_line_errors(self.address):
+        with errors_of_table(self.address):
             self._drop_leftover()
             indexed = {column: each for each in self.table.list_indices() for column in each.columns}
             rows = self.table.count_rows()
@@ -136,7 +136,7 @@ class LanceIndex:
                 asked = asked.bypass_vector_index()
             else:
                 asked = asked.nprobes(LISTS_SEARCHED).refine_factor(max(20, -(-LEAST_COMPARED // k)))
-            with one_line_errors(self.address):
+            with errors_of_table(self.address):
                 found = asked.to_arrow()
             scores[number, : len(found)] = 1 - found["_distance"].to_numpy()
             rows[number, : len(found)] = self.keys.rows(found["key"].to_numpy())
@@ -149,7 +149,7 @@ class LanceIndex:
         where = " OR ".join(f"(key >= {part[0]} AND key <= {part[-1]})" for part in parts if len(part))
         if not count:
             return np.empty((0, self.width), np.float32)
-        with one_line_errors(self.address):
+        with errors_of_table(self.address):
             found = self.table.search().where(where).limit(count).to_arrow().sort_by("key")
         stored: Floats = found["vector"].combine_chunks().flatten().to_numpy().reshape(count, self.width)
         return stored
@@ -162,7 +162,7 @@ def open_lance(store: LanceStore, shards: Sequence[Shard], exact: bool) -> Lance
 
 
 @contextmanager
-def one_line_errors(address: str) -> Iterator[None]:
+def errors_of_table(address: str) -> Iterator[None]:
     """Convert Lance's errors to UserError."""
     try:
         yield

@@ -182,7 +182,7 @@ def write_codes(task: CodesTask) -> Path:
     return task.target
 
 
-def train(index: ShardedIndex) -> faiss.Index:
+def train_lists(index: ShardedIndex) -> faiss.Index:
     """An empty index of inverted lists, trained on a random sample of the rows."""
     if len(index) < LEAST_ROWS:
         raise UserError(f"index=ivf_pq: {len(index)} vectors, at least {LEAST_ROWS} needed; choose exact")
@@ -205,7 +205,7 @@ def _merged_lists(files: ShardFiles, index: ShardedIndex, shards: Sequence[Shard
     trained = files.drafts / "trained.faiss"
     before = _read_lists(trained, index.width)
     if before is None or lists_for(len(index)) > OUTGROWN * before.nlist:
-        _write_index(train(index), trained)
+        _write_index(train_lists(index), trained)
     version = hashlib.sha256(trained.read_bytes()).hexdigest()[:8]
     names = f"{version} {' '.join(shard.name for shard in shards)}"
     merged = files.drafts / f"merged-{hashlib.sha256(names.encode()).hexdigest()[:16]}.faiss"

@@ -251,7 +251,7 @@ def test_damaged_lists_are_built_again(
     def trained(index: ShardedIndex) -> faiss.Index:
         return faiss.deserialize_index(np.frombuffer(whole, np.uint8))
 
-    monkeypatch.setattr(sharded_index, "train", trained)  # which takes seconds
+    monkeypatch.setattr(sharded_index, "train_lists", trained)  # which takes seconds
     opened(files)  # merged in its place
     [path] = files.drafts.glob(name)
     if name.endswith(".codes"):

@@ -185,7 +185,7 @@ def test_losses_of_the_curves_are_means_over_ranks(images: Path, tmp_path: Path)
 def test_a_fit_is_resumed_with_another_number_of_devices(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: int, after: int, taken: int
 ) -> None:
-    monkeypatch.setattr(fitting, "resume_checkpoint", partial(resume_checkpoint, seconds=0.0))
+    monkeypatch.setattr(fitting, "resume_checkpoint", lambda folder, _: resume_checkpoint(folder, seconds=0.0))
 
     def run(devices: int, *others: Callback) -> int:
         make = lambda: callbacks({"max_epochs": 4}, *others, rate_weight=1e-3)  # noqa: E731
