@@ -1,6 +1,7 @@
 """Sweeps with launchers of other processes: their jobs run and fail as in one process; searches by Optuna."""
 
 import importlib
+import logging
 import multiprocessing
 import os
 import pickle
