@@ -31,10 +31,13 @@ GROUPS = {  # what a group chooses, in the order of the pages; one that is not n
     "codec": "Bits and entropy coder",
     "trainer": "The trainer",
     "logger": "Loggers",
+    "cluster": "Where the videos of a collection are fitted",
     "teacher": "Teachers of embeddings",
     "video_llm": "Video language models",
     "load_options": "How a video language model is loaded",
     "questions": "Questions about videos",
+    "index": "Indexes of collections",
+    "hydra/launcher": "Launchers of sweeps",
     "t_nerv_ablation": "T-NeRV without one of its parts",
     "experiment": "Experiments",
 }
@@ -67,8 +70,8 @@ def heading(group: str) -> str:
 
 
 def page_of(group: str) -> str:
-    """The file of a group's page."""
-    return f"{group.replace('/', '_')}.md"
+    """The file of a group's page; `index.md` is the list of all pages."""
+    return "indexes.md" if group == "index" else f"{group.replace('/', '_')}.md"
 
 
 def pages() -> dict[str, str]:

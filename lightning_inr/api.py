@@ -16,7 +16,7 @@ from omegaconf import DictConfig, open_dict
 from lightning_inr.configuration.fits import run_options
 from lightning_inr.errors import UserError
 from lightning_inr.option_checks import check_options, compose, explain
-from lightning_inr.paths import write_bytes
+from lightning_inr.paths import writing
 from lightning_inr.pipelines.provenance import Provenance
 from lightning_inr.pipelines.run_folder import fit_into
 from lightning_inr.pipelines.search import Query, clip_of_collection, find_hits
@@ -37,6 +37,7 @@ def fit(
     model: str | None = None,
     device: str = "auto",
     seed: int = 0,
+    segment_frames: int | None = None,
     progress: bool | str = True,
     run_dir: Pathlike | None = None,
     options: Mapping[str, Any] | None = None,
@@ -45,10 +46,12 @@ def fit(
 
     `source` is any video that `dataset=file` of the command line reads; `bpp` is the rate in bits a pixel, `psnr`
     the quality in dB, neither for those of the default rate weight; `effort` is fast, medium or slow; `seconds` limits
-    the fit; `height` in pixels, None for the source's own. `progress` is shown on stderr, as bars or as one of
-    `lightning_inr.progress.MODES`. `options` are further options of the command line, as {"rank": 4, "max_steps": 500}.
-    A call that was interrupted is resumed by the same call. The run folder, with pictures and result.json, stays only
-    if `run_dir` names it. UserError for every wrong value, and for an option that nothing reads.
+    the fit; `height` in pixels, None for the source's own. With `segment_frames`, a long video has one network per that
+    many frames at most, in one file; `effort` and `seconds` are those of each. `progress` is shown on stderr, as bars
+    or as one of `lightning_inr.progress.MODES`. `options` are further options of the command line, as {"rank": 4,
+    "max_steps": 500}. A call that was interrupted is resumed by the same call. The run folder, with pictures and
+    result.json, stays only if `run_dir` names it. UserError for every wrong value, and for an option that nothing
+    reads.
 
     >>> import lightning_inr as li
     >>> video = li.fit("clip.mp4", "clip.linr", effort="fast", progress=False, options={"max_steps": 20})
@@ -57,7 +60,7 @@ def fit(
     """
     target = Path(out).expanduser()
     folder = Path(run_dir) if run_dir is not None else target.with_name(f".{target.name}.fit")
-    chosen = {"model": model, "bpp": bpp, "psnr": psnr, "max_seconds": seconds}
+    chosen = {"model": model, "bpp": bpp, "psnr": psnr, "max_seconds": seconds, "segment_frames": segment_frames}
     given_here = {name: value for name, value in chosen.items() if value is not None}  # callbacks may have no targets
     cfg = _configuration({**given_here, "effort": effort, "device": device, "seed": seed, **(options or {})})
     cfg.dataset.path, cfg.dataset.height, cfg.run_dir = os.fspath(source), height, str(folder)
@@ -70,7 +73,8 @@ def fit(
     with _user_errors(), use_progress(mode), contextlib.redirect_stdout(io.StringIO()):
         figures = fit_into(folder, run)
     if target.resolve() != (folder / "video.linr").resolve():
-        write_bytes(target, (folder / "video.linr").read_bytes())
+        with writing(target) as draft:
+            shutil.copyfile(folder / "video.linr", draft)
     if run_dir is None:
         shutil.rmtree(folder)
     return Video(target, device, figures)
@@ -124,14 +128,15 @@ def search(
 ) -> list[Hit]:
     """The `k` frames of a collection nearest to a text, an image, or the frame at position `frame` of a `.linr` file.
 
-    `per="video"` returns the best frame of each video, `per="frame"` any frames. The text is embedded by the teacher
-    that the collection's configuration names; no frame is decoded. UserError if nothing or more than one is given.
+    `collection` is a folder, or a URL such as s3://bucket/name. `per="video"` returns the best frame of each video,
+    `per="frame"` any frames. The text is embedded by the teacher that the collection's configuration names; no frame
+    is decoded. UserError if nothing or more than one is given.
 
     >>> import lightning_inr as li
     >>> [hit.record.id for hit in li.search("collection", file="collection/video2.linr", frame=3, k=1)]
     ['video2']
     """
-    query, opened = Query(text, _name(image), _name(file), frame), open_collection(Path(collection))
+    query, opened = Query(text, _name(image), _name(file), frame), open_collection(os.fspath(collection))
     return find_hits(opened, query, k, per, lambda folder: clip_of_collection(folder, device))
 
 

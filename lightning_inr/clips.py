@@ -13,11 +13,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lightning_inr.codec import decode
+from lightning_inr.codec import StoredVideo, read_segment_table, read_video
 from lightning_inr.codec.summary import summarize_file
 from lightning_inr.devices import choose_device
 from lightning_inr.errors import BitstreamError, UserError
-from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.ranges import FileRanges, is_address
 from lightning_inr.types import LONGEST_SIDE, VideoShape
 
@@ -72,7 +71,7 @@ class ClipDataset(Dataset[ClipItem]):
         span = (frames - 1) * step + 1
         # Number of clips up to and including those of each file.
         self.ends = list(accumulate((_length(file, span) - span) // self.clip_step + 1 for file in self.files))
-        self._models: OrderedDict[str, VideoRepresentation] = OrderedDict()  # the last used one at the end
+        self._models: OrderedDict[str, StoredVideo] = OrderedDict()  # the last used one at the end
         self._process = os.getpid()
 
     def __len__(self) -> int:
@@ -101,14 +100,14 @@ class ClipDataset(Dataset[ClipItem]):
     def __repr__(self) -> str:
         return f"ClipDataset({len(self)} clips of {self.frames} frames, step {self.step}, from {len(self.files)} files)"
 
-    def _model(self, file: str) -> VideoRepresentation:
+    def _model(self, file: str) -> StoredVideo:
         """The network of `file`, opened if this process does not hold it."""
         if self._process != os.getpid():  # a worker that was forked
             self._models, self._process = OrderedDict(), os.getpid()
         if file not in self._models:
             while len(self._models) >= self.open_files:
                 self._models.popitem(last=False)
-            self._models[file] = decode(FileRanges(file, "files"), choose_device(self.device))
+            self._models[file] = read_video(FileRanges(file, "files"), choose_device(self.device))
         self._models.move_to_end(file)
         return self._models[file]
 
@@ -135,7 +134,9 @@ def _files_of(named: FileName) -> Iterator[str]:
 def _length(file: str, span: int) -> int:
     """Number of frames that the header of `file` states; UserError if a clip of `span` frames is longer."""
     with _naming(file):
-        video = summarize_file(FileRanges(file, "files")).video
+        data = FileRanges(file, "files")
+        table = read_segment_table(data)
+        video = summarize_file(data).video if table is None else table.video
         if fault := VideoShape(video.frames, video.height, video.width, video.fps).fault:
             raise BitstreamError(f"damaged .linr: its video has {fault}")
     if video.frames < span:

@@ -37,11 +37,13 @@ class FileRanges:
 
     def __init__(self, path: str | os.PathLike[str], option: str = "bitstream") -> None:
         self.path, self.option = os.fspath(path), option
+        self.shown = without_credentials(self.path) if is_address(path) else self.path
         if not is_address(path) and not existing(path, option).is_file():
             raise UserError(f"{option}={path}: not a file; name one")
         with self._one_line_errors("check the address, or fetch the file and name it"):
             if is_address(path):
-                self.system, self.name = _open_system(self.path)
+                opened: tuple[Any, str] = fsspec.url_to_fs(self.path, **system_options(self.path))
+                self.system, self.name = opened
             else:  # not as an address, in which some letters have a meaning
                 self.system, self.name = fsspec.filesystem("file"), str(Path(path).expanduser().absolute())
             stated = self.system.size(self.name)
@@ -70,35 +72,44 @@ class FileRanges:
     def _check_length(self, data: bytes, allowed: tuple[int, ...]) -> None:
         if len(data) not in allowed:
             reason = f"{len(data)} bytes came, not {allowed[0]}"
-            raise UserError(f"{self.option}={self.path}: {reason}; try again, or fetch the file and name it")
+            raise UserError(f"{self.option}={self.shown}: {reason}; try again, or fetch the file and name it")
 
     @contextmanager
     def _one_line_errors(self, remedy: str) -> Iterator[None]:
         try:
             yield
         except Exception as error:  # each of fsspec's systems has error classes of its own
-            remedy = _special_remedy(self.path, error) or remedy
-            raise UserError(f"{self.option}={self.path}: {_reason(error)}; {remedy}") from error
+            raise UserError(f"{self.option}={self.shown}: {failure_line(self.path, error, remedy)}") from error
 
 
-def _open_system(address: str) -> tuple[Any, str]:
-    """The file system of an address and the file's name in it; it waits SILENCE seconds for a server."""
+def system_options(address: str) -> dict[str, Any]:
+    """Options of fsspec for the file system of an address, by which it waits SILENCE seconds for a server."""
     match address.partition("://")[0]:
         case "http" | "https":
             from aiohttp import ClientTimeout
 
             timeout = ClientTimeout(sock_connect=SILENCE, sock_read=SILENCE)
             # A range is one of the file, and not of a compressed form of it.
-            headers = {"Accept-Encoding": "identity"}
-            opened = fsspec.url_to_fs(address, client_kwargs={"timeout": timeout}, headers=headers)
+            return {"client_kwargs": {"timeout": timeout}, "headers": {"Accept-Encoding": "identity"}}
         case "s3":
             retries = {"max_attempts": 0}  # by botocore; s3fs tries five times
-            limits = {"connect_timeout": SILENCE, "read_timeout": SILENCE, "retries": retries}
-            opened = fsspec.url_to_fs(address, config_kwargs=limits)
+            return {"config_kwargs": {"connect_timeout": SILENCE, "read_timeout": SILENCE, "retries": retries}}
         case _:
-            opened = fsspec.url_to_fs(address)
-    system, name = opened
-    return system, name
+            return {}
+
+
+def without_credentials(address: str) -> str:
+    """An address for messages and records: `***` in place of its user and password, and of its query."""
+    scheme, _, rest = address.partition("://")
+    rest, question, _ = rest.partition("?")
+    server, slash, path = rest.partition("/")
+    _, at, host = server.rpartition("@")
+    return f"{scheme}://{'***@' if at else ''}{host}{slash}{path}{'?***' if question else ''}"
+
+
+def failure_line(address: str, error: Exception, remedy: str) -> str:
+    """`reason; remedy`, in one line; missing packages and credentials have remedies of their own."""
+    return f"{_reason(error)}; {_special_remedy(address, error) or remedy}"
 
 
 def _reason(error: BaseException) -> str:

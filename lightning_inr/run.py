@@ -11,11 +11,14 @@ import signal
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import env_override
 from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig
@@ -30,14 +33,16 @@ from lightning_inr.paths import FAILED, config_dir, write_text
 PATH_OPTIONS = {
     "dataset.path", "dataset.root", "dataset.listing.root", "dataset.listing.captions", "dataset.sequence", "bitstream",
     "out", "run_dir", "collection", "image", "query_file", "projector", "feature_cache", "runs", "query", "question",
-    "teacher.weights", "video_llm.model", "video_llm.weights",
+    "teacher.weights", "video_llm.model", "video_llm.weights", "index.address",
 }  # fmt: skip
 EXTRAS = {  # packages that decoding does not need: the extra that installs them
     "lightning": "train", "torchmetrics": "train", "timm": "train", "scenedetect": "train", "matplotlib": "train",
     "skvideo": "train", "imageio_ffmpeg": "train", "faiss": "retrieval", "open_clip": "retrieval",
     "pyarrow": "retrieval", "ijson": "retrieval", "transformers": "chat", "safetensors": "chat", "tokenizers": "chat",
-    "bjontegaard": "report", "umap": "report", "wandb": "report",
-    "gradio": "demo", "plotly": "demo",
+    "bjontegaard": "report", "umap": "report", "wandb": "report", "lancedb": "lancedb",
+    "gradio": "demo", "plotly": "demo", "hydra_joblib_launcher": "train", "hydra_submitit_launcher": "cluster",
+    "hydra_ray_launcher": "cluster", "hydra_optuna_sweeper": "cluster", "ray": "cluster", "submitit": "cluster",
+    "optuna": "cluster",
 }  # fmt: skip
 FORMER_TASKS = {  # former name -> present name
     "answers": "evaluate_chat", "retrieval": "evaluate_retrieval", "teacher": "train_shapes_clip",
@@ -54,7 +59,13 @@ ENVIRONMENT_ERRORS = {
     errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ESTALE,
     errno.ETIMEDOUT,
 }  # fmt: skip
-TRACEBACK = os.environ.get("HYDRA_FULL_ERROR") == "1"
+LAUNCHERS = ("joblib", "submitit", "ray")  # packages whose errors mean that the process of a job died
+OBJECTIVES = ("bpp", "psnr")  # figures of a result that a job returns, for a sweeper that searches
+TRACEBACK = "LIGHTNING_INR_TRACEBACK"  # set while HYDRA_FULL_ERROR is needed for something else, to what the user gave
+
+# Files of conf/hydra/launcher have the names of the launchers, whose types Hydra then checks them against. Here, as the
+# workers of a launcher import this module and compose the configuration again.
+warnings.filterwarnings("ignore", r"\s*'hydra/launcher/\w+' is validated against")
 
 
 def main() -> None:
@@ -75,8 +86,8 @@ def run_arguments(arguments: Sequence[str]) -> None:
     """Run the task that these arguments of the command line name, or print their help."""
     sys.argv[1:] = with_options_of_swept_files(quote_paths(with_current_names(arguments)))
     # Otherwise Hydra prints its errors itself, over several lines.
-    os.environ["HYDRA_FULL_ERROR"] = "1"
-    with one_line_errors():
+    environment = {"HYDRA_FULL_ERROR": "1", TRACEBACK: str(int(_full_errors()))}
+    with env_override(environment), one_line_errors():
         if {"--help", "-h"} & set(sys.argv[1:]):
             print(help_text(sys.argv[1:]))
         else:
@@ -84,14 +95,14 @@ def run_arguments(arguments: Sequence[str]) -> None:
 
 
 @hydra.main(version_base="1.3", config_path=config_dir(), config_name="config")
-def run_job(cfg: DictConfig) -> None:
-    """Run one job: one task with one configuration."""
+def run_job(cfg: DictConfig) -> list[float] | None:
+    """Run one job: one task with one configuration. In a sweep, return what `run_sweep_job` returns."""
     if HydraConfig.get().mode == RunMode.MULTIRUN:
-        run_sweep_job(cfg)
-        return
+        return run_sweep_job(cfg)
     with one_line_errors():
         cfg.run_dir = cfg.run_dir or new_folder()
         start(cfg)
+    return None
 
 
 def with_current_names(arguments: Sequence[str]) -> list[str]:
@@ -143,8 +154,11 @@ def _quoted(argument: str, sweep: bool) -> str:
     return f"{name}='{escaped}{trailing}'"
 
 
-def run_sweep_job(cfg: DictConfig) -> None:
-    """One job of a sweep; if it fails, its reason is written to its folder, and the sweep continues."""
+def run_sweep_job(cfg: DictConfig) -> list[float] | None:
+    """One job of a sweep, and its OBJECTIVES; None if its result has none.
+
+    If it fails, its reason is written to its folder, and the sweep continues.
+    """
     job = HydraConfig.get()
     root = cfg.run_dir or job.sweep.dir
     # One folder per setting, the same when the sweep is resumed; its name needs no quotes on a command line.
@@ -158,26 +172,28 @@ def run_sweep_job(cfg: DictConfig) -> None:
     print(f"job {job.job.num}: {name}", flush=True)
     failed = os.path.join(cfg.run_dir, FAILED)
     try:
-        start(cfg)
+        result = start(cfg)
     except Exception as error:
-        if TRACEBACK or not _is_user_error(error):
+        if _full_errors() or not _is_user_error(error):
             traceback.print_exc()
         print(f"error: {_line(error)}", file=sys.stderr)
         write_text(failed, _line(error) + "\n")
-        return
+        return None
     if os.path.exists(failed):  # of an earlier attempt
         os.remove(failed)
+    found = isinstance(result, dict) and all(name in result for name in OBJECTIVES)
+    return [float(result[name]) for name in OBJECTIVES] if found else None
 
 
-def start(cfg: DictConfig) -> None:
-    """Run the task, which is imported here so that wrong options are errors before torch is imported."""
+def start(cfg: DictConfig) -> Any:
+    """Run the task and return what it returns; it is imported here so that wrong options are errors before torch is."""
     check_options(cfg)
     task = importlib.import_module(f"lightning_inr.tasks.{cfg.task}")
     from lightning_inr.codec.limits import read_limits
     from lightning_inr.progress import use_progress
 
     with use_progress(cfg.progress), read_limits(cfg.limits):
-        task.run(cfg)
+        return task.run(cfg)
 
 
 def new_folder() -> str:
@@ -200,7 +216,7 @@ def one_line_errors() -> Iterator[None]:
         print(f"error: {'terminated' if terminated else 'interrupted'}; {how}", file=sys.stderr)
         sys.exit(128 + (signal.SIGTERM if terminated else signal.SIGINT))
     except Exception as error:
-        if TRACEBACK or not _is_user_error(error):
+        if _full_errors() or not _is_user_error(error):
             raise
         print(f"error: {_line(error)}", file=sys.stderr)
         sys.exit(1)
@@ -210,8 +226,15 @@ def _terminate(*_: object) -> None:
     raise Terminated
 
 
+def _full_errors() -> bool:
+    """Whether the user has set HYDRA_FULL_ERROR=1."""
+    return os.environ.get(TRACEBACK, os.environ.get("HYDRA_FULL_ERROR")) == "1"
+
+
 def _is_user_error(error: BaseException) -> bool:
-    """Whether the error is caused by user input, not by the program."""
+    """Whether the error is caused by user input or by the machine, not by the program."""
+    if _launcher_error(error):
+        return True
     if isinstance(error, InstantiationException):
         return isinstance(error.__cause__, ValueError | TypeError | OmegaConfBaseException)
     if isinstance(error, ModuleNotFoundError):
@@ -221,6 +244,20 @@ def _is_user_error(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in ENVIRONMENT_ERRORS
 
 
+def _launcher_error(error: BaseException) -> str | None:
+    """The line for an error of a launcher or sweeper: it is not installed, cannot start, or a job's process died."""
+    text = str(error)
+    if found := re.search(r"Unknown plugin class : 'hydra_plugins\.(\w+)|Could not find '(hydra/sweeper/optuna)", text):
+        extra = EXTRAS.get(found[1], "cluster")
+        return f"{found[1] or found[2]} is not installed; pip install 'lightning_inr[{extra}]'"
+    if 'Could not detect "srun"' in text:  # submitit's
+        return "hydra/launcher=submitit_slurm: this machine has no srun; run the command where jobs are submitted"
+    if type(error).__module__.startswith(LAUNCHERS):
+        first = next((line.strip() for line in text.splitlines() if line.strip()), repr(error))
+        return f"a job of the sweep did not end ({first}); see its log, and run the same command again to go on"
+    return None
+
+
 def _package(error: ModuleNotFoundError) -> str:
     return (error.name or "").partition(".")[0]
 
@@ -228,6 +265,8 @@ def _package(error: ModuleNotFoundError) -> str:
 def _line(error: BaseException) -> str:
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key} has no value; add {error.full_key}=… to the command"
+    if line := _launcher_error(error):
+        return printable(line)
     if isinstance(error, ModuleNotFoundError):
         package = _package(error)
         return f"{package} is not installed; pip install 'lightning_inr[{EXTRAS.get(package, 'train')}]'"
@@ -245,4 +284,6 @@ def _line(error: BaseException) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    from lightning_inr import run  # by its name, under which the processes of a sweep import it too
+
+    run.main()

@@ -14,11 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightning_inr.codec import decode, describe
+from lightning_inr.codec import StoredVideo, describe_file, read_video
 from lightning_inr.data.writer import write_frames
 from lightning_inr.devices import choose_device
 from lightning_inr.errors import UserError
-from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.ranges import FileRanges, is_address
 
 Pathlike = str | os.PathLike[str]
@@ -65,14 +64,13 @@ class Video:
     def __init__(self, path: Pathlike, device: str = "auto", figures: Mapping[str, Any] | None = None) -> None:
         # A path, or the text of an address.
         self.path = path if isinstance(path, str) and is_address(path) else Path(path).expanduser()
-        data = self._bytes()
-        self.model: VideoRepresentation = decode(data, choose_device(device))
+        self.model: StoredVideo = read_video(FileRanges(self.path, "path"), choose_device(device))
         self.figures = dict(figures or {})  # of the fit, as in result.json; empty for a file that was opened
 
     @cached_property
     def info(self) -> dict[str, Any]:
         """The values that `task=info` prints: model, sizes, bytes and bits of each role."""
-        return describe(self._bytes())
+        return describe_file(FileRanges(self.path, "path"))
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -216,9 +214,6 @@ class Video:
     def _of_all(self, of: Any) -> NDArray[np.float32]:
         positions = torch.arange(len(self), device=self.model.device).float()
         return torch.cat([of(each).float().cpu() for each in positions.split(1024)]).numpy()
-
-    def _bytes(self) -> bytes:
-        return FileRanges(self.path, "path")[:]
 
     def _stack(self, positions: Sequence[float], size: tuple[int, int] | None = None) -> Pixels:
         pixels: Pixels = self.torch_frames(positions, size).permute(0, 2, 3, 1).contiguous().numpy()

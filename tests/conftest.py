@@ -4,7 +4,7 @@ import json
 import logging
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.pipelines import collection as collection_pipeline
 from lightning_inr.pipelines.evaluation import measure
 from lightning_inr.types import VideoShape
+from tests.servers import CREDENTIALS, S3Server, s3_server
 
 # One small configuration a model; the contract tests run on all of MODELS and fail for one without.
 SMALL: dict[str, dict[str, Any]] = {
@@ -189,6 +190,17 @@ def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_
         return Outcome(code, captured.out, captured.err)
 
     return call
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+    """An S3 server with an empty bucket, BUCKET; the environment names it and has its credentials."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    with s3_server() as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.endpoint)
+        yield server
 
 
 CLIP: dict[str, Any] = {

@@ -8,6 +8,7 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
@@ -46,7 +47,7 @@ def build_model(cfg: DictConfig) -> VideoRepresentation:
 def test_every_file_composes_and_builds(group: str, name: str) -> None:
     key = {"clip_options": "clip_options@dataset", "load_options": "load_options@video_llm"}.get(group, group)
     needs = {"t_nerv_ablation": ["model=t_nerv"], "model/encoding": ["model=latent_inr_conv"],
-             "load_options": ["video_llm=llava_onevision"]}  # fmt: skip
+             "load_options": ["video_llm=llava_onevision"], "index": ["task=search"]}  # fmt: skip
     cfg = compose(f"{key}={name}", *needs.get(group, []))
     net = build_model(cfg)
     options = fit_options(cfg)
@@ -68,7 +69,9 @@ def test_sweep_values_of_experiments_are_choices(name: str) -> None:
     for key, values in params.items():
         override = OverridesParser.create().parse_override(f"{key}={values}")
         assert override.is_sweep_override()
-        for value in override.sweep_string_iterator():
+        given = override.value()
+        of_search = [given.start, given.end] if isinstance(given, IntervalSweep) else None
+        for value in of_search or override.sweep_string_iterator():
             compose(f"experiment={name}", f"{key}={value}")
 
 

@@ -14,8 +14,6 @@ import fsspec
 import numpy as np
 import pytest
 from fsspec.registry import _registry
-from moto.server import ThreadedMotoServer
-from s3fs import S3FileSystem
 
 import lightning_inr as li
 from lightning_inr.codec import Codec, decode
@@ -23,6 +21,7 @@ from lightning_inr.codec.container import unpack
 from lightning_inr.errors import UserError
 from lightning_inr.ranges import FileRanges
 from tests.conftest import small_model
+from tests.servers import BUCKET, S3Server
 
 
 @dataclass
@@ -84,22 +83,10 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def bucket(store: S3Server) -> str:
     """The address of an S3 bucket with `clip.linr`; credentials are in the environment."""
-    S3FileSystem.clear_instance_cache()  # an instance keeps its endpoint and its credentials
-    monkeypatch.setenv("HOME", str(tmp_path))
-    for name, value in {"ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b", "DEFAULT_REGION": "us-east-1"}.items():
-        monkeypatch.setenv(f"AWS_{name}", value)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")  # no request leaves this machine
-    moto = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    moto.start()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://{}:{}".format(*moto.get_host_and_port()))
-    client = boto3.client("s3")
-    client.create_bucket(Bucket="videos")
-    client.put_object(Bucket="videos", Key="clip.linr", Body=Codec().encode(small_model()))
-    yield "s3://videos"
-    moto.stop()
-    S3FileSystem.clear_instance_cache()
+    boto3.client("s3").put_object(Bucket=BUCKET, Key="clip.linr", Body=Codec().encode(small_model()))
+    return f"s3://{BUCKET}"
 
 
 def same_video(address: str, data: bytes, folder: Path) -> bool:

@@ -74,8 +74,8 @@ def main() -> None:
     timed("forward", CompressionModule, "terms")
     timed("backward", torch.Tensor, "backward")
     clock = Clock()
-    trainer_of = fitting._trainer
-    fitting._trainer = lambda *args: _with(trainer_of(*args), clock)
+    trainer_of = fitting.make_trainer
+    fitting.make_trainer = lambda *args: _with(trainer_of(*args), clock)
     instead_of_measuring = mock.patch.object(
         run_folder, "measure_in_new_process", side_effect=lambda _: sys.exit(report(clock))
     )

@@ -11,8 +11,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from lightning_inr.codec import StoredVideo
 from lightning_inr.errors import UserError
-from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.nn.projector import Projector, projector_for, token_layout
 from lightning_inr.paths import write_bytes
 from lightning_inr.teachers.video_llm.interface import VideoLLM
@@ -66,9 +66,7 @@ def load_shared(path: str | os.PathLike[str]) -> SharedProjector:
 
 
 @torch.no_grad()
-def read_tokens(
-    model: VideoRepresentation, llm: VideoLLM, shared: SharedProjector | None = None
-) -> tuple[TokenSpace, Tensor]:
+def read_tokens(model: StoredVideo, llm: VideoLLM, shared: SharedProjector | None = None) -> tuple[TokenSpace, Tensor]:
     """The visual tokens of a decoded file for `llm`, (K, d) float32, and their space; no frame is rendered.
 
     With the file's own projector, the frame sampling is that of the file's token space; with a `shared` one, it is the
@@ -87,7 +85,7 @@ def read_tokens(
     return model.token_space, model.visual_tokens()
 
 
-def shared_space(model: VideoRepresentation, llm: VideoLLM, shared: SharedProjector) -> TokenSpace:
+def shared_space(model: StoredVideo, llm: VideoLLM, shared: SharedProjector) -> TokenSpace:
     """The token space of `llm` for this video; UserError if `shared` cannot map this file to it."""
     check_same_model(shared.token_space, llm)
     aligned, expected = model.embedding_space, shared.embedding_space
@@ -123,7 +121,7 @@ def describe_sampling(space: TokenSpace) -> str:
     return f"{sampling.frames} frames of {sampling.width}x{sampling.height} in {space.tokens} tokens"
 
 
-def shared_latents(model: VideoRepresentation, sampling: FrameSampling) -> Tensor:
+def shared_latents(model: StoredVideo, sampling: FrameSampling) -> Tensor:
     """The input of a shared projector, (N, S): frame embeddings of length 1 at the sampled frames."""
     return F.normalize(model.frame_embeddings(model.sample_positions(sampling.frames)), dim=-1)
 

@@ -12,16 +12,20 @@ if TYPE_CHECKING:
     from lightning_inr.codec.limits import Limits, current_limits, use_limits
     from lightning_inr.codec.quantize import QuantizationStep, fake_quantize
     from lightning_inr.codec.schema import Entry
+    from lightning_inr.codec.segment_table import join_files, read_segment_table
+    from lightning_inr.codec.segments import SegmentedVideo, StoredVideo, describe_file, read_video
 
 __all__ = [
-    "Codec", "Entry", "Limits", "QuantizationStep", "check_cost", "current_limits", "decode", "describe",
-    "fake_quantize", "frame_cost", "read_coded", "rounding_error", "use_limits",
+    "Codec", "Entry", "Limits", "QuantizationStep", "SegmentedVideo", "StoredVideo", "check_cost", "current_limits",
+    "decode", "describe", "describe_file", "fake_quantize", "frame_cost", "join_files", "read_coded",
+    "read_segment_table", "read_video", "rounding_error", "use_limits",
 ]  # fmt: skip
 MODULES = {
     "codec": ("Codec", "decode", "describe", "read_coded"), "coefficients": ("rounding_error",),
     "cost": ("check_cost", "frame_cost"),
     "limits": ("Limits", "current_limits", "use_limits"), "quantize": ("QuantizationStep", "fake_quantize"),
-    "schema": ("Entry",),
+    "schema": ("Entry",), "segment_table": ("join_files", "read_segment_table"),
+    "segments": ("SegmentedVideo", "StoredVideo", "describe_file", "read_video"),
 }  # fmt: skip
 
 

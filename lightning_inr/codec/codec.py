@@ -132,7 +132,7 @@ def read_coded(data: bytes) -> list[tuple[Entry, CodedTensor]]:
     return coded_tensors
 
 
-def describe(data: bytes) -> dict[str, Any]:
+def describe(data: ByteSource) -> dict[str, Any]:
     """The values that `info` prints: the header, and bytes and parameters per role; no tensor is decoded."""
     container, model, entries = _open(data)
     video = container.header["video"]
@@ -142,7 +142,7 @@ def describe(data: bytes) -> dict[str, Any]:
         role: {
             "bytes": len(section),
             "params": sum(entry.numel for entry in entries if entry.role == role),
-            "bits": sorted({_bits(entry) for entry in entries if entry.role == role}),
+            "bits": sorted({bits_of(entry) for entry in entries if entry.role == role}),
         }
         for role, section in container.sections.items()
     }
@@ -285,7 +285,7 @@ def _side_bytes(entry: Entry) -> int:
     return 8 * entry.channels + entry.levels
 
 
-def _bits(entry: Entry) -> int:
+def bits_of(entry: Entry) -> int:
     """Bits of a float, or of the largest symbol."""
     return entry.bits or ((entry.levels or 1) - 1).bit_length()
 

@@ -1,4 +1,4 @@
-"""The container of a `.linr` file: header and sections, validated before use.
+"""The container of a `.linr` file of one network: header and sections, validated before use.
 
 magic "LINR" | version u16 | header length u32 | CRC-32 of all before and of the header u32
 header: JSON, deflated
@@ -19,7 +19,8 @@ from lightning_inr.ranges import ByteSource
 
 MAGIC = b"LINR"
 VERSION = 3
-READABLE = (2, 3)  # version 2: no grid is coded as coefficients
+READABLE = (2, 3)  # of one network; version 2: no grid is coded as coefficients
+SEGMENTED = 4  # several files of one network, one after the other (codec.segment_table)
 PREAMBLE = struct.Struct("<4sHII")
 LARGEST_HEADER = 2**20  # bytes after inflating; typical headers have a few thousand
 
@@ -43,11 +44,7 @@ class Section(NamedTuple):
 def pack(container: Container) -> bytes:
     """The file's bytes; the same container always gives the same bytes."""
     table = [[role, len(data), zlib.crc32(data)] for role, data in container.sections.items()]
-    text = json.dumps(container.header | {"sections": table}, separators=(",", ":"), sort_keys=True)
-    header = zlib.compress(text.encode(), 9)
-    checked = MAGIC + struct.pack("<HI", VERSION, len(header)) + header
-    preamble = PREAMBLE.pack(MAGIC, VERSION, len(header), zlib.crc32(checked))
-    return b"".join([preamble, header, *container.sections.values()])
+    return b"".join([write_file_header(VERSION, container.header | {"sections": table}), *container.sections.values()])
 
 
 def unpack(data: ByteSource, roles: Collection[str] | None = None) -> Container:
@@ -55,7 +52,12 @@ def unpack(data: ByteSource, roles: Collection[str] | None = None) -> Container:
 
     No byte of another section is read: of those only the lengths are checked.
     """
-    header, start = _read_header(data)
+    if version_of(data) == SEGMENTED:
+        raise BitstreamError(
+            "this .linr holds a network per segment of its video, and here one network is needed; "
+            "fit the video, or a part of it, with segment_frames=null"
+        )
+    header, start = read_file_header(data, READABLE)
     try:
         table = msgspec.convert(header.pop("sections", None), list[Section])
     except (msgspec.ValidationError, OverflowError) as error:
@@ -75,17 +77,31 @@ def unpack(data: ByteSource, roles: Collection[str] | None = None) -> Container:
     return Container(header, sections, {each.role: each.length for each in table})
 
 
-def _read_header(data: ByteSource) -> tuple[dict[str, Any], int]:
-    """The header and where the sections start."""
-    if len(data) < PREAMBLE.size or data[:4] != MAGIC:
+def version_of(data: ByteSource) -> int | None:
+    """The version that `data` states; None if it is no `.linr` file."""
+    start = data[: PREAMBLE.size]
+    return PREAMBLE.unpack(start)[1] if len(start) == PREAMBLE.size and start[:4] == MAGIC else None
+
+
+def write_file_header(version: int, values: Mapping[str, Any]) -> bytes:
+    """Preamble and header of a file."""
+    text = json.dumps(values, separators=(",", ":"), sort_keys=True)
+    header = zlib.compress(text.encode(), 9)
+    checked = MAGIC + struct.pack("<HI", version, len(header)) + header
+    return PREAMBLE.pack(MAGIC, version, len(header), zlib.crc32(checked)) + header
+
+
+def read_file_header(data: ByteSource, versions: Collection[int]) -> tuple[dict[str, Any], int]:
+    """The header of a file of one of `versions`, and where it ends; BitstreamError if it is not valid."""
+    if version_of(data) is None:
         raise BitstreamError(f"not a .linr file: its {len(data)} bytes start with {data[:4]!r}; expected {MAGIC!r}")
     _, version, length, crc = PREAMBLE.unpack(data[: PREAMBLE.size])
-    packed = data[PREAMBLE.size : PREAMBLE.size + length]
-    if version not in READABLE:
-        remedy = "install a newer one" if version > VERSION else "fit again, or install an older one"
+    if version not in versions:
+        remedy = "install a newer one" if version > SEGMENTED else "fit again, or install an older one"
         raise BitstreamError(
-            f".linr version {version}: this program reads versions {READABLE[0]} to {VERSION}; {remedy}"
+            f".linr version {version}: this program reads versions {READABLE[0]} to {SEGMENTED}; {remedy}"
         )
+    packed = data[PREAMBLE.size : PREAMBLE.size + length]
     if len(packed) != length or zlib.crc32(MAGIC + struct.pack("<HI", version, length) + packed) != crc:
         raise BitstreamError("damaged .linr: the header does not match its checksum; fetch the file again")
     try:

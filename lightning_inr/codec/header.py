@@ -8,7 +8,7 @@ import numpy as np
 
 from lightning_inr.codec.cost import check_cost
 from lightning_inr.codec.entropy import CODERS
-from lightning_inr.codec.limits import check_limit
+from lightning_inr.codec.limits import WIDEST_SPACE, check_embeddings, check_limit
 from lightning_inr.codec.prediction import MOST_DIAGONALS, diagonals, is_applicable
 from lightning_inr.codec.quantize import MOST_BITS
 from lightning_inr.codec.schema import Entry, Header
@@ -25,7 +25,6 @@ from lightning_inr.types import (
 )  # fmt: skip
 
 FLOATS: dict[int, np.dtype[Any]] = {16: np.dtype("<f2"), 32: np.dtype("<f4")}
-WIDEST_SPACE = 2**14  # numbers of a teacher embedding or of a visual token
 MOST_TOKENS = 2**20  # per video
 # A tensor of one repeated value costs almost nothing, so a section may hold more parameters than bits. Without a
 # limit, a small file could request terabytes.
@@ -57,9 +56,7 @@ def _check_spaces(header: Header, video: VideoShape) -> None:
     if video.fault:
         raise BitstreamError(f"damaged .linr: its video has {video.fault}")
     if header.space is not None:
-        if not 1 <= header.space.width <= WIDEST_SPACE:
-            raise BitstreamError(f"damaged .linr: its header states a teacher of width {header.space.width}")
-        check_limit("numbers", video.frames * header.space.width, "the embeddings of all frames")
+        check_embeddings(header.space.width, video.frames)
     if header.token_space is not None:
         _check_tokens(header.token_space, video)
 

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from lightning_inr.errors import BitstreamError, UserError
 
+WIDEST_SPACE = 2**14  # numbers of a teacher embedding or of a visual token
+
 
 class Limits(NamedTuple):
     """The most that one file may request."""
@@ -54,3 +56,10 @@ def check_limit(name: str, requested: int, requester: str) -> None:
             f"{requester}: {requested:,} {name.replace('_', '-')}, more than limits.{name}={limit}; "
             f"if you trust the file and have the time and memory, add limits.{name}={requested}"
         )
+
+
+def check_embeddings(width: int, frames: int) -> None:
+    """BitstreamError if the embeddings of all frames, of `width` numbers each, would take too much memory."""
+    if not 1 <= width <= WIDEST_SPACE:
+        raise BitstreamError(f"damaged .linr: its header states a teacher of width {width}")
+    check_limit("numbers", frames * width, "the embeddings of all frames")

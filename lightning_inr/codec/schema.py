@@ -56,3 +56,19 @@ class Header(msgspec.Struct, forbid_unknown_fields=True):
     tensors: list[Entry]
     space: EmbeddingSpace | None = None  # None, too, in files from before teachers existed
     token_space: TokenSpace | None = None
+
+
+class FileSegment(NamedTuple):
+    """An entry of the table of segments of a file."""
+
+    frames: int
+    length: int  # bytes
+    crc: int  # that of the segment's own header, which has those of its sections
+
+
+class SegmentedHeader(msgspec.Struct, forbid_unknown_fields=True):
+    """All keys of the header of a file of several segments."""
+
+    video: VideoHeader  # of all segments together
+    segments: list[FileSegment]  # in the order of the video and of the file
+    space: EmbeddingSpace | None = None  # of every segment

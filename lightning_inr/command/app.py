@@ -38,7 +38,7 @@ class Progress(str, Enum):
 
 
 File = Annotated[str, typer.Argument(metavar="FILE.linr", help="A .linr file; - is standard input.")]
-Collection = Annotated[Path, typer.Argument(metavar="COLLECTION", help="A folder written by `collect`.")]
+Collection = Annotated[str, typer.Argument(metavar="COLLECTION", help="A folder written by `collect`, or its URL.")]
 Out = Annotated[str, typer.Option("-o", "--out", metavar="OUT", help="Where the result is written.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Projector = Annotated[Path | None, typer.Option(help="A shared projector's file.")]
@@ -71,6 +71,9 @@ def encode_verb(
     seconds: Annotated[float | None, typer.Option(help="Limit of the fit in seconds.")] = None,
     height: Annotated[int | None, typer.Option(help="Resize to this height in pixels.")] = None,
     model: Annotated[str, typer.Option(help="A file of conf/model.")] = "latent_inr_grids",
+    segment_frames: Annotated[
+        int | None, typer.Option(help="For a long video: a network per this many frames; effort is that of each.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     device: Device = "auto",
     progress: ProgressMode = Progress.auto,
@@ -83,7 +86,7 @@ def encode_verb(
         options = to_options(settings)
         encode_video_file(
             video, Path(out), bpp=bpp, psnr=psnr, seconds=seconds, effort=effort.value, height=height, model=model,
-            seed=seed, device=device, progress=progress.value, options=options,
+            segment_frames=segment_frames, seed=seed, device=device, progress=progress.value, options=options,
         )  # fmt: skip
 
 

@@ -14,9 +14,9 @@ def print_info(file: str, as_json: bool) -> None:
     with named_file(file, ".linr") as path:
         data = read_bytes(path, "file")
     if as_json:
-        from lightning_inr.codec import describe  # imports torch: the cost of a frame needs the model's shapes
+        from lightning_inr.codec import describe_file  # imports torch: the cost of a frame needs the model's shapes
 
-        print(json.dumps(describe(data), indent=2))
+        print(json.dumps(describe_file(data), indent=2))
         return
     print(table_of_summary(summarize_file(data), Path(file).name))
 
@@ -26,7 +26,7 @@ def table_of_summary(summary: FileSummary, name: str) -> str:
     video = summary.video
     rows = {
         "file": name,
-        "model": summary.model,
+        "model": summary.model + (f", {summary.segments} segments" if summary.segments > 1 else ""),
         "video": f"{video.frames} frames of {video.width}x{video.height}, {video.fps:g} frames/s, "
         f"{video.frames / video.fps:.2f} s",
         "size": f"{summary.bytes:,} bytes, {summary.bpp:.4f} bits per pixel",

@@ -5,7 +5,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from lightning_inr.configuration.common import feature_cache, labels, listing, provenance, wandb_opener
-from lightning_inr.configuration.queries import chat_backend_options, clip_finder
+from lightning_inr.configuration.queries import chat_backend_options, clip_finder, index_options
 from lightning_inr.errors import UserError
 from lightning_inr.pipelines.chat_evaluation import ChatEvaluationOptions
 from lightning_inr.pipelines.retrieval_evaluation import RetrievalOptions
@@ -21,6 +21,7 @@ def retrieval_options(cfg: DictConfig) -> RetrievalOptions:
         protocols=list(cfg.retrieval.protocols),
         protocol_options=ProtocolOptions(**{name: cfg.retrieval[name] for name in ProtocolOptions._fields}),
         frame_stride=cfg.retrieval.frame_stride,
+        index=index_options(cfg),
         neighbours=cfg.retrieval.neighbours,
         about={**labels(cfg), "video": name, **provenance(cfg).record("file"), "seed": cfg.seed},
         open_wandb=wandb_opener(cfg.logger),

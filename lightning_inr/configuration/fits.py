@@ -15,7 +15,7 @@ from lightning_inr.chat.projector import SharedProjector, check_same_model, load
 from lightning_inr.configuration.common import feature_cache, labels, plain, provenance, read_split, source_opener
 from lightning_inr.errors import UserError
 from lightning_inr.models.base import VideoRepresentation
-from lightning_inr.pipelines.collection import CollectionOptions
+from lightning_inr.pipelines.collection_worker import CollectionOptions, RayOptions
 from lightning_inr.pipelines.fitting import FitOptions, Teachers
 from lightning_inr.pipelines.run_folder import RunOptions
 from lightning_inr.retrieval.gallery import check_same_space
@@ -65,6 +65,11 @@ def _make_callbacks(options: DictConfig) -> list[Callback]:
 
 def run_options(cfg: DictConfig) -> RunOptions:
     """The options of a fit in a run folder."""
+    if cfg.segment_frames is not None and cfg.video_llm is not None:
+        raise UserError(
+            f"segment_frames={cfg.segment_frames}: segments have no projector of their own; leave video_llm and "
+            "module=token_alignment out, and ask about the file with a shared projector"
+        )
     return RunOptions(
         fit=fit_options(cfg),
         open_source=source_opener(cfg.dataset),
@@ -75,11 +80,14 @@ def run_options(cfg: DictConfig) -> RunOptions:
         labels=labels(cfg),
         keep_checkpoints=cfg.keep_checkpoints,
         vmaf=cfg.vmaf,
+        segment_frames=cfg.segment_frames,
     )
 
 
 def collection_options(cfg: DictConfig) -> CollectionOptions:
     """The options of a collection: a fit of every video of a captioned dataset."""
+    if cfg.segment_frames is not None:
+        raise UserError(f"segment_frames={cfg.segment_frames}: a collection has a network per video; leave it out")
     if cfg.teacher is not None and Path(cfg.teacher.weights).exists():
         cfg.teacher.weights = str(Path(cfg.teacher.weights).resolve())  # for searches from other folders
     dataset = plain(cfg.dataset)
@@ -92,16 +100,18 @@ def collection_options(cfg: DictConfig) -> CollectionOptions:
         settings=plain(cfg),
         shard=cfg.shard,
         attempts=cfg.attempts,
+        cluster=None if cfg.cluster is None else RayOptions(**plain(cfg.cluster)),
+        pack=cfg.pack,
     )
 
 
 def logger_maker(logger: DictConfig | None) -> Callable[[Path], list[Logger]]:
-    """A function that creates the loggers of a folder; no loggers without a `logger` group."""
+    """A picklable function that creates the loggers of a folder; no loggers without a `logger` group."""
+    return partial(_make_loggers, logger)
 
-    def make(folder: Path) -> list[Logger]:
-        return [] if logger is None else [instantiate(logger, save_dir=str(folder))]
 
-    return make
+def _make_loggers(logger: DictConfig | None, folder: Path) -> list[Logger]:
+    return [] if logger is None else [instantiate(logger, save_dir=str(folder))]
 
 
 def load_teachers(cfg: DictConfig) -> Teachers:

@@ -120,9 +120,12 @@ class FrameDataModule(L.LightningDataModule):
         return self.batch_size * height * width / whole
 
     def train_dataloader(self) -> DataLoader[FrameBatch]:
-        """Every training frame once per epoch, in random order."""
+        """Every training frame once per epoch, in random order; on several devices Lightning divides them."""
+        if self.trainer is not None and self.trainer.global_rank:
+            # The model has its initial values by now, the same on all ranks: windows and blends are to differ.
+            torch.manual_seed(torch.initial_seed() + self.trainer.global_rank)
         return DataLoader(
-            self.frames, self.batch_size, shuffle=True, num_workers=self.workers, collate_fn=_as_is,
+            self.frames, self.batch_size, shuffle=True, num_workers=self.workers, collate_fn=as_is,
             persistent_workers=self.workers > 0,
         )  # fmt: skip
 
@@ -145,5 +148,6 @@ class FrameDataModule(L.LightningDataModule):
         return batch._replace(index=batch.index.to(device, non_blocking=True), frames=frames, teacher=teacher)
 
 
-def _as_is(batch: Any) -> FrameBatch:
-    return batch  # `__getitems__` returns a whole batch
+def as_is(batch: Any) -> FrameBatch:
+    """For a `DataLoader` over a dataset whose `__getitems__` returns a whole batch."""
+    return batch

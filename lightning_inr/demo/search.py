@@ -81,7 +81,7 @@ class CollectionSearch:
                 self._collection = open_collection(self.library.path)
             return self._collection
 
-    def _teacher(self, folder: Path) -> Clip:
+    def _teacher(self, folder: str | Path) -> Clip:
         with self._lock:
             if self._clip is None:
                 self._clip = clip_of_collection(folder, self.device)

@@ -198,7 +198,7 @@ class LatentINRGrids(RasterRepresentation):
         read = [timeline.at(index).read(table) for timeline, table in zip(self.map_times, self.maps, strict=True)]
         features = self.mlp(torch.cat(read, dim=2), z)  # (B, cells, width)
         motion = self.motion(z, features, self.rows, self.columns) if self.motion is not None else None
-        x = features.mT.unflatten(2, (self.rows, self.columns)).contiguous(memory_format=torch.channels_last)
+        x = features.mT.unflatten(2, (self.rows, self.columns))  # channels last in memory, as `features` is contiguous
         for number, stage in enumerate(self.stages):
             x = stage(x, self._detail(number, index, motion))
         return x

@@ -52,6 +52,8 @@ class Motion(ResettableModule):
         an affine grid and an interpolation take ten times as long on a CPU.
         """
         with full_precision(motion.device):
+            # At positions that are not numbers, as in a fit that diverges, `grid_sample` reads outside of its input.
+            motion = motion.nan_to_num(0.0, 0.0, 0.0)
             down = self._basis(motion.shape[2] - 2, height, motion.device)
             along = self._basis(motion.shape[3] - 2, width, motion.device)
             return (down @ motion @ along.T).permute(0, 2, 3, 1)

@@ -9,11 +9,11 @@ from typing import NamedTuple
 import av
 from torch import Tensor
 
+from lightning_inr.codec import StoredVideo
 from lightning_inr.data.sources.source import VideoSource, resize
 from lightning_inr.data.writer import Encoding, encode_video
 from lightning_inr.errors import UserError
 from lightning_inr.metrics import PEAK, mean_squares, psnr
-from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.pipelines.evaluation import frames_per_second
 from lightning_inr.pipelines.reference_codecs import decode_stream
 from lightning_inr.report.figures import draw_crops
@@ -24,7 +24,7 @@ X265_ENCODING = Encoding("libx265", {"preset": "medium", "crf": "30", "x265-para
 class ResolutionJob(NamedTuple):
     """The inputs of the measurement, the same for every size."""
 
-    model: VideoRepresentation
+    model: StoredVideo
     open_at: Callable[[int | None, int | None], VideoSource]  # the source at a height and width; None: its own
     largest: tuple[int, int]  # native height and width of the source; there are no true frames of a larger size
     numbers: range  # of the frames that are compared

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from lightning_inr.chat.projector import SharedProjector, load_shared, read_tokens
+from lightning_inr.codec import StoredVideo
 from lightning_inr.errors import UserError
-from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.retrieval.gallery import SEMANTIC_ROLES, read_model
 from lightning_inr.teachers.catalogue import CHECKPOINTS, load_video_llm
 from lightning_inr.teachers.video_llm.interface import VideoLLM
@@ -48,7 +48,7 @@ class ChatBackend(NamedTuple):
         """The tokens of the file; UserError, naming it, if it is damaged, or not aligned to this model."""
         return self.tokens_of_model(path, read_model(path, TOKEN_ROLES))
 
-    def tokens_of_model(self, path: Path, model: VideoRepresentation) -> FileTokens:
+    def tokens_of_model(self, path: Path, model: StoredVideo) -> FileTokens:
         """The same for a model that was already decoded from the file."""
         try:
             space, tokens = read_tokens(model, self.llm, self.shared)

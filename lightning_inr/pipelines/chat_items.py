@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
-from lightning_inr.codec import describe
+from lightning_inr.codec import describe_file
 from lightning_inr.data.captioned.questions import Question
 from lightning_inr.data.sources.source import VideoSource
 from lightning_inr.errors import UserError
@@ -37,7 +37,7 @@ def items_of_collection(folder: Path, most: int | None) -> tuple[list[Evaluation
 
 def item_of_file(path: Path, source: VideoSource) -> tuple[EvaluationItem, dict[str, Any]]:
     """A file, without questions, and its figures for result.json."""
-    described = describe(path.read_bytes())
+    described = describe_file(path.read_bytes())
     figures = {name: described[name] for name in ("model", "bytes", "bpp")}
     return EvaluationItem(source.name, path, lambda: source), figures
 

@@ -2,88 +2,179 @@
 
     COLLECTION/<id>.linr  collection.parquet  config.yaml  missing.txt  failed.txt  records/<id>.json
 
-A record is written after its file, so a video with a record is finished, and an interrupted run resumes with the rest.
-Several workers may share a folder (`collection_lock`).
+The folder is on disk or behind a URL. A record is written after its file, so a video with a record is finished, and an
+interrupted run resumes with the rest. Several processes may share a folder (`collection_lock`, `cluster.leases`).
 """
 
-import errno
 import json
-import re
-import shutil
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
-import lightning as L
 from lightning.pytorch.loggers import Logger
 
-from lightning_inr.data.captioned.split import CaptionedVideo, DatasetSplit, Segment
+from lightning_inr.data.captioned.split import CaptionedVideo, DatasetSplit
 from lightning_inr.data.sources.file import open_video
-from lightning_inr.data.sources.source import VideoSource
-from lightning_inr.errors import Terminated, UserError, printable
-from lightning_inr.paths import FAILED, write_bytes, write_text
+from lightning_inr.devices import choose_device
+from lightning_inr.errors import UserError
+from lightning_inr.paths import FAILED
+from lightning_inr.pipelines.cluster.leases import Leases
+from lightning_inr.pipelines.cluster.ray import RayExecutor
+from lightning_inr.pipelines.cluster.schedule import Claim, Executor, Failure, InProcess, schedule
+from lightning_inr.pipelines.cluster.shards import cut, take_shard
 from lightning_inr.pipelines.collection_lock import CollectionLock
-from lightning_inr.pipelines.evaluation import EvaluationRequest, measuring_process
-from lightning_inr.pipelines.fitting import FitOptions, Teachers, fit_video, prepare_fit
-from lightning_inr.pipelines.provenance import check_same_fit, to_yaml
+from lightning_inr.pipelines.collection_manifest import CollectionSummary, write_collection
+from lightning_inr.pipelines.collection_worker import CollectionOptions, CollectionWorker, scratch_of
+from lightning_inr.pipelines.evaluation import measuring_process
+from lightning_inr.pipelines.fitting import Teachers
+from lightning_inr.pipelines.packing import check_packable
+from lightning_inr.pipelines.provenance import check_same_options, parse_options, to_yaml
+from lightning_inr.pipelines.ranks import ranks_of
 from lightning_inr.progress import ProgressBar
-from lightning_inr.retrieval.collection import Record, open_original
+from lightning_inr.retrieval.collection import Record
 from lightning_inr.retrieval.gallery import check_same_space, read_model
 from lightning_inr.retrieval.query import open_collection
+from lightning_inr.storage import Folder, LocalFolder, open_folder
 from lightning_inr.teachers.clip import Clip
 from lightning_inr.training.loggers import finish
 
-DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-MEASURED_FIELDS = ("frames", "height", "width", "fps", "bytes", "bpp", "psnr", "ms_ssim", "fit_seconds", "seconds")
 
-
-@dataclass(frozen=True)
-class CollectionOptions:
-    """Options of a collection: its videos, and the fit of each."""
-
-    fit: FitOptions
-    read_split: Callable[[], DatasetSplit]
-    clip_options: Mapping[str, Any]  # the part of each video, and its size
-    load_teachers: Callable[[], Teachers]
-    make_loggers: Callable[[Path], list[Logger]]
-    settings: Mapping[str, Any]  # the whole configuration; a folder that was started with another is refused
-    shard: str = "1/1"  # PART/PARTS of the videos
-    attempts: int = 2  # for a video that fails
-
-
-def collect(options: CollectionOptions, folder: Path) -> list[Record]:
-    """Fit every video that is not in `folder` yet, and return the records of all videos in it."""
-    split = _with_known_ids(options.read_split(), folder / "records")
-    # The path of a teacher may change, its weights are compared below; captions of finished videos are updated.
-    check_same_fit(folder, options.settings, may_differ=("teacher.weights", "dataset.listing.captions"))
-    shard = take_shard(split.videos, options.shard)
+def collect(options: CollectionOptions, address: str | Path) -> CollectionSummary:
+    """Fit every video that is not in the folder at `address` yet; figures of all videos in it."""
+    _check_one_device(options)
+    folder = open_folder(address, "collection")
+    split = options.read_split()
+    if isinstance(folder, LocalFolder):
+        split = _with_known_ids(split, folder.path / "records")
+    _check_same_options(folder, options.settings)
+    shard = take_shard(len(split.videos), options.shard)
+    check_packable(options.fit, options.pack)
     teachers = options.load_teachers()
     if teachers.clip is not None:
         _check_teacher(folder, teachers.clip)
-    write_text(folder / "config.yaml", to_yaml(options.settings))
-    write_text(folder / "missing.txt", "".join(f"{name}\n" for name in split.missing))
+    # Before the first fit: a folder without write permission is an error here.
+    folder.write("config.yaml", to_yaml(options.settings).encode())
+    folder.write("missing.txt", "".join(f"{name}\n" for name in split.missing).encode())
     print(f"{split.name}: {len(split.videos)} videos, {len(split.missing)} more are missing on disk", flush=True)
-    loggers = options.make_loggers(folder)
-    with measuring_process() as measure, CollectionLock(folder) as shared:
-        worker = CollectionWorker(options, folder, teachers, measure)
+    loggers = options.make_loggers(folder.path if isinstance(folder, LocalFolder) else scratch_of(folder))
+    claims: CollectionLock | Leases
+    claims = CollectionLock(folder.path) if isinstance(folder, LocalFolder) else Leases(folder)
+    with ExitStack() as stack:
+        stack.enter_context(claims)
+        executor = stack.enter_context(_executor(options, folder, split.videos, teachers))
+        ledger = CollectionLedger(split.videos, len(shard), folder, claims, loggers)
         try:
-            failed = worker.collect(split.videos, shard, shared, loggers)
+            with ledger.bar:
+                units = cut(shard, options.pack, partial(_shape_of, options, split.videos))
+                schedule(units, executor, ledger.claim, ledger.finish, options.attempts)
         finally:
-            records = shared.write_manifest()
-    write_text(folder / FAILED, "".join(f"{name}: {reason}\n" for name, reason in failed.items()))
+            with claims.alone():
+                figures = write_collection(folder, [split.videos[index] for index in shard])
+    failed = ledger.failed
+    folder.write(FAILED, "".join(f"{name}: {reason}\n" for name, reason in failed.items()).encode())
     for name, reason in failed.items():
         print(f"failed: {name}: {reason}")
     finish(loggers)
-    if not records:
-        raise UserError(f"collection={folder}: none of {len(shard)} videos could be fitted; see {folder / FAILED}")
-    if teachers.clip is not None:
-        open_collection(folder)  # builds the index for the first search
-    print(f"{len(records)} of {len(split.videos)} videos in {folder}, {len(failed)} failed\n{summary(records)}")
-    return records
+    if not figures.videos:
+        raise UserError(f"collection={address}: none of {len(shard)} videos could be fitted; see {address}/{FAILED}")
+    if teachers.clip is not None and isinstance(folder, LocalFolder):
+        open_collection(folder.path)  # builds the index for the first search
+    print(f"{figures.videos} of {len(split.videos)} videos in {address}, {len(failed)} failed\n{figures}")
+    return figures
+
+
+def _shape_of(options: CollectionOptions, videos: Sequence[CaptionedVideo], index: int) -> str:
+    """The shape of a video, which those of a pack have in common; empty for one that cannot be read."""
+    try:
+        return str(open_video(str(videos[index].path.resolve()), **options.clip_options).shape)
+    except Exception:  # readers raise errors of many types; the worker names them
+        return ""
+
+
+@contextmanager
+def _executor(
+    options: CollectionOptions, folder: Folder, videos: Sequence[CaptionedVideo], teachers: Teachers
+) -> Iterator[Executor]:
+    """What fits the videos: this process, or a cluster."""
+    if options.cluster is not None:
+        with RayExecutor(options, folder, videos) as cluster:
+            yield cluster
+        return
+    with measuring_process() as measure:
+        worker = CollectionWorker(options.fit, options.clip_options, folder, teachers, measure)
+        yield InProcess(lambda unit: worker.fit_unit([videos[index] for index in unit]))
+
+
+class CollectionLedger:
+    """What becomes of each video: claims before its fit, its record after; the progress, and the failures."""
+
+    def __init__(
+        self,
+        videos: Sequence[CaptionedVideo],
+        total: int,
+        folder: Folder,
+        claims: CollectionLock | Leases,
+        loggers: Sequence[Logger],
+    ) -> None:
+        self.videos, self.folder, self.claims, self.loggers = videos, folder, claims, loggers
+        self.failed: dict[str, str] = {}
+        self.fitted = CollectionSummary()
+        self.bar = ProgressBar(total=total, desc="collect", unit="video", smoothing=0.1)
+
+    def claim(self, index: int) -> Claim:
+        """Ask for a video."""
+        video = self.videos[index]
+        answer = self.claims.claim(index, video)
+        if answer in (Claim.DONE, Claim.HELD):
+            self.failed.pop(video.id, None)  # fitted by another since
+            self._show()
+        return answer
+
+    def finish(self, index: int, outcome: Record | Failure, is_last: bool) -> None:
+        """Write the record of a video that was fitted, or remember why it was not; then give it back."""
+        video = self.videos[index]
+        if isinstance(outcome, Failure):
+            self.failed[video.id] = outcome.reason
+        else:
+            self.folder.write(f"records/{video.id}.json", json.dumps(outcome.values()).encode())
+            self.failed.pop(video.id, None)
+            self.fitted.add(outcome)
+            if outcome.unconverged is not None:
+                ProgressBar.write(f"{video.id} not converged: {outcome.unconverged}")
+        self.claims.release(index, video, is_done=not isinstance(outcome, Failure))
+        if is_last:
+            self._show()
+
+    def _show(self) -> None:
+        self.bar.update()
+        if not self.fitted.videos:
+            return
+        means = {"psnr": self.fitted.mean("psnr"), "bpp": self.fitted.mean("bpp")}
+        self.bar.set_postfix_str(f"PSNR {means['psnr']:.2f} dB, {means['bpp']:.3f} bpp")
+        for logger in self.loggers:
+            logger.log_metrics({f"collect/{name}": value for name, value in means.items()}, step=self.fitted.videos)
+
+
+def _check_one_device(options: CollectionOptions) -> None:
+    """UserError for a fit on several devices."""
+    count = ranks_of(options.fit.trainer, choose_device(options.fit.device)).total
+    if count > 1:
+        raise UserError(
+            f"trainer.devices={count // options.fit.trainer.get('num_nodes', 1)}: a collection fits each video on one "
+            "device; start a process for each device, which share the folder, and choose trainer.devices=1"
+        )
+
+
+def _check_same_options(folder: Folder, settings: Mapping[str, Any]) -> None:
+    """UserError if the collection was started with other options."""
+    try:
+        stored = parse_options(folder.read("config.yaml"), f"{folder.address}/config.yaml")
+    except FileNotFoundError:
+        return
+    # The path of a teacher may change, its weights are compared later; captions of finished videos are updated.
+    check_same_options(stored, settings, folder.address, may_differ=("teacher.weights", "dataset.listing.captions"))
 
 
 def _with_known_ids(split: DatasetSplit, records: Path) -> DatasetSplit:
@@ -98,156 +189,9 @@ def _with_known_ids(split: DatasetSplit, records: Path) -> DatasetSplit:
     return split._replace(videos=tuple(videos))
 
 
-def _check_teacher(folder: Path, teacher: Clip) -> None:
+def _check_teacher(folder: Folder, teacher: Clip) -> None:
     """UserError if a file in `folder` was aligned to another teacher."""
-    for path in sorted(folder.glob("*.linr"))[:1]:
-        space = read_model(path).embedding_space
-        if space is not None:
-            check_same_space(teacher.embedding_space, space, "the teacher", f"collection {folder}")
-
-
-def take_shard(videos: Sequence[CaptionedVideo], shard: str) -> range:
-    """`3/16` -> the indices of the third, the nineteenth … video."""
-    match = re.fullmatch(r"(\d+)/(\d+)", str(shard))
-    if match is None or not 1 <= int(match[1]) <= int(match[2]):
-        raise UserError(f"shard={shard}: give PART/PARTS, as in shard=3/16")
-    return range(int(match[1]) - 1, len(videos), int(match[2]))
-
-
-def summary(records: Sequence[Record]) -> str:
-    """Means over a collection, one per line."""
-    cosines = [record.cos_seen for record in records if record.cos_seen is not None]
-    unconverged = sum(record.unconverged is not None for record in records)
-    held_out = [record.cos_held_out for record in records if record.cos_held_out is not None]
-    rows = {
-        "PSNR": f"{fmean(record.psnr for record in records):.2f} dB",
-        "of the worst": f"{min(record.psnr for record in records):.2f} dB",
-        "rate": f"{fmean(record.bpp for record in records):.4f} bpp",
-        "fit": f"{fmean(record.fit_seconds for record in records):.2f} s a video",
-        "beyond the fit": f"{fmean(record.seconds - record.fit_seconds for record in records):.2f} s a video",
-        **({"not converged": f"{unconverged} of {len(records)}"} if unconverged else {}),
-        **({"cos to teacher": f"{fmean(cosines):.4f}"} if cosines else {}),
-        **({"between frames": f"{fmean(held_out):.4f}"} if held_out else {}),
-    }
-    return "\n".join(f"  {name:<14}{value:>24}" for name, value in rows.items())
-
-
-class CollectionWorker:
-    """Fits one video after the other in one process; teachers and the measuring process are started once."""
-
-    def __init__(
-        self,
-        options: CollectionOptions,
-        folder: Path,
-        teachers: Teachers,
-        measure: Callable[[EvaluationRequest], dict[str, Any]],
-    ) -> None:
-        self.options, self.folder, self.teachers, self.measure = options, folder, teachers, measure
-
-    def collect(
-        self, videos: Sequence[CaptionedVideo], shard: range, shared: CollectionLock, loggers: Sequence[Logger]
-    ) -> Mapping[str, str]:
-        """Fit the videos that are not finished; id -> reason for those that failed at every attempt."""
-        failed: dict[str, str] = {}
-        remaining = list(shard)
-        done: list[Record] = []
-        with ProgressBar(total=len(shard), desc="collect", unit="video", smoothing=0.1) as bar:
-            for attempt in range(self.options.attempts):
-                is_last = attempt + 1 == self.options.attempts
-                for index in remaining.copy():
-                    video = videos[index]
-                    failed.pop(video.id, None)
-                    with shared.claim(index) as claimed:
-                        if claimed and not shared.done(video):
-                            self._try(video, shared.record(video), done, failed)
-                        elif claimed:
-                            _update_annotations(video, shared.record(video))
-                    if video.id not in failed:
-                        remaining.remove(index)
-                    if is_last or video.id not in failed:
-                        self._show(bar, done, loggers)
-        return failed
-
-    def _try(self, video: CaptionedVideo, record: Path, done: list[Record], failed: dict[str, str]) -> None:
-        """Fit a video and add it to `done` or `failed`; errors that would affect all other videos are raised."""
-        try:
-            done.append(self.fit(video, record))
-        except (KeyboardInterrupt, Terminated) as stop:
-            raise type(stop)("the same command resumes with this video") from stop
-        except Exception as error:  # readers raise errors of many types for damaged videos
-            if _disk_is_full(error):
-                raise
-            failed[video.id] = printable(str(error).splitlines()[0] if str(error) else repr(error))
-
-    def fit(self, video: CaptionedVideo, record: Path) -> Record:
-        """Fit one video, write its file and then its record."""
-        start = time.perf_counter()
-        options = {"path": str(video.path.resolve()), **self.options.clip_options}
-        source = open_video(**options).trim_to_stride(self.options.fit.stride)
-        L.seed_everything(
-            self.options.fit.seed, verbose=False
-        )  # per video, so that it does not depend on the videos before it
-        scratch = self.folder / "records" / f"{video.id}.fit"  # not the name of a record or a lock, for any id
-        fitted = fit_video(prepare_fit(self.options.fit, source, scratch, self.teachers), self.options.fit, scratch)
-        unconverged = fitted.figures.get("unconverged")
-        if unconverged is not None:
-            ProgressBar.write(f"{video.id} not converged: {unconverged}")
-        path = self.folder / f"{video.id}.linr"
-        write_bytes(path, fitted.bitstream)
-        request = EvaluationRequest(
-            str(path), partial(open_video, **options), self.options.fit.device, timed=False, teacher=fitted.teacher
-        )
-        figures = self.measure(request)
-        shutil.rmtree(scratch, ignore_errors=True)  # with the checkpoint, if there is one
-        figures |= {"fit_seconds": fitted.figures["fit_seconds"], "seconds": time.perf_counter() - start}
-        entry = self._describe(video, source, path.name, options, figures)._replace(unconverged=unconverged)
-        write_text(record, json.dumps(entry.values()))
-        return entry
-
-    def _describe(
-        self, video: CaptionedVideo, source: VideoSource, path: str, options: dict[str, Any], figures: dict[str, Any]
-    ) -> Record:
-        """The record of a video that was fitted and measured."""
-        alignment = figures.get("alignment", {})
-        return Record(
-            **{name: figures[name] for name in MEASURED_FIELDS},
-            id=video.id,
-            path=path,
-            source=json.dumps(options),
-            label=video.label,
-            captions=video.captions,
-            segments=[_relative_to(source.start_seconds, segment) for segment in video.segments],
-            teacher=alignment.get("teacher"),
-            cos_seen=alignment.get("cos_seen"),
-            cos_held_out=alignment.get("cos_held_out"),
-        )
-
-    def _show(self, bar: ProgressBar, done: Sequence[Record], loggers: Sequence[Logger]) -> None:
-        bar.update()
-        if not done:
-            return
-        means = {"psnr": fmean(each.psnr for each in done), "bpp": fmean(each.bpp for each in done)}
-        bar.set_postfix_str(f"PSNR {means['psnr']:.2f} dB, {means['bpp']:.3f} bpp")
-        for logger in loggers:
-            logger.log_metrics({f"collect/{name}": value for name, value in means.items()}, step=len(done))
-
-
-def _update_annotations(video: CaptionedVideo, record: Path) -> None:
-    """Write the annotations of a finished video to its record if they have changed since, as captions were added."""
-    text = record.read_text()
-    entry = Record.read(json.loads(text))
-    starts_later = bool(video.segments) and bool(json.loads(entry.source).get("first"))
-    start_seconds = open_original(entry).start_seconds if starts_later else 0.0
-    segments = [_relative_to(start_seconds, segment) for segment in video.segments]
-    updated = json.dumps(entry._replace(label=video.label, captions=video.captions, segments=segments).values())
-    if updated != text:
-        write_text(record, updated)
-
-
-def _relative_to(start_seconds: float, segment: Segment) -> Segment:
-    return Segment(segment.start - start_seconds, segment.end - start_seconds, segment.label)
-
-
-def _disk_is_full(error: Exception) -> bool:
-    cause = error if isinstance(error, OSError) else error.__cause__
-    return isinstance(cause, OSError) and cause.errno in DISK_FULL_ERRORS
+    first = next((each.name for each in folder.names() if each.name.endswith(".linr")), None)
+    space = None if first is None else read_model(f"{folder.address}/{first}").embedding_space
+    if space is not None:
+        check_same_space(teacher.embedding_space, space, "the teacher", f"collection {folder.address}")

@@ -5,18 +5,17 @@ A worker locks the byte of the video that it fits; the system releases the lock 
 
 import errno
 import fcntl
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 from lightning_inr.data.captioned.split import CaptionedVideo
-from lightning_inr.retrieval.collection import Record, write_manifest
+from lightning_inr.pipelines.cluster.schedule import Claim
 
 
 class CollectionLock:
-    """Divides the videos of a folder among its workers, and writes the common manifest."""
+    """Divides the videos of a folder among the processes that work in it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.records = folder, folder / "records"
@@ -29,37 +28,31 @@ class CollectionLock:
     def __exit__(self, *_: object) -> None:
         self.claims.close()
 
-    @contextmanager
-    def claim(self, index: int) -> Iterator[bool]:
-        """Whether this process holds the lock of video `index` inside the context."""
+    def claim(self, index: int, video: CaptionedVideo) -> Claim:
+        """Lock a video, unless it is finished or another process has locked it."""
         try:
             fcntl.lockf(self.claims, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 1 + index)
         except OSError as error:
             if error.errno not in (errno.EACCES, errno.EAGAIN):
                 raise
-            yield False
-            return
+            return Claim.HELD
+        if self._is_done(video):
+            self.release(index, video, is_done=True)
+            return Claim.DONE
+        return Claim.TAKEN
+
+    def release(self, index: int, video: CaptionedVideo, is_done: bool) -> None:
+        """Unlock a video."""
+        fcntl.lockf(self.claims, fcntl.LOCK_UN, 1, 1 + index)
+
+    def _is_done(self, video: CaptionedVideo) -> bool:
+        return (self.records / f"{video.id}.json").exists() and (self.folder / f"{video.id}.linr").exists()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Inside the context no other process writes the manifest: the last writer has read all records."""
+        fcntl.lockf(self.claims, fcntl.LOCK_EX, 1, 0)  # byte 0
         try:
-            yield True
-        finally:
-            fcntl.lockf(self.claims, fcntl.LOCK_UN, 1, 1 + index)
-
-    def record(self, video: CaptionedVideo) -> Path:
-        """The path of the record of `video`, which may not exist yet."""
-        return self.records / f"{video.id}.json"
-
-    def done(self, video: CaptionedVideo) -> bool:
-        """Whether the file and the record of `video` exist."""
-        return self.record(video).exists() and (self.folder / f"{video.id}.linr").exists()
-
-    def write_manifest(self) -> list[Record]:
-        """Write the manifest from the records of all workers, and return the records."""
-        fcntl.lockf(self.claims, fcntl.LOCK_EX, 1, 0)  # byte 0: the last writer has read all records
-        try:
-            rows = [json.loads(path.read_text()) for path in sorted(self.records.glob("*.json"))]
-            records = [Record.read(row) for row in rows]
-            if records:
-                write_manifest(self.folder, records)
+            yield
         finally:
             fcntl.lockf(self.claims, fcntl.LOCK_UN, 1, 0)
-        return records

@@ -8,15 +8,15 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from lightning_inr.codec import decode
+from lightning_inr.codec import read_video
 from lightning_inr.data.module import Frames
 from lightning_inr.data.sources.source import OpenSource
 from lightning_inr.data.writer import Encoding
 from lightning_inr.devices import choose_device
-from lightning_inr.paths import read_bytes
 from lightning_inr.pipelines.evaluation import EvaluationRequest, measure_in_new_process
 from lightning_inr.pipelines.reference_codecs import check_encoder, decode_stream, encode, measure_codec
 from lightning_inr.progress import ProgressBar
+from lightning_inr.ranges import FileRanges
 from lightning_inr.report.figures import draw_crops
 
 FIGURES = ("psnr", "ms_ssim", "vmaf", "bpp", "bytes")
@@ -100,7 +100,7 @@ def _at(codec: ReferenceCodec, value: int) -> Encoding:
 
 
 def _own_frame(bitstream: Path, device: str) -> Tensor:
-    model = decode(read_bytes(bitstream, "file"), choose_device(device))
+    model = read_video(FileRanges(bitstream, "file"), choose_device(device))
     return next(model.render([model.video.frames // 2]))
 
 

@@ -1,15 +1,10 @@
 """Figures of a `.linr` file against its source, measured in a separate process that gets the file only."""
 
 import math
-import multiprocessing
 import os
-import signal
-import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,16 +17,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_inr.chat.scores import compare_tokens
-from lightning_inr.codec import Limits, current_limits, decode, describe, use_limits
+from lightning_inr.codec import Limits, StoredVideo, current_limits, describe_file, read_video, use_limits
 from lightning_inr.data.sources.source import OpenSource, VideoSource
 from lightning_inr.data.writer import write_frames
 from lightning_inr.devices import choose_device
 from lightning_inr.errors import UserError
 from lightning_inr.metrics import PEAK, FrameQuality, compare, psnr, summarize_quality
-from lightning_inr.models.base import VideoRepresentation
-from lightning_inr.paths import read_bytes
 from lightning_inr.pipelines.held_out import measure_held_out
+from lightning_inr.processes import process_pool, starting_processes
 from lightning_inr.progress import ProgressBar, current_progress, use_progress
+from lightning_inr.ranges import FileRanges
 from lightning_inr.report.figures import ComparedFrame, draw_comparison
 from lightning_inr.types import VideoShape
 from lightning_inr.vmaf import figures, vmaf
@@ -66,12 +61,11 @@ def measuring_process() -> Iterator[Callable[[EvaluationRequest], dict[str, Any]
 
     The process ends with this one, however this one ends, and ignores SIGINT.
     """
-    spawning = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=spawning, initializer=_end_with_parent) as pool:
+    with process_pool(1) as pool:
 
         def measure_in_process(request: EvaluationRequest) -> dict[str, Any]:
             try:
-                with _no_interrupts_in_children(), _without_main_module():
+                with starting_processes():
                     figures = pool.submit(
                         measure, request._replace(limits=current_limits(), progress=current_progress())
                     )
@@ -81,50 +75,7 @@ def measuring_process() -> Iterator[Callable[[EvaluationRequest], dict[str, Any]
                     f"bitstream={request.bitstream}: the measuring process ended early; is there enough memory?"
                 ) from error
 
-        try:
-            yield measure_in_process
-        except (KeyboardInterrupt, SystemExit):
-            for process in multiprocessing.active_children():  # otherwise the pool would wait for the result
-                process.kill()
-            raise
-
-
-def _end_with_parent() -> None:
-    """End this process when its parent ends: the pool's pipe stays open if the parent is killed."""
-
-    def wait() -> None:
-        parent = multiprocessing.parent_process()
-        assert parent is not None
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
-@contextmanager
-def _no_interrupts_in_children() -> Iterator[None]:
-    """Processes that start here ignore SIGINT: Ctrl-C sends it to all processes of a terminal at once."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextmanager
-def _without_main_module() -> Iterator[None]:
-    """Processes that start here do not import the program's main module, as multiprocessing does by default.
-
-    A user's script that calls `fit` at its top level would otherwise call it again there.
-    """
-    main = sys.modules["__main__"]
-    names: dict[str, Any] = main.__dict__
-    hidden: dict[str, Any] = {name: names[name] for name in ("__spec__", "__file__") if name in names}
-    names |= dict.fromkeys(hidden)
-    try:
-        yield
-    finally:
-        names |= hidden
+        yield measure_in_process
 
 
 def measure(request: EvaluationRequest) -> dict[str, Any]:
@@ -136,10 +87,11 @@ def measure(request: EvaluationRequest) -> dict[str, Any]:
 def _measure(request: EvaluationRequest) -> dict[str, Any]:
     device = choose_device(request.device)
     start = time.perf_counter()
-    data = read_bytes(request.bitstream, "bitstream")
+    data = FileRanges(request.bitstream)
     with use_limits(request.limits):
-        model = decode(data, device)
-    load_seconds = time.perf_counter() - start
+        model = read_video(data, device)
+        load_seconds = time.perf_counter() - start
+        described = describe_file(data)
     video = model.video
     source = request.open_source().trim_to_stride(video.stride)
     check_same_video(request.bitstream, source, video)
@@ -161,11 +113,11 @@ def _measure(request: EvaluationRequest) -> dict[str, Any]:
         "height": video.height,
         "width": video.width,
         "fps": video.fps,
-        "params": sum(tensor.numel() for tensor in model.state_dict().values()),
+        "params": described["params"],
         "bytes": len(data),
-        "role_bytes": {role: described["bytes"] for role, described in describe(data)["roles"].items()},
-        "passes": model.passes_per_frame,
-        "bpp": 8 * len(data) / (video.frames * video.height * video.width),
+        "role_bytes": {role: values["bytes"] for role, values in described["roles"].items()},
+        "passes": described["passes"],
+        "bpp": described["bpp"],
         **summarize_quality(measured.quality),
         **(measure_vmaf(model, source) if request.vmaf else {}),
         **held_out,
@@ -177,14 +129,14 @@ def _measure(request: EvaluationRequest) -> dict[str, Any]:
     }
 
 
-def measure_vmaf(model: VideoRepresentation, source: VideoSource) -> dict[str, Any]:
+def measure_vmaf(model: StoredVideo, source: VideoSource) -> dict[str, Any]:
     """VMAF of all frames, with the keys of result.json; decodes all frames once more."""
     frames = range(source.frames)
     return figures(vmaf(model.render(frames), map(source.read, frames), source.fps))
 
 
 @torch.inference_mode()
-def measure_alignment(model: VideoRepresentation, teacher: NDArray[np.float32]) -> dict[str, Any]:
+def measure_alignment(model: StoredVideo, teacher: NDArray[np.float32]) -> dict[str, Any]:
     """The teacher's name, and the mean cosine to teacher (frames, S), of training and, if any, of held-out frames."""
     index = torch.arange(model.video.frames, device=model.device)
     cosines = F.cosine_similarity(model.frame_embeddings(index.float()).cpu(), torch.from_numpy(teacher))
@@ -196,7 +148,7 @@ def measure_alignment(model: VideoRepresentation, teacher: NDArray[np.float32]) 
 
 
 @torch.inference_mode()
-def measure_tokens(model: VideoRepresentation, target: NDArray[np.float32] | None) -> dict[str, Any]:
+def measure_tokens(model: StoredVideo, target: NDArray[np.float32] | None) -> dict[str, Any]:
     """{"tokens": distances of the file's visual tokens to the teacher's (K, d)}; empty if there are no tokens."""
     if target is None or model.token_space is None:
         return {}
@@ -220,7 +172,7 @@ def frames_per_second(render: Callable[[], Iterable[Tensor]], frames: int) -> fl
 class MeasuredFrames:
     """Iterates over the decoded frames of a model and measures the quality of each."""
 
-    def __init__(self, model: VideoRepresentation, source: VideoSource) -> None:
+    def __init__(self, model: StoredVideo, source: VideoSource) -> None:
         self.model, self.source = model, source
         self.quality: list[FrameQuality] = []
 
@@ -241,9 +193,7 @@ def check_same_video(bitstream: str, source: VideoSource, video: VideoShape) -> 
         )
 
 
-def _draw_comparison(
-    model: VideoRepresentation, source: VideoSource, quality: list[FrameQuality], target: Path
-) -> None:
+def _draw_comparison(model: StoredVideo, source: VideoSource, quality: list[FrameQuality], target: Path) -> None:
     """Draw the first, the middle and the worst frame."""
     worst = max(range(len(quality)), key=lambda index: quality[index].mse)
     chosen = sorted({0, len(quality) // 2, worst})

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from lightning_inr.codec import StoredVideo
 from lightning_inr.data.sources.source import VideoSource
 from lightning_inr.metrics import PEAK, mean_squares, psnr
-from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.progress import ProgressBar
 from lightning_inr.report.figures import draw_strip
 
@@ -23,7 +23,7 @@ class Gap(NamedTuple):
 
 
 def measure_held_out(
-    model: VideoRepresentation, source: VideoSource, picture: Path | None = None
+    model: StoredVideo, source: VideoSource, picture: Path | None = None
 ) -> dict[str, dict[str, float]]:
     """PSNR (dB) of the training and of the held-out frames, and of baselines for the held-out ones; 8-bit RGB.
 
@@ -46,7 +46,7 @@ def measure_held_out(
     return {"seen": _both_means({"psnr": training}), "held_out": _both_means(errors)}
 
 
-def _gaps(model: VideoRepresentation, source: VideoSource) -> Iterator[Gap]:
+def _gaps(model: StoredVideo, source: VideoSource) -> Iterator[Gap]:
     stride = model.video.stride
     end = source.read(0)  # each frame is read once: going back would decode a compressed video from a key frame again
     for first in ProgressBar(model.video.training_frames[:-1], "held out", leave=False, unit="gap"):

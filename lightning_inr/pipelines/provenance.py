@@ -12,8 +12,9 @@ from lightning_inr.errors import UserError
 # Options that may differ when a fit is resumed: they do not change what is fitted.
 OPTIONS_THAT_MAY_DIFFER = (
     "task", "run_dir", "device", "gpus", "logger", "trainer", "keep_checkpoints", "feature_cache", "progress",
-    "progress_bar", "callbacks.history", "callbacks.previews", "threads", "collection", "shard", "attempts",
+    "progress_bar", "callbacks.history", "callbacks.previews", "threads", "collection", "shard", "attempts", "index",
     "retrieval", "answers", "questions", "bitstream", "dtype", "vmaf", "limits", "teacher.device", "video_llm.device",
+    "cluster", "pack",
 )  # fmt: skip
 
 
@@ -38,29 +39,46 @@ class Provenance(NamedTuple):
 def load_options(path: Path) -> dict[str, Any] | None:
     """The options recorded in the file `path`; None if it does not exist, UserError if it is damaged."""
     try:
-        options = yaml.safe_load(path.read_text())
+        return parse_options(path.read_bytes(), path)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        reason = str(error).partition("\n")[0]
-        raise UserError(f"{path} is damaged ({reason}); remove it, or name another folder") from error
+    except OSError as error:
+        raise _damaged(path, str(error).partition("\n")[0]) from error
+
+
+def parse_options(data: bytes, name: str | Path) -> dict[str, Any]:
+    """The options in the content of a config.yaml; UserError with its `name` if it is damaged."""
+    try:
+        options = yaml.safe_load(data.decode())
+    except (ValueError, yaml.YAMLError) as error:
+        raise _damaged(name, str(error).partition("\n")[0]) from error
     if not isinstance(options, dict):
-        raise UserError(f"{path} is damaged: it holds no options; remove it, or name another folder")
+        raise _damaged(name, "it holds no options")
     return options
 
 
-def check_same_fit(folder: Path, options: Mapping[str, Any], may_differ: tuple[str, ...] = ()) -> None:
-    """UserError if `folder` was started with other options; those whose names begin with `may_differ` are ignored."""
+def _damaged(name: str | Path, reason: str) -> UserError:
+    return UserError(f"{name} is damaged ({reason}); remove it, or name another folder")
+
+
+def check_same_fit(folder: Path, options: Mapping[str, Any]) -> None:
+    """UserError if `folder` was started with other options."""
     stored = load_options(folder / "config.yaml")
-    if stored is None:
-        return
+    if stored is not None:
+        check_same_options(stored, options, folder)
+
+
+def check_same_options(
+    stored: Mapping[str, Any], options: Mapping[str, Any], place: str | Path, may_differ: tuple[str, ...] = ()
+) -> None:
+    """UserError if `stored` differs from `options`, but in those whose names begin with `may_differ`."""
     earlier, current = _flat(stored), _flat(yaml.safe_load(to_yaml(options)))
     names = [key for key in {**earlier, **current} if not key.startswith((*OPTIONS_THAT_MAY_DIFFER, *may_differ))]
     changed = [key for key in names if earlier.get(key) != current.get(key)]
     if changed:
         listed = ", ".join(f"{key}: {earlier.get(key)} there, {current.get(key)} now" for key in changed[:3])
         remedy = "choose another run_dir or output, or remove this folder"
-        raise UserError(f"run_dir={folder} holds a fit with other settings ({listed}); {remedy}")
+        raise UserError(f"run_dir={place} holds a fit with other settings ({listed}); {remedy}")
 
 
 def to_yaml(options: Mapping[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """Evaluation of retrieval by latents, compared with CLIP on true and on decoded frames, and with random latents."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -12,23 +12,27 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from lightning_inr.codec import decode
+from lightning_inr.codec import read_video
 from lightning_inr.errors import UserError
-from lightning_inr.paths import read_bytes, write_text, writing
+from lightning_inr.paths import write_text, writing
 from lightning_inr.pipelines.search import decode_picture, print_left_out
 from lightning_inr.progress import ProgressBar
+from lightning_inr.ranges import FileRanges
 from lightning_inr.report.hits import HitImage, draw_neighbours
 from lightning_inr.report.recall import RecallRow, draw_recall, recall_table
 from lightning_inr.report.wandb_report import log_recall
 from lightning_inr.retrieval.collection import Record, open_original, read_manifest
 from lightning_inr.retrieval.gallery import Gallery, check_same_space, read_gallery, unit
 from lightning_inr.retrieval.protocols import PROTOCOLS, AnnotatedVideo, ProtocolOptions, ProtocolResult
+from lightning_inr.retrieval.query import OpenCollection, open_collection
 from lightning_inr.retrieval.scores import recall
+from lightning_inr.retrieval.stored_index import IndexOptions
 from lightning_inr.teachers.clip import Clip
 from lightning_inr.teachers.feature_cache import teacher_features
 
 OUR_LATENTS = "our latents"
 RECALL_AT = (1, 2, 5, 10, 20, 50)  # the k of recall at k
+FRAMES_SEARCHED = 1000  # by an index, for each query
 HITS_PER_QUERY = 5  # in neighbours.png
 
 
@@ -36,11 +40,12 @@ HITS_PER_QUERY = 5  # in neighbours.png
 class RetrievalOptions:
     """Options of a retrieval evaluation; UserError for values out of range."""
 
-    find_clip: Callable[[Path], Clip]
+    find_clip: Callable[[str | Path], Clip]
     cache: Path  # folder of the teacher's features
     protocols: Sequence[str] = tuple(PROTOCOLS)
     protocol_options: ProtocolOptions = field(default_factory=ProtocolOptions)
     frame_stride: int = 1
+    index: IndexOptions = field(default_factory=IndexOptions)  # measured beside all inner products
     neighbours: int = 6  # queries in neighbours.png
     about: Mapping[str, Any] = field(default_factory=dict)  # further entries of the result
     open_wandb: Callable[[Path], Any] | None = None  # opens a W&B run in a folder
@@ -67,6 +72,12 @@ def evaluate_retrieval(collection: Path, folder: Path, options: RetrievalOptions
         )
         for name, vectors in embeddings_by_method(options.cache, collection, records, gallery, clip).items()
     }
+    if options.index.kind != "exact":
+        indexed = gallery._replace(search=search_of(open_collection(collection, options.index), gallery))
+        frame_protocols = [name for name in options.protocols if name != "video"]  # an index finds frames
+        results[f"{OUR_LATENTS}, {options.index.kind}"] = run_protocols(
+            frame_protocols, records, indexed, clip, options.protocol_options
+        )
     rows = [recall_row(name, each) for name, method_results in results.items() for each in method_results]
     _write_queries(results, folder / "queries.parquet")
     draw_recall(rows, folder / "recall")
@@ -103,6 +114,26 @@ def subsample_gallery(stride: int, gallery: Gallery) -> Gallery:
     return gallery._replace(**each)
 
 
+def search_of(
+    collection: OpenCollection, gallery: Gallery
+) -> Callable[[NDArray[np.float32]], Iterator[NDArray[np.float32]]]:
+    """A search of the gallery's frames by the index of the collection; see `Gallery.search`."""
+    wanted = min(FRAMES_SEARCHED, len(collection.vectors))
+    numbers = (gallery.video << 32) + gallery.frame  # ascending
+
+    def search(queries: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+        for scores, rows in zip(*collection.vectors.search(queries, wanted), strict=True):
+            videos, frames = collection.rows.places(rows[rows >= 0])
+            found = (videos << 32) + frames
+            places = np.minimum(np.searchsorted(numbers, found), len(numbers) - 1)
+            kept = numbers[places] == found  # others are left out by the stride
+            row = np.full(len(numbers), -np.inf, np.float32)
+            row[places[kept]] = scores[rows >= 0][kept]
+            yield row
+
+    return search
+
+
 def embeddings_by_method(
     cache: Path, collection: Path, records: Sequence[Record], gallery: Gallery, clip: Clip
 ) -> Mapping[str, NDArray[np.float32]]:
@@ -113,7 +144,7 @@ def embeddings_by_method(
         return teacher_features(source.read, range(record.frames), clip, cache).numpy()
 
     def decoded_frames(record: Record) -> NDArray[np.float32]:
-        model = decode(read_bytes(collection / record.path, "bitstream"), clip.device)
+        model = read_video(FileRanges(collection / record.path), clip.device)
         return clip.embed_frames(model.render(range(record.frames))).numpy()
 
     embedded: dict[str, NDArray[np.float32]] = {}

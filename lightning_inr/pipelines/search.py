@@ -10,14 +10,16 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from lightning_inr.codec import decode
+from lightning_inr.codec import read_video
 from lightning_inr.errors import UserError, printable
-from lightning_inr.paths import existing, read_bytes, write_text
-from lightning_inr.pipelines.provenance import load_options
+from lightning_inr.paths import existing, write_text
+from lightning_inr.pipelines.provenance import parse_options
+from lightning_inr.ranges import FileRanges
 from lightning_inr.report.hits import HitImage, draw_hits
-from lightning_inr.retrieval.collection import Record
+from lightning_inr.retrieval.collection import Record, file_address
 from lightning_inr.retrieval.gallery import read_model, unit
 from lightning_inr.retrieval.query import Hit, OpenCollection, check_teacher, search_collection
+from lightning_inr.storage import open_folder
 from lightning_inr.teachers.clip import Clip, load_clip
 
 
@@ -44,17 +46,19 @@ class Query:
 
 
 def find_hits(
-    collection: OpenCollection, query: Query, k: int, per: str, find_clip: Callable[[Path], Clip]
+    collection: OpenCollection, query: Query, k: int, per: str, find_clip: Callable[[str | Path], Clip]
 ) -> list[Hit]:
     """The `k` best hits; `find_clip` gives the collection's teacher, and is not called for a query by file."""
     return search_collection(collection, query_vector(query, collection, find_clip), k, per)
 
 
 @torch.inference_mode()
-def query_vector(query: Query, collection: OpenCollection, find_clip: Callable[[Path], Clip]) -> NDArray[np.float32]:
+def query_vector(
+    query: Query, collection: OpenCollection, find_clip: Callable[[str | Path], Clip]
+) -> NDArray[np.float32]:
     """(S,) of length 1 in the collection's embedding space; UserError if the query cannot be embedded there."""
     if query.file is not None:
-        model = read_model(Path(query.file))
+        model = read_model(query.file)
         if model.embedding_space is None:
             raise UserError(
                 f"query_file={query.file}: no teacher has aligned it; fit it with module=alignment teacher=clip"
@@ -76,9 +80,13 @@ def query_vector(query: Query, collection: OpenCollection, find_clip: Callable[[
     return clip.embed_texts([text]).numpy()[0]
 
 
-def clip_of_collection(folder: Path, device: str = "auto") -> Clip:
+def clip_of_collection(folder: str | Path, device: str = "auto") -> Clip:
     """The teacher named in the collection's config.yaml; UserError if there is none."""
-    teacher = (load_options(folder / "config.yaml") or {}).get("teacher")
+    try:
+        recorded = open_folder(folder, "collection").read("config.yaml")
+    except FileNotFoundError:
+        recorded = b"{}"
+    teacher = parse_options(recorded, file_address(folder, "config.yaml")).get("teacher")
     if not isinstance(teacher, dict) or not isinstance(teacher.get("weights"), str):
         raise UserError(f"collection={folder} does not name its teacher; add teacher=clip")
     # Only these two strings are used; a function that the file names is never called.
@@ -94,13 +102,13 @@ def write_hits(collection: OpenCollection, query: Query, hits: Sequence[Hit], fo
     draw_hits(text, images, folder / "hits.png")
 
 
-def decode_picture(folder: Path, record: Record, frame: int) -> torch.Tensor:
+def decode_picture(folder: str | Path, record: Record, frame: int) -> torch.Tensor:
     """A decoded frame of a collection, (3, H, W) uint8; grey, with the reason printed, if it cannot be decoded.
 
     A search reads latents only, so a hit may be in a file whose other sections are damaged.
     """
     try:
-        return next(decode(read_bytes(folder / record.path, "bitstream")).render([frame]))
+        return next(read_video(FileRanges(file_address(folder, record.path))).render([frame]))
     except UserError as error:
         print(printable(f"not drawn: {record.path}: {error}"))
         return torch.full((3, record.height, record.width), 128, dtype=torch.uint8)

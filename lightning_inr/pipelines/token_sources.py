@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from lightning_inr.chat.scores import exact_match, token_kl, top1_agreement
-from lightning_inr.codec import decode
+from lightning_inr.codec import read_video
 from lightning_inr.data.captioned.questions import Question
 from lightning_inr.models.base import VideoRepresentation
-from lightning_inr.paths import read_bytes
 from lightning_inr.pipelines.chat_backend import TOKEN_ROLES, ChatBackend, FileTokens
 from lightning_inr.pipelines.chat_items import EvaluationItem
 from lightning_inr.pipelines.evaluation import check_same_video
+from lightning_inr.ranges import FileRanges
 from lightning_inr.retrieval.gallery import read_model
 from lightning_inr.teachers.video_llm.interface import Message, VideoLLM
 
@@ -56,14 +56,15 @@ def collect_token_sources(
     check_same_video(str(item.path), source, file_tokens.video)
     frames = [source.read(number) for number in file_tokens.frame_numbers]
     true_tokens = backend.llm.features(frames, file_tokens.token_space)
-    decoded = list(decode(read_bytes(item.path, "bitstream"), device).render(file_tokens.frame_numbers))
+    decoded = list(read_video(FileRanges(item.path), device).render(file_tokens.frame_numbers))
     tokens = {
         TRUE_FRAMES: true_tokens,
         OUR_LATENTS: file_tokens.tokens,
         "decoded frames": backend.llm.features(decoded, file_tokens.token_space),
         "mean token": true_tokens.mean(0).expand_as(true_tokens),
     }
-    if file_tokens.video.frames > 1:  # a single latent has no standard deviation
+    # A single latent has no standard deviation; latents of several segments are not of one distribution.
+    if file_tokens.video.frames > 1 and isinstance(model, VideoRepresentation):
         tokens["random latents"] = backend.tokens_of_model(item.path, with_random_latents(model)).tokens
     if next_item is not None:
         other_tokens = backend.read(next_item.path).tokens

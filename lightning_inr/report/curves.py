@@ -102,3 +102,14 @@ def _rising(points: Sequence[Point]) -> list[Point]:
         if not kept or (point.bpp > kept[-1].bpp and point.quality > kept[-1].quality):
             kept.append(point)
     return kept
+
+
+def best_tradeoffs(runs: Sequence[Run]) -> list[Run]:
+    """The Pareto front of each video, by rising rate: runs whose PSNR no other run reaches at the same or less rate."""
+    best: list[Run] = []
+    ordered = sorted(runs, key=lambda run: (run.result["video"], run.result["bpp"], -run.result["psnr"]))
+    for run in ordered:
+        new_video = not best or best[-1].result["video"] != run.result["video"]
+        if new_video or run.result["psnr"] > best[-1].result["psnr"]:
+            best.append(run)
+    return best

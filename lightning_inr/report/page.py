@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lightning_inr.paths import write_text
-from lightning_inr.report.curves import METRICS, Difference
+from lightning_inr.report.curves import METRICS, Difference, best_tradeoffs
 from lightning_inr.report.recall import COLUMNS, RecallRow
 from lightning_inr.report.runs import MissingRun, Run, name_methods
 
@@ -40,6 +40,7 @@ def write_page(
             parts.append("<h3>Bjøntegaard differences</h3>" + _table(columns, differences[metric]))
     if role_chart is not None:
         parts.append("<h2>Bytes by role</h2>" + _svg(role_chart))
+    parts += ["<h2>Best trade-offs of rate and PSNR</h2>", _table(*_tradeoffs(runs))] if len(runs) > 1 else []
     parts += _retrieval(runs)
     parts.append("<h2>Runs</h2>" + _table(*_runs(runs)))
     text = f'<!doctype html><meta charset="utf-8"><title>lightning_inr</title><style>{STYLE}</style>{"".join(parts)}\n'
@@ -57,6 +58,16 @@ def _retrieval(runs: Sequence[Run]) -> list[str]:
         if found and (chart := run.folder / "recall.svg").exists():
             charts.append(f"<h3>{html.escape(name)}</h3>{_svg(chart)}")
     return ["<h2>Retrieval</h2>", _table(columns, rows), *charts] if rows else []
+
+
+def _tradeoffs(runs: Sequence[Run]) -> tuple[list[str], Rows]:
+    best = best_tradeoffs(runs)
+    method = dict(zip((run.folder for run in runs), name_methods(runs), strict=True))
+    rows = [
+        [run.result["video"], method[run.folder], run.rate_setting, run.result["bpp"], run.result["psnr"]]
+        for run in best
+    ]
+    return ["video", "method", "rate setting", "bpp", "PSNR"], rows
 
 
 def _svg(chart: Path) -> str:

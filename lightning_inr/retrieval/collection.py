@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
@@ -13,9 +14,12 @@ from lightning_inr.data.sources.file import open_video
 from lightning_inr.data.sources.source import VideoSource
 from lightning_inr.errors import UserError
 from lightning_inr.paths import existing, writing
+from lightning_inr.ranges import is_address
+from lightning_inr.storage import open_folder
 from lightning_inr.types import VideoShape
 
 MANIFEST = "collection.parquet"
+ROWS = 10_000  # of the manifest, written at once
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),
@@ -85,24 +89,37 @@ class Record(NamedTuple):
         return {**self._asdict(), "segments": [each._asdict() for each in self.segments]}
 
 
+def file_address(folder: str | Path, name: str) -> str | Path:
+    """The path or the URL of a file in a folder."""
+    return f"{str(folder).rstrip('/')}/{name}" if is_address(folder) else Path(folder) / name
+
+
 def write_manifest(folder: Path, records: Iterable[Record]) -> None:
-    """Write `collection.parquet` of a folder in one step, so that it is never partial."""
-    table = pa.Table.from_pylist([record.values() for record in records], SCHEMA)
-    with writing(folder / MANIFEST) as draft:
-        pq.write_table(table, draft)
+    """Write `collection.parquet` of a folder in one step, so that it is never partial; holds ROWS records at a time."""
+    rows = (record.values() for record in records)
+    with writing(folder / MANIFEST) as draft, pq.ParquetWriter(draft, SCHEMA) as writer:
+        chunk = list(islice(rows, ROWS))
+        while True:
+            writer.write_table(pa.Table.from_pylist(chunk, SCHEMA))
+            if not (chunk := list(islice(rows, ROWS))):
+                return
 
 
 def read_manifest(folder: str | Path) -> list[Record]:
-    """The records of a collection; UserError if the folder has no manifest, or a damaged one."""
-    path = existing(folder, "collection") / MANIFEST
-    if not path.exists():
-        raise UserError(f"collection={folder}: no {MANIFEST} there; name a folder written by task=collect")
+    """The records of a collection, on disk or behind a URL; UserError if it has no manifest, or a damaged one."""
+    if not is_address(folder):
+        folder = existing(folder, "collection")
     try:
-        records = [Record.read(row) for row in pq.read_table(path, schema=SCHEMA).to_pylist()]
+        data = open_folder(folder, "collection").read(MANIFEST)
+    except FileNotFoundError as error:
+        remedy = "name a folder written by task=collect"
+        raise UserError(f"collection={folder}: no {MANIFEST} there; {remedy}") from error
+    try:
+        records = [Record.read(row) for row in pq.read_table(pa.BufferReader(data), schema=SCHEMA).to_pylist()]
         for record in records:
             record.check()
     except (pa.ArrowException, KeyError, TypeError, ValueError, OSError) as error:
-        line = str(error).splitlines()[0]
+        line, path = str(error).splitlines()[0], file_address(folder, MANIFEST)
         raise UserError(f"{path} is damaged: {line}; run the same task=collect again to rewrite it") from error
     return records
 

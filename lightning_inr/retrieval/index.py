@@ -5,7 +5,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import faiss
 import numpy as np
@@ -23,6 +23,20 @@ LEAST_BYTES = {b"IxFI": 4, b"IxRF": 2}  # bytes per number at least, by type: th
 
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
+
+
+class SearchIndex(Protocol):
+    """What every index of N vectors of length 1 can do, wherever it keeps them."""
+
+    def __len__(self) -> int: ...
+
+    def search(self, queries: npt.ArrayLike, k: int) -> tuple[Floats, Rows]:
+        """Inner products (Q, min(k, N)), best first, and row numbers; -inf and -1 where fewer are found."""
+        ...
+
+    def vectors(self, first: int, count: int) -> Floats:
+        """The vectors of rows `first` to `first + count - 1`, (count, S)."""
+        ...
 
 
 class VectorIndex:
@@ -55,7 +69,7 @@ class VectorIndex:
         """
         if self.kind != "ivf_pq":
             return
-        vectors = self._checked(sample)
+        vectors = check_unit_vectors(sample, self.width)
         if len(vectors) < LEAST_SAMPLE:
             raise UserError(f"index=ivf_pq: {len(vectors)} vectors, at least {LEAST_SAMPLE} needed; choose exact")
         self._index = new_index(self.width, self.kind, lists=len(vectors) // 64)
@@ -63,7 +77,7 @@ class VectorIndex:
 
     def add(self, vectors: npt.ArrayLike) -> None:
         """Append vectors (M, S) of length 1; UserError for other vectors, and if the index is memory-mapped."""
-        checked = self._checked(vectors)
+        checked = check_unit_vectors(vectors, self.width)
         if self._mapped:  # FAISS would abort the process
             raise UserError("a memory-mapped index is read-only; load it without memory_map to add to it")
         self._index.add(checked)
@@ -74,9 +88,8 @@ class VectorIndex:
 
         Both have shape (Q, min(k, N)). An approximate index may find fewer: the rest is -inf and row -1.
         """
-        checked = self._checked(queries)
-        if k < 1:
-            raise UserError(f"k={k}: choose at least 1")
+        checked = check_unit_vectors(queries, self.width)
+        check_k(k)
         k = min(k, len(self))
         if not k:
             return np.empty((len(checked), 0), np.float32), np.empty((len(checked), 0), np.int64)
@@ -126,21 +139,26 @@ class VectorIndex:
             self._on_gpu = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, self._index)
         return self._on_gpu
 
-    def _checked(self, vectors: npt.ArrayLike) -> Floats:
-        """The vectors as (M, S) float32; UserError if they are not finite or not of length 1."""
-        checked = np.ascontiguousarray(vectors, np.float32)
-        if checked.ndim != 2 or checked.shape[1] != self.width:
-            raise UserError(
-                f"vectors {checked.shape}: the index is for (…, {self.width}); use the teacher it was built with"
-            )
-        length = np.sqrt(np.einsum("ns,ns->n", checked, checked))
-        wrong = np.flatnonzero(~(np.abs(length - 1) < 0.01))  # true for NaN too
-        if len(wrong):
-            raise UserError(
-                f"{len(wrong)} of {len(checked)} vectors are not of length 1, the first is {wrong[0]} with "
-                f"{length[wrong[0]]:.3g}; normalise them, and leave out those that are zero or not finite"
-            )
-        return checked
+
+def check_unit_vectors(vectors: npt.ArrayLike, width: int) -> Floats:
+    """The vectors as (M, width) float32; UserError if they are not finite or not of length 1."""
+    checked = np.ascontiguousarray(vectors, np.float32)
+    if checked.ndim != 2 or checked.shape[1] != width:
+        raise UserError(f"vectors {checked.shape}: the index is for (…, {width}); use the teacher it was built with")
+    length = np.sqrt(np.einsum("ns,ns->n", checked, checked))
+    wrong = np.flatnonzero(~(np.abs(length - 1) < 0.01))  # true for NaN too
+    if len(wrong):
+        raise UserError(
+            f"{len(wrong)} of {len(checked)} vectors are not of length 1, the first is {wrong[0]} with "
+            f"{length[wrong[0]]:.3g}; normalise them, and leave out those that are zero or not finite"
+        )
+    return checked
+
+
+def check_k(k: int) -> None:
+    """UserError for a number of hits below 1."""
+    if k < 1:
+        raise UserError(f"k={k}: choose at least 1")
 
 
 def new_index(width: int, kind: str, lists: int) -> faiss.Index:

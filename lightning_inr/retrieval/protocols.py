@@ -13,6 +13,7 @@ from lightning_inr.retrieval.scores import (
     clip4clip,
     first_positive_ranks,
     pool,
+    ranks_of_positives,
     summarize_ranks,
     text_to_video,
     video_to_text,
@@ -121,7 +122,11 @@ def _query_frames(
 ) -> list[ProtocolResult]:
     if not queries:
         return []
-    ranks = first_positive_ranks(embed([prompt.replace("{}", query) for query in queries]), gallery.vectors, positives)
+    embedded = embed([prompt.replace("{}", query) for query in queries])
+    if gallery.search is None:
+        ranks = first_positive_ranks(embedded, gallery.vectors, positives)
+    else:
+        ranks = ranks_of_positives(gallery.search(embedded), positives)
     return [ProtocolResult(protocol, queries, ranks, summarize_ranks(ranks))]
 
 

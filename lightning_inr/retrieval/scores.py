@@ -58,8 +58,12 @@ def first_positive_ranks(queries: Floats, gallery: Floats, positives: Iterable[n
 
     `positives` has one row (N,) for each query, in order; an iterator needs memory for one row only.
     """
-    rows = zip(_similarity_rows(queries, gallery), positives, strict=True)
-    return np.array([_rank(scores, row) for scores, row in rows])
+    return ranks_of_positives(_similarity_rows(queries, gallery), positives)
+
+
+def ranks_of_positives(scores: Iterable[Floats], positives: Iterable[npt.NDArray[np.bool_]]) -> Ranks:
+    """The rank of the best positive of each query, from the scores (N,) of each; -inf where a search found nothing."""
+    return np.array([_rank(row, positive) for row, positive in zip(scores, positives, strict=True)])
 
 
 def summarize_ranks(ranks: Ranks) -> Scores:

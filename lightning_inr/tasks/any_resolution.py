@@ -6,15 +6,16 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from lightning_inr.codec import decode
+from lightning_inr.codec import read_video
 from lightning_inr.configuration.common import source_opener
 from lightning_inr.configuration.fits import run_options
 from lightning_inr.data.sources.source import VideoSource
 from lightning_inr.devices import choose_device
-from lightning_inr.paths import read_bytes, write_text
+from lightning_inr.paths import write_text
 from lightning_inr.pipelines.any_resolution import ResolutionJob, ResolutionResult, measure_at_size
 from lightning_inr.pipelines.run_folder import fit_into
 from lightning_inr.progress import ProgressBar
+from lightning_inr.ranges import FileRanges
 from lightning_inr.report.figures import draw_resolutions
 
 
@@ -24,7 +25,7 @@ def run(cfg: DictConfig) -> None:
     if cfg.bitstream is None:
         fit_into(folder, run_options(cfg))
     path = Path(cfg.bitstream or folder / "video.linr")
-    model = decode(read_bytes(path, "bitstream"), choose_device(cfg.device))
+    model = read_video(FileRanges(path), choose_device(cfg.device))
 
     def open_at(height: int | None, width: int | None) -> VideoSource:
         return source_opener(OmegaConf.create({**cfg.dataset, "height": height, "width": width}))()

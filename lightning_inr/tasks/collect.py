@@ -1,7 +1,5 @@
 """Fit every video of a captioned dataset: one `.linr` each, and a manifest."""
 
-from pathlib import Path
-
 from omegaconf import DictConfig
 
 from lightning_inr.configuration.fits import collection_options
@@ -10,4 +8,4 @@ from lightning_inr.pipelines.collection import collect
 
 def run(cfg: DictConfig) -> None:
     """Fit every video of `dataset` that is not in `collection` yet."""
-    collect(collection_options(cfg), Path(cfg.collection))
+    collect(collection_options(cfg), cfg.collection)

@@ -6,12 +6,12 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from lightning_inr.codec import decode
+from lightning_inr.codec import read_video
 from lightning_inr.data.writer import check_target, write_frames, write_y4m
 from lightning_inr.devices import choose_device
 from lightning_inr.errors import UserError
-from lightning_inr.paths import read_bytes
 from lightning_inr.progress import ProgressBar
+from lightning_inr.ranges import FileRanges
 
 STDOUT = "-"
 
@@ -19,7 +19,7 @@ STDOUT = "-"
 def run(cfg: DictConfig) -> None:
     """Decode the requested frames, and only those."""
     target = None if cfg.out == STDOUT else check_target(cfg.out)
-    model = decode(read_bytes(cfg.bitstream, "bitstream"), choose_device(cfg.device))
+    model = read_video(FileRanges(cfg.bitstream), choose_device(cfg.device))
     frames = parse_frames(cfg.frames, model.video.frames)
     size = parse_size(cfg.size)
     slowdown = parse_slowdown(cfg.slowdown)

@@ -4,10 +4,10 @@ import json
 
 from omegaconf import DictConfig
 
-from lightning_inr.codec import describe
-from lightning_inr.paths import read_bytes
+from lightning_inr.codec import describe_file
+from lightning_inr.ranges import FileRanges
 
 
 def run(cfg: DictConfig) -> None:
     """Print the header, the bytes of each role and the cost of a frame as JSON."""
-    print(json.dumps(describe(read_bytes(cfg.bitstream, "bitstream")), indent=2))
+    print(json.dumps(describe_file(FileRanges(cfg.bitstream)), indent=2))

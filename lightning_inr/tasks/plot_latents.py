@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 
-from lightning_inr.codec import decode
+from lightning_inr.codec import read_video
 from lightning_inr.errors import UserError
-from lightning_inr.paths import existing, read_bytes, write_text
+from lightning_inr.paths import existing, write_text
+from lightning_inr.ranges import FileRanges
 from lightning_inr.report.latents import Latents, draw_latents, measure_smoothness
 
 MOST_LATENTS = 2000  # per video, evenly spaced
@@ -31,7 +32,7 @@ def run(cfg: DictConfig) -> None:
 @torch.no_grad()
 def read_latents(path: Path) -> Latents:
     """The latents (training frames, D) of a file; UserError if it has none, or too few for a plot."""
-    model = decode(read_bytes(path, "bitstreams"))
+    model = read_video(FileRanges(path, "bitstreams"))
     frames = model.video.training_frames
     chosen = frames[:: -(-len(frames) // MOST_LATENTS)]
     latents: Latents = model.latent(torch.tensor(chosen)).numpy().astype(np.float32)

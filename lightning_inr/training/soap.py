@@ -21,7 +21,8 @@ class Soap(Adam):
 
     A weight is treated as a matrix (first axis, all other axes). `betas` are Adam's decay rates, for both kinds. A
     group's `slices` has, for each parameter, the number of slices (rows of the first axis) of each shot; None for a
-    parameter that is not a table over time.
+    parameter that is not a table over time. With `stacked=True` all this holds for the axes after the first, which is
+    an axis of videos: each is optimised by itself.
     """
 
     def __init__(self, params: Any, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.99)) -> None:
@@ -37,8 +38,8 @@ class Soap(Adam):
         gradients: list[tuple[Tensor, Tensor]] = []
         for group in self.param_groups:
             for weight in group["params"] if group.get("layers") else ():
-                if weight.ndim > 1 and weight.grad is not None:
-                    self._move(weight, weight.grad.flatten(1), group)
+                if weight.ndim > 1 + _axis(group) and weight.grad is not None:
+                    self._move(weight, weight.grad.flatten(1 + _axis(group)), group)
                     gradients.append((weight, weight.grad))
                     weight.grad = None  # so that Adam skips this weight
         super().step()
@@ -52,20 +53,20 @@ class Soap(Adam):
 
     def _move_together(self, table: Tensor, gradient: Tensor, slices: list[int], group: dict[str, Any]) -> None:
         """Take an Adam step by the mean gradient of each shot's slices; shots of one slice are left out."""
-        state, (short, long) = self.state[table], group["betas"]
-        means = torch.stack([part.mean(0) for part in gradient.split(slices)])
+        state, (short, long), axis = self.state[table], group["betas"], _axis(group)
+        means = torch.stack([part.mean(axis) for part in gradient.split(slices, axis)], axis)
         if "mean_avg" not in state:
             state["mean_avg"], state["mean_avg_sq"] = torch.zeros_like(means), torch.zeros_like(means)
         state["mean_avg"].lerp_(means, 1 - short)
         state["mean_avg_sq"].lerp_(means.square(), 1 - long)
         scale = (state["mean_avg_sq"] / (1 - long ** state["step"])).sqrt_().add_(group["eps"])
         update = group["lr"] / (1 - short ** state["step"]) * state["mean_avg"] / scale
-        for part, move in zip(table.split(slices), update, strict=True):
-            if len(part) > 1:
+        for part, move in zip(table.split(slices, axis), update.split(1, axis), strict=True):
+            if part.shape[axis] > 1:
                 part.sub_(move)
 
     def _move(self, weight: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
-        """Take an Adam step in the eigenbasis of `weight` by `gradient` (rows, columns); the first sets the basis."""
+        """Take an Adam step in the eigenbasis of `weight` by `gradient` (…, rows, columns); the first sets it."""
         state = self.state[weight]
         if not state:
             state["step"] = torch.zeros((), device=weight.device)  # on the device: avoids a synchronisation
@@ -88,19 +89,24 @@ class Soap(Adam):
                 state[f"basis_{side}"] = torch.linalg.qr(state[side] @ state[f"basis_{side}"]).Q
 
 
+def _axis(group: dict[str, Any]) -> int:
+    """The first axis of a video's own parameter."""
+    return int(group.get("stacked", False))
+
+
 def _products(gradient: Tensor) -> dict[str, Tensor]:
     """G Gᵀ (left) and Gᵀ G (right) of a gradient G, for sides of at most LONGEST_SIDE."""
-    rows, columns = gradient.shape
-    left = {"left": gradient @ gradient.T} if rows <= LONGEST_SIDE else {}
-    return left | ({"right": gradient.T @ gradient} if columns <= LONGEST_SIDE else {})
+    rows, columns = gradient.shape[-2:]
+    left = {"left": gradient @ gradient.mT} if rows <= LONGEST_SIDE else {}
+    return left | ({"right": gradient.mT @ gradient} if columns <= LONGEST_SIDE else {})
 
 
 def _rotated(matrix: Tensor, left: Tensor | None, right: Tensor | None) -> Tensor:
     """Transform a matrix into the bases; a side without a basis is unchanged."""
-    matrix = matrix if left is None else left.T @ matrix
+    matrix = matrix if left is None else left.mT @ matrix
     return matrix if right is None else matrix @ right
 
 
 def _rotated_back(matrix: Tensor, left: Tensor | None, right: Tensor | None) -> Tensor:
     matrix = matrix if left is None else left @ matrix
-    return matrix if right is None else matrix @ right.T
+    return matrix if right is None else matrix @ right.mT

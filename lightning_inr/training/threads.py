@@ -4,6 +4,7 @@ The last bits of sums depend on the number of threads: a choice that depended on
 files on a busy and on an idle machine.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,6 +15,7 @@ from lightning_inr.errors import UserError
 # Multiply-adds of a step up to which one thread is used. Time that a second thread saves: none at 58 million, a sixth
 # at 129 million, 40 % from 460 million on (experiments/benchmarks/threads.py).
 LITTLE_WORK = 100_000_000
+VARIABLE = "OMP_NUM_THREADS"
 
 
 def choose_threads(requested: int | None, multiply_adds: float) -> int:
@@ -28,9 +30,14 @@ def choose_threads(requested: int | None, multiply_adds: float) -> int:
 @contextmanager
 def use_threads(count: int) -> Iterator[None]:
     """Set PyTorch's number of CPU threads inside the context, and restore it after."""
-    before = torch.get_num_threads()
+    before, variable = torch.get_num_threads(), os.environ.get(VARIABLE)
     torch.set_num_threads(count)
+    os.environ[VARIABLE] = str(count)  # without it, Lightning's DDP chooses a number of its own
     try:
         yield
     finally:
         torch.set_num_threads(before)
+        if variable is None:
+            del os.environ[VARIABLE]
+        else:
+            os.environ[VARIABLE] = variable

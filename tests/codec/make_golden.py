@@ -3,8 +3,8 @@
     python -m tests.codec.make_golden [NAME ...]
 
 writes golden/version_V/NAME.linr and NAME.npz, V the version that the codec writes, for these names or for all: one a
-model, and `options`, which has every option of the codec and every role. A file that is there is never replaced; only
-its record is made if that is missing.
+model, and `options`, which has every option of the codec and every role; and `segments`, of several segments, in the
+folder of that version. A file that is there is never replaced; only its record is made if that is missing.
 
 The weights are those of the small configurations of tests.conftest with noise of seed 0 added; nothing is fitted.
 
@@ -19,10 +19,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from lightning_inr import types
-from lightning_inr.codec import Codec, decode
-from lightning_inr.codec.container import VERSION
+from lightning_inr.codec import Codec, SegmentedVideo, StoredVideo, join_files, read_video
+from lightning_inr.codec.container import SEGMENTED, VERSION
 from lightning_inr.models import MODELS, build
 from lightning_inr.models.base import VideoRepresentation
 from tests.conftest import SMALL
@@ -31,6 +32,7 @@ GOLDEN = Path(__file__).parent / "golden"
 VIDEO = types.VideoShape(4, 12, 16, 25.0)
 NARROW: dict[str, dict[str, Any]] = {"e_nerv": {"channels": 8}, "c_nerv": {"channels": 8}}  # files of 4 kB, not 8
 OPTIONS = "options"  # the file of all options of the codec
+SEGMENTS = "segments"  # the file of several segments
 CODECS = {
     OPTIONS: Codec(
         bits={"latents": 32, "hyper": 16, "grid": 12, "projector": 2}, default_bits=3, ranges="channel", coder="huffman"
@@ -63,28 +65,51 @@ def decoded_values(data: bytes) -> dict[str, NDArray[Any]]:
 
     In float32 on any machine; `render` takes bfloat16 where that is fast.
     """
-    model = decode(data)
+    model = read_video(data)
     positions = torch.tensor([0, 1.5, model.video.frames - 1])
-    values = {"pixels": (255 * model(positions)).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()}
-    roles = model.coded_groups()
-    if "semantic" in roles:
+    values = {"pixels": (255 * _frames(model, positions)).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()}
+    if model.embedding_space is not None:
         values["embeddings"] = model.frame_embeddings(positions).numpy()
-    if "projector" in roles:
+    if model.token_space is not None:
         values["tokens"] = model.visual_tokens().numpy()
     return values
 
 
+def _frames(model: StoredVideo, positions: Tensor) -> Tensor:
+    if not isinstance(model, SegmentedVideo):
+        return model(positions)
+    located = map(model.table.locate, positions.tolist())
+    return torch.cat([model.network(number)(torch.tensor([position])) for number, position in located])
+
+
+def golden_segments() -> bytes:
+    """A file of two segments, of four and three frames."""
+    parts = []
+    for frames in (4, 3):
+        torch.manual_seed(frames)
+        model = build(
+            "latent_inr", VIDEO._replace(frames=frames), types.EmbeddingSpace("tiny", "01", 6), **SMALL["latent_inr"]
+        )
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(0.2 * torch.randn_like(parameter))
+        parts.append(Codec(default_bits=3).encode(model.eval()))
+    return b"".join(join_files(lambda: parts))
+
+
 def write_golden(name: str) -> None:
     """Write the golden file `name` and its record, unless they exist."""
-    folder = GOLDEN / f"version_{VERSION}"
+    folder = GOLDEN / f"version_{SEGMENTED if name == SEGMENTS else VERSION}"
     folder.mkdir(parents=True, exist_ok=True)
     file, record = folder / f"{name}.linr", folder / f"{name}.npz"
     if not file.exists():
-        file.write_bytes(CODECS.get(name, DEFAULT_CODEC).encode(golden_model(name)))
+        file.write_bytes(
+            golden_segments() if name == SEGMENTS else CODECS.get(name, DEFAULT_CODEC).encode(golden_model(name))
+        )
     if not record.exists():
         np.savez_compressed(record, **decoded_values(file.read_bytes()))  # type: ignore[arg-type]  # mypy takes an array for allow_pickle
 
 
 if __name__ == "__main__":
-    for each in sys.argv[1:] or [*MODELS, OPTIONS]:
+    for each in sys.argv[1:] or [*MODELS, OPTIONS, SEGMENTS]:
         write_golden(each)

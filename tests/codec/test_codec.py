@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightning_inr.codec import Codec, Limits, check_cost, decode, describe, use_limits
-from lightning_inr.codec.container import MAGIC, VERSION, Container, pack, unpack
+from lightning_inr.codec.container import MAGIC, SEGMENTED, VERSION, Container, pack, unpack
 from lightning_inr.codec.cost import cost_upper_bound, frame_cost
 from lightning_inr.errors import BitstreamError
 from lightning_inr.models import build_on_meta
@@ -55,9 +55,9 @@ def test_random_bytes_are_refused(noise: bytes) -> None:
 
 
 def test_a_newer_version_is_named() -> None:
-    newer = MAGIC + struct.pack("<H", VERSION + 1) + DATA[6:]
+    newer = MAGIC + struct.pack("<H", SEGMENTED + 1) + DATA[6:]
     with pytest.raises(
-        BitstreamError, match=f"version {VERSION + 1}: this program reads versions 2 to {VERSION}; install"
+        BitstreamError, match=f"version {SEGMENTED + 1}: this program reads versions 2 to {SEGMENTED}; install"
     ):
         decode(newer)
 

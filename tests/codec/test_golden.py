@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lightning_inr.codec import Codec, decode
-from lightning_inr.codec.container import READABLE, VERSION, unpack
+from lightning_inr.codec.container import READABLE, SEGMENTED, VERSION, unpack
 from lightning_inr.models import MODELS
 from lightning_inr.training.threads import use_threads
 from lightning_inr.types import VideoShape
@@ -40,7 +40,7 @@ def label(file: Path) -> str:
 
 def test_every_model_and_every_readable_version_has_files() -> None:
     assert {file.stem for file in CURRENT} == {*MODELS, OPTIONS}
-    assert {file.parent.name for file in FILES} == {f"version_{version}" for version in READABLE}
+    assert {file.parent.name for file in FILES} == {f"version_{version}" for version in (*READABLE, SEGMENTED)}
     assert all(file.stat().st_size < LARGEST for file in FILES)
 
 

@@ -6,7 +6,6 @@ import logging
 import subprocess
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +110,7 @@ def test_the_same_standard_input_goes_on_after_an_interrupt(command: Command, mo
         if checkpoint["epoch"] >= 10:
             raise KeyboardInterrupt
 
-    save_whole, every_epoch = WholeCheckpoints.save_checkpoint, partial(resume_checkpoint, seconds=0.0)
+    save_whole, every_epoch = WholeCheckpoints.save_checkpoint, lambda folder, _: resume_checkpoint(folder, seconds=0.0)
     monkeypatch.setattr("lightning_inr.pipelines.fitting.resume_checkpoint", every_epoch)
     monkeypatch.setattr(WholeCheckpoints, "save_checkpoint", save)
     stopped = encode(y4m(moving_square()))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_inr.codec import Codec, decode
+from lightning_inr.codec import Codec, decode, read_segment_table
 from lightning_inr.codec.coefficients import dequantize_table, parameters_of, quantize_table, runs_of
 from lightning_inr.codec.entropy import CODERS
 from lightning_inr.models import MODELS
@@ -52,14 +52,23 @@ def test_the_reader_of_the_page_reads_tables_over_time(layout: GridLayout) -> No
 
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda path: f"{path.parent.name}, {path.stem}")
 def test_the_reader_of_the_page_reads_the_golden_files(path: Path) -> None:
+    for _, data in read_linr.read_segments(path.read_bytes()):
+        _, tensors = read_linr.read_linr(data)
+        for name, tensor in decode(data).state_dict().items():
+            np.testing.assert_allclose(tensors[name], tensor.numpy(), atol=1e-5)
+
+
+def test_the_reader_of_the_page_finds_the_segments() -> None:
+    [path] = [each for each in GOLDEN if each.parent.name == "version_4"]
     data = path.read_bytes()
-    _, tensors = read_linr.read_linr(data)
-    for name, tensor in decode(data).state_dict().items():
-        np.testing.assert_allclose(tensors[name], tensor.numpy(), atol=1e-5)
+    table, segments = read_segment_table(data), read_linr.read_segments(data)
+    assert table is not None
+    assert [first for first, _ in segments] == list(table.firsts)
+    assert [segment for _, segment in segments] == [table.part(data, number)[:] for number in range(len(segments))]
 
 
-def test_there_are_golden_files_of_both_versions() -> None:
-    assert {path.parent.name for path in GOLDEN} == {"version_2", "version_3"}
+def test_there_are_golden_files_of_all_versions() -> None:
+    assert {path.parent.name for path in GOLDEN} == {"version_2", "version_3", "version_4"}
 
 
 def test_the_example_is_the_file_that_the_page_shows() -> None:

@@ -47,7 +47,7 @@ def name_of(requirement: str) -> str:
 
 def test_documented_extras_match_the_package() -> None:
     assert sorted(each for part in PARTS for each in EXTRAS[part]) == sorted(REQUIREMENTS)
-    assert {"docs", "dev", "test", "gpu", "player", "demo", "remote"} <= set(EXTRAS)
+    assert {"docs", "dev", "test", "gpu", "player", "demo", "remote", "cluster"} <= set(EXTRAS)
 
 
 def test_the_page_installs_the_packages_of_the_decode_extra() -> None:

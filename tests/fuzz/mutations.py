@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from lightning_inr.codec import Codec
-from lightning_inr.codec.container import MAGIC, Container, pack, unpack
+from lightning_inr.codec import Codec, join_files
+from lightning_inr.codec.container import MAGIC, SEGMENTED, Container, pack, read_file_header, unpack, write_file_header
 from lightning_inr.models import build
 from lightning_inr.types import EmbeddingSpace, FrameSampling, TokenSpace, VideoShape
 from tests.conftest import SMALL
@@ -53,8 +53,30 @@ def sound(number: int) -> bytes:
 def case(number: int) -> bytes:
     """The mutation of this number."""
     chance = random.Random(number)
+    if number % 50 == 49:
+        return joined(chance)
     kinds: tuple[Callable[[bytes, random.Random], bytes], ...] = (raw, header, text, section, both, weights)
     return kinds[number % len(kinds)](sound(chance.randrange(40)), chance)
+
+
+@functools.cache
+def _segments() -> bytes:
+    """A valid file of three segments."""
+    parts = []
+    for frames in (2, 1, 3):
+        torch.manual_seed(frames)
+        parts.append(Codec(default_bits=4).encode(build("nerv", VIDEO._replace(frames=frames), **SMALL["nerv"])))
+    return b"".join(join_files(lambda: parts))
+
+
+def joined(chance: random.Random) -> bytes:
+    """A file of several segments with values of its table changed, with a valid checksum, or with bytes changed."""
+    if chance.random() < 0.3:
+        return raw(_segments(), chance)
+    table, start = read_file_header(_segments(), (SEGMENTED,))
+    for _ in range(chance.randint(1, 3)):
+        _change(table, chance)
+    return write_file_header(SEGMENTED, table) + _segments()[start:]
 
 
 def raw(data: bytes, chance: random.Random) -> bytes:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import torch
 
-from lightning_inr.codec import decode, describe
+from lightning_inr.codec import describe_file, read_video
 from lightning_inr.errors import UserError
 from tests.fuzz.mutations import case
 
@@ -68,8 +68,8 @@ def try_file(number: int, data: bytes) -> Outcome:
     before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     decoded, fault = False, None
     try:
-        describe(data)
-        model = decode(data)
+        describe_file(data)
+        model = read_video(data)
         last = model.video.frames - 1
         for _ in model.render([0, last / 2, last]):
             pass

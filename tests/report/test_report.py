@@ -9,7 +9,7 @@ import pytest
 
 from lightning_inr.paths import FAILED
 from lightning_inr.report.charts import draw_curves
-from lightning_inr.report.curves import MEAN, Curve, Point, curves, differences
+from lightning_inr.report.curves import MEAN, Curve, Point, best_tradeoffs, curves, differences
 from lightning_inr.report.latents import measure_smoothness
 from lightning_inr.report.page import write_page
 from lightning_inr.report.runs import find_runs, name_methods
@@ -47,6 +47,15 @@ def test_twice_the_rate_is_a_difference_of_100_percent(tmp_path: Path) -> None:
     gained = found["Jockey", "nerv", "latent_inr"].quality
     assert gained is not None
     assert gained > 0.5
+
+
+def test_best_tradeoffs_are_those_that_no_other_run_of_the_video_reaches(tmp_path: Path) -> None:
+    for name, video, bpp, psnr in (
+        ("a", "cup", 0.1, 30.0), ("b", "cup", 0.2, 29.0), ("c", "cup", 0.3, 33.0), ("d", "cup", 0.3, 32.0),
+        ("e", "box", 0.5, 20.0),
+    ):  # fmt: skip
+        write_result(tmp_path / name, video=video, bpp=bpp, psnr=psnr)
+    assert [run.folder.name for run in best_tradeoffs(find_runs([tmp_path])[0])] == ["e", "a", "c"]
 
 
 def test_curves_that_do_not_overlap_have_no_difference() -> None:
@@ -96,6 +105,7 @@ def test_the_page_is_one_file(tmp_path: Path) -> None:
     page = (tmp_path / "report.html").read_text()
     assert "<svg" in page
     assert "out of &lt;memory&gt;" in page
+    assert "Best trade-offs of rate and PSNR" in page
     assert not re.search(r'(src|href)="(?!#)', page.replace("xlink:href", "xlink"))
     assert page.count("<tr>") > 12 + 1
 

@@ -7,6 +7,7 @@ import torch
 
 from lightning_inr.codec import Codec, decode
 from lightning_inr.errors import BitstreamError
+from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.retrieval.collection import Record, write_manifest
 from lightning_inr.retrieval.gallery import SEMANTIC_ROLES, read_gallery, read_model
 from lightning_inr.retrieval.query import open_collection, search_collection
@@ -63,6 +64,7 @@ def test_a_file_with_damaged_search_roles_is_left_out(records: list[Record], tmp
 def test_only_search_roles_are_decoded(records: list[Record], tmp_path: Path) -> None:
     for record in records:
         model = read_model(tmp_path / record.path)
+        assert isinstance(model, VideoRepresentation)
         whole = decode((tmp_path / record.path).read_bytes())
         with_values = {name for name, tensor in model.state_dict().items() if not tensor.is_meta}
         groups = model.coded_groups()

@@ -15,11 +15,14 @@ import pytest
 
 from lightning_inr.data.captioned.split import CaptionedVideo, Segment
 from lightning_inr.errors import UserError
+from lightning_inr.paths import write_bytes
 from lightning_inr.pipelines import collection as task
-from lightning_inr.pipelines.collection import take_shard
+from lightning_inr.pipelines import collection_worker
+from lightning_inr.pipelines.cluster.schedule import Claim
 from lightning_inr.pipelines.collection_lock import CollectionLock
 from lightning_inr.pipelines.evaluation import measure
-from lightning_inr.pipelines.fitting import fit_video
+from lightning_inr.pipelines.fitting import train
+from lightning_inr.pipelines.packing import fit_pack
 from lightning_inr.retrieval.collection import Record, open_original, read_manifest
 from tests.conftest import ALIGNED, SMALL_OVERRIDES, Outcome, moving_square, write_mp4, write_teacher
 
@@ -83,12 +86,12 @@ def test_an_interruption_keeps_finished_videos(cli: Cli, collection: Path, monke
     for name in ("video1", "video3"):
         (collection / "records" / f"{name}.json").unlink()
 
-    def until_the_second(prepared: Any, cfg: Any, folder: Path) -> Any:
+    def until_the_second(prepared: Any, folder: Path) -> None:
         if folder.name == "video3.fit":
             raise KeyboardInterrupt
-        return fit_video(prepared, cfg, folder)
+        train(prepared, folder)
 
-    monkeypatch.setattr(task, "fit_video", until_the_second)
+    monkeypatch.setattr(collection_worker, "train", until_the_second)
     outcome = cli(*COLLECT)
     assert outcome.code == 130
     assert "interrupted; the same command resumes with this video" in outcome.error
@@ -103,6 +106,42 @@ def test_a_corrupt_video_is_tried_again_and_listed_as_failed(cli: Cli, collectio
     assert "failed: video1: dataset.path=" in outcome.out
     assert "3 of 4 videos in collection, 1 failed" in outcome.out
     assert (collection / "failed.txt").read_text().startswith("video1: ")
+
+
+def test_a_pack_gives_a_file_for_each_video_and_names_those_that_fail(cli: Cli, collection: Path) -> None:
+    shutil.rmtree(collection)
+    unsuitable = cli(*COLLECT, "pack=2", "data.window=[8,8]")
+    assert "pack=2: data.window is for one video at a time; choose pack=1" in unsuitable.error
+    shutil.rmtree(collection, ignore_errors=True)
+    Path("shapes/videos/video1.mp4").write_bytes(b"no video")
+    outcome = cli(*COLLECT, "pack=2")
+    assert outcome.code == 0, outcome.err
+    assert "failed: video1: dataset.path=" in outcome.out
+    assert "3 of 4 videos in collection, 1 failed" in outcome.out
+    records = read_manifest(collection)
+    assert [record.id for record in records] == ["video0", "video2", "video3"]
+    assert all(record.seconds > record.fit_seconds > 0 and record.cos_seen is not None for record in records)
+    assert not [path for path in (collection / "records").iterdir() if path.is_dir()]  # no checkpoint is left
+
+
+def test_an_interrupted_pack_keeps_finished_videos_and_continues(
+    cli: Cli, collection: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(collection)
+
+    def until_the_second(names: Any, fits: Any, options: Any, folder: Path) -> Any:
+        if names[0] == "video2":
+            raise KeyboardInterrupt
+        return fit_pack(names, fits, options, folder)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(collection_worker, "fit_pack", until_the_second)
+        assert cli(*COLLECT, "pack=2").code == 130
+    assert [record.id for record in read_manifest(collection)] == ["video0", "video1"]
+    times = {path: path.stat().st_mtime_ns for path in collection.glob("*.linr")}
+    outcome = cli(*COLLECT, "pack=2")
+    assert "4 of 4 videos in collection, 0 failed" in outcome.out, outcome.err
+    assert all(path.stat().st_mtime_ns == time for path, time in times.items())
 
 
 def test_a_missing_video_is_counted(cli: Cli, collection: Path) -> None:
@@ -121,37 +160,31 @@ def test_a_full_disk_ends_the_run_and_keeps_finished_videos(
         (collection / "records" / f"{name}.json").unlink()
 
     def full(path: Path, data: bytes) -> None:
+        if path.suffix != ".linr":
+            return write_bytes(path, data)
         cause = OSError(errno.ENOSPC, "No space left on device")
         raise UserError(f"cannot write {path}: {cause.strerror}; free some space") from cause
 
-    monkeypatch.setattr(task, "write_bytes", full)
+    monkeypatch.setattr("lightning_inr.storage.write_bytes", full)
     outcome = cli(*COLLECT)
     assert outcome.code == 1
     assert "No space left on device; free some space" in outcome.error
     assert [record.id for record in read_manifest(collection)] == ["video0", "video2"]
 
 
-def test_a_video_belongs_to_one_worker_at_a_time(tmp_path: Path) -> None:
+def test_a_video_belongs_to_one_process_at_a_time(tmp_path: Path) -> None:
     other = (
         "import sys; from pathlib import Path; from lightning_inr.pipelines.collection_lock import CollectionLock\n"
-        "with CollectionLock(Path(sys.argv[1])) as shared, shared.claim(3) as three, shared.claim(4) as four:\n"
-        "    print(three, four)"
+        "from lightning_inr.data.captioned.split import CaptionedVideo\n"
+        "with CollectionLock(Path(sys.argv[1])) as shared:\n"
+        "    print(*(shared.claim(index, CaptionedVideo(str(index), Path())).name for index in (3, 4)))"
     )
-    with CollectionLock(tmp_path) as shared, shared.claim(3) as ours:
-        assert ours
+    with CollectionLock(tmp_path) as shared:
+        assert shared.claim(3, CaptionedVideo("3", Path())) is Claim.TAKEN
         output = subprocess.run(
             [sys.executable, "-c", other, str(tmp_path)], capture_output=True, text=True, check=True
         )
-    assert output.stdout.split() == ["False", "True"]
-
-
-def test_shards_share_the_videos_between_them() -> None:
-    videos = [CaptionedVideo(str(number), Path()) for number in range(10)]
-    shards = [list(take_shard(videos, f"{part}/3")) for part in (1, 2, 3)]
-    assert sorted(place for shard in shards for place in shard) == list(range(10))
-    for wrong in ("0/3", "4/3", "x"):
-        with pytest.raises(UserError, match=f"shard={wrong}: give PART/PARTS"):
-            take_shard(videos, wrong)
+    assert output.stdout.split() == ["HELD", "TAKEN"]
 
 
 def with_former_id(folder: Path, record: Record) -> Record:

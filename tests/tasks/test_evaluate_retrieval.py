@@ -46,6 +46,17 @@ def test_every_protocol_has_four_rows_and_every_query_is_written(cli: Cli, colle
     assert all(method in outcome.out for method in METHODS)
 
 
+def test_an_index_has_a_row_of_its_own(cli: Cli, collection: Path) -> None:
+    outcome = cli(*MEASURE, "retrieval.protocols=[class,segment]", "index=lancedb", "retrieval.frame_stride=2")
+    assert outcome.code == 0, outcome.err
+    ours = {row["protocol"]: row for row in rows() if row["method"] == "our latents"}
+    found = {row["protocol"]: row for row in rows() if row["method"] == "our latents, lancedb"}
+    assert list(found) == ["class", "segment"]
+    for protocol, row in found.items():
+        assert row["curve"] == ours[protocol]["curve"]
+        assert row["mean_rank"] == pytest.approx(ours[protocol]["mean_rank"])
+
+
 def test_without_the_videos_their_row_is_left_out(cli: Cli, collection: Path) -> None:
     gone = [record._replace(source='{"path": "gone.mp4"}') for record in read_manifest(collection)]
     write_manifest(collection, gone)

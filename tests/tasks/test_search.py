@@ -12,10 +12,11 @@ import torch
 from PIL import Image
 
 from lightning_inr.codec import Codec, decode
-from lightning_inr.pipelines.collection_lock import CollectionLock
+from lightning_inr.pipelines.collection_manifest import write_collection
 from lightning_inr.retrieval.collection import read_manifest, write_manifest
 from lightning_inr.retrieval.gallery import read_embeddings
 from lightning_inr.retrieval.query import frame_scores, open_collection, search_collection
+from lightning_inr.storage import open_folder
 from tests.conftest import ALIGNED, Outcome, small_model, write_teacher
 from tests.pictures import visible_share
 
@@ -82,11 +83,10 @@ def test_all_frames_of_a_video_are_scored_from_the_index(collection: Path) -> No
 def test_only_new_files_of_a_collection_are_read(cli: Cli, collection: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record = collection / "records" / "video3.json"
     hidden = record.rename("hidden.json")
-    with CollectionLock(collection) as shared:
-        shared.write_manifest()
-        assert len(open_collection(collection).vectors) == 18
-        hidden.rename(record)
-        shared.write_manifest()
+    write_collection(open_folder(collection, "collection"), [])
+    assert len(open_collection(collection).vectors) == 18
+    hidden.rename(record)
+    write_collection(open_folder(collection, "collection"), [])
     read: list[str] = []
     from lightning_inr.retrieval import gallery
 
@@ -99,7 +99,8 @@ def test_only_new_files_of_a_collection_are_read(cli: Cli, collection: Path, mon
     monkeypatch.setattr(gallery, "read_embeddings", recorded)
     grown = open_collection(collection)
     assert (len(grown.vectors), read) == (24, ["video3.linr"])
-    assert grown.video.tolist() == sorted(grown.video.tolist())
+    videos, frames = grown.rows.places(np.arange(24))
+    assert (videos.tolist(), frames.tolist()) == (np.repeat(range(4), 6).tolist(), 4 * list(range(6)))
 
 
 def test_an_unaligned_file_is_left_out_and_named(cli: Cli, collection: Path) -> None:

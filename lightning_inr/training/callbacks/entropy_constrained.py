@@ -20,7 +20,7 @@ from lightning_inr.codec.density import DENSITIES, laplace_slopes
 from lightning_inr.codec.transform import from_coefficients, to_coefficients
 from lightning_inr.errors import UserError
 from lightning_inr.models.base import VideoRepresentation
-from lightning_inr.training.callbacks.base import data_of, one_of
+from lightning_inr.training.callbacks.base import data_of, mean_over_ranks, one_of
 from lightning_inr.training.callbacks.budget import Budget
 from lightning_inr.training.callbacks.file_targets import (
     FileTarget,
@@ -74,7 +74,7 @@ class EntropyConstrained(WeightQuantization):
         self.origin: list[QuantizationStep] = []  # initial grids: the codec's step sizes, offset by each tensor's mean
         self.grid = nn.Parameter(torch.empty(0, 2))  # log(size / first size), (offset - first offset) / first size
         self.optimizer: Adam | None = None
-        self._rate: list[Tensor] = []  # gradient of the bits by each weight
+        self.rate_gradients: list[Tensor] = []  # of the bits by each weight
         self._grid_rate: list[Tensor] = []  # gradient of the bits by each tensor's row of `grid`
         self._slope = torch.empty(0)  # gradient of the distortion by log(size), summed over training steps
 
@@ -117,28 +117,45 @@ class EntropyConstrained(WeightQuantization):
         super().on_after_backward(trainer, pl_module)
         if not self.started:
             return
-        video = self.module.net.video
-        price = self.rate_weight / (video.frames * video.height * video.width)  # weight of one bit in the loss
         gradients = [weight.grad for weight in self.weights if weight.grad is not None]
         assert len(gradients) == len(self.weights)  # every model uses all its coded tensors in each step
+        price = self.bit_weight
+        self.train_grids(trainer, gradients)
+        if self.rate_gradients:
+            torch._foreach_add_(gradients, self.rate_gradients, alpha=price)
+
+    @property
+    def bit_weight(self) -> float:
+        """The weight of one bit of the file in the loss."""
+        video = self.module.net.video
+        return self.rate_weight / (video.frames * video.height * video.width)
+
+    def train_grids(self, trainer: L.Trainer, gradients: list[Tensor]) -> None:
+        """Update grids, gradients of the rate and the estimate of the size where they are due in this step.
+
+        `gradients`: of the distortion, by each of `weights`.
+        """
         if trainer.global_step % STEPS_BETWEEN_ROUNDINGS == 0:
             # Straight-through gradient: the rounding error is proportional to the step size.
             slopes = torch._foreach_mul(gradients, self.errors)
             self._slope += torch.stack([slope.sum() for slope in slopes]).cpu()
         if trainer.global_step % STEPS_BETWEEN_RATES == 0:
             group = trainer.optimizers[0].param_groups[0]
-            self._update(trainer.global_step, price, group["lr"] / group["base_lr"])
+            self._update(trainer, self.bit_weight, group["lr"] / group["base_lr"])
         between = STEPS_BETWEEN_ESTIMATES if self.target is None else STEPS_BETWEEN_CORRECTIONS
         if "bpp" not in self.module.extra_metrics or trainer.global_step % between == 0:
-            data = self.codec.encode(self.module.net, self.steps())
-            self.module.extra_metrics["bpp"] = self._bpp_of(data)
-            if self.target is not None:
-                self.rate_weight = self.target.adapted(self.rate_weight, data, one_of(trainer, Budget).spent)
-        if self._rate:
-            torch._foreach_add_(gradients, self._rate, alpha=price)
+            estimate = self._estimate(one_of(trainer, Budget).spent) if trainer.is_global_zero else (0.0, 0.0)
+            self.module.extra_metrics["bpp"], self.rate_weight = trainer.strategy.broadcast(estimate)
+
+    def _estimate(self, spent: float) -> tuple[float, float]:
+        """Bits per pixel of the file if it were written now, and the rate weight to go on with."""
+        data = self.codec.encode(self.module.net, self.steps())
+        if self.target is None:
+            return self._bpp_of(data), self.rate_weight
+        return self._bpp_of(data), self.target.adapted(self.rate_weight, data, spent)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if not self.started:
+        if not self.started or not trainer.is_global_zero:  # rank 0 writes the file
             return
         data = self.codec.encode(self.module.net, self.steps())
         if isinstance(self.target, SizeTarget) and self.target.is_exceeded(data):
@@ -223,19 +240,18 @@ class EntropyConstrained(WeightQuantization):
         self._slope = torch.zeros(len(origin))
 
     @torch.enable_grad()
-    def _update(self, step: int, price: float, schedule: float) -> None:
+    def _update(self, trainer: L.Trainer, price: float, schedule: float) -> None:
         """Compute the gradients of the rate, and take one Adam step of the grids by rate and distortion."""
         assert self.optimizer is not None
-        tables = not self._rate or step % STEPS_BETWEEN_TABLE_RATES == 0
-        found = []
-        for row, entry in enumerate(self.entries):
-            if entry.layout is None:
-                found.append(self._slopes(row))
-            elif tables:
-                found.append(self._table_slopes(row, entry.layout))
-            else:
-                found.append((self._rate[row], self._grid_rate[row]))
-        self._rate, self._grid_rate = [rate for rate, _ in found], [grid for _, grid in found]
+        tables = not self.rate_gradients or trainer.global_step % STEPS_BETWEEN_TABLE_RATES == 0
+        rows = [row for row, entry in enumerate(self.entries) if tables or entry.layout is None]
+        found = [self._slopes(row) for row in rows]
+        rates = mean_over_ranks(trainer, [rate for rate, _ in found])
+        grids = mean_over_ranks(trainer, [grid for _, grid in found])
+        if tables:
+            self.rate_gradients, self._grid_rate = list(rates), list(grids)
+        for row, rate, grid in zip(rows, rates, grids, strict=True):
+            self.rate_gradients[row], self._grid_rate[row] = rate, grid
         self.grid.grad = price * torch.stack(self._grid_rate)
         self.grid.grad[:, 0] += self._slope * (STEPS_BETWEEN_ROUNDINGS / STEPS_BETWEEN_RATES)
         self._slope.zero_()
@@ -245,6 +261,8 @@ class EntropyConstrained(WeightQuantization):
 
     def _slopes(self, row: int) -> tuple[Tensor, Tensor]:
         """Gradients of a tensor's bits by its weights, and by its row of `grid`."""
+        if (layout := self.entries[row].layout) is not None:
+            return self._table_slopes(row, layout)
         value, first = self.weights[row].detach().requires_grad_(), self.origin[row]
         grid = self.grid[row].detach().requires_grad_()
         size, offset = first.size * grid[0].exp(), first.offset + grid[1] * first.size

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lightning_inr.codec import Codec, Entry, QuantizationStep, fake_quantize, rounding_error
 from lightning_inr.errors import UserError
-from lightning_inr.training.callbacks.base import FitCallback, data_of, one_of
+from lightning_inr.training.callbacks.base import FitCallback, data_of, mean_over_ranks, one_of
 from lightning_inr.training.callbacks.budget import Budget
 
 STEPS_BETWEEN_ROUNDINGS = 16
@@ -60,7 +60,7 @@ class WeightQuantization(FitCallback):
         if one_of(trainer, Budget).spent < self.start:
             return
         if not self.started:
-            self.module.net.store_embeddings(data_of(trainer).in_order())
+            self.begin(trainer)
             self.started = True
         self.round_weights(trainer.global_step)
         self._full = [weight.data for weight in self.weights]
@@ -70,6 +70,13 @@ class WeightQuantization(FitCallback):
         torch._foreach_add_(self._rounded, self.errors)
         for weight, value in zip(self.weights, self._rounded, strict=True):
             weight.data = value
+
+    def begin(self, trainer: L.Trainer) -> None:
+        """Store the embeddings of an encoder; called once, before the first step with rounded weights."""
+        self.module.net.store_embeddings(data_of(trainer).in_order())
+        tables = self.module.net.roles().get("embeddings", [])
+        for table, mean in zip(tables, mean_over_ranks(trainer, tables), strict=True):
+            table.copy_(mean)
 
     def on_after_backward(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         for weight, full in zip(self.weights, self._full, strict=False):

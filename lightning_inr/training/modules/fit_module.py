@@ -65,10 +65,11 @@ class FitModule(L.LightningModule, ABC):
         terms = self.terms(outputs, batch)
         loss = functools.reduce(torch.add, terms.values())
         if self.global_step % STEPS_BETWEEN_RECORDINGS == 0:
-            self._check(loss)
             with torch.no_grad():
                 values = {**terms, "psnr": psnr(F.mse_loss(outputs["final"], batch.frames))}
-            self._recorded.append({name: float(value.detach()) for name, value in values.items()})
+                means = self.trainer.strategy.reduce(torch.stack([*values.values(), loss]))  # over ranks
+            self._check(means[-1])
+            self._recorded.append(dict(zip(values, means.tolist(), strict=False)))
         return loss
 
     def pop_metrics(self) -> dict[str, float]:
@@ -78,6 +79,10 @@ class FitModule(L.LightningModule, ABC):
 
     def configure_optimizers(self) -> Optimizer:
         """The optimiser, with one parameter group for each role."""
+        return self.optimizer(self.parameter_groups())
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The parameters of each role, with their learning rate and, for tables over time, the slices of each shot."""
         layouts = {parameter: self.net.grid_layout(name) for name, parameter in self.net.named_parameters()}
         groups: list[dict[str, Any]] = []
         for role, parameters in self.net.roles().items():
@@ -93,7 +98,7 @@ class FitModule(L.LightningModule, ABC):
                     "slices": slices,
                 }
             )
-        return self.optimizer(groups)
+        return groups
 
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None

@@ -18,6 +18,27 @@ Array = np.ndarray[Any, np.dtype[Any]]
 TOTAL = 2**16
 
 
+# --8<-- [start:segments]
+def read_segments(data: bytes) -> list[tuple[int, bytes]]:
+    """The number of the first frame of each segment, and its file; of a file of version 2 or 3, the file itself."""
+    _, version, length, crc = struct.unpack_from("<4sHII", data)
+    if version != 4:
+        return [(0, data)]
+    packed = data[14 : 14 + length]
+    assert zlib.crc32(data[:10] + packed) == crc
+    header = json.loads(zlib.decompress(packed))
+    segments, first, start = [], 0, 14 + length
+    for frames, size, checksum in header["segments"]:
+        segments.append((first, data[start : start + size]))
+        assert struct.unpack_from("<I", data, start + 10)[0] == checksum
+        first, start = first + frames, start + size
+    assert (first, start) == (header["video"]["frames"], len(data))
+    return segments
+
+
+# --8<-- [end:segments]
+
+
 # --8<-- [start:container]
 def read_container(data: bytes) -> tuple[dict[str, Any], dict[str, bytes]]:
     """The header, and the bytes of each section."""
