@@ -2,7 +2,7 @@
 
 python experiments/scale/ddp.py OUT NAME=CLIP[:MODEL[:PARAMS]] …
 
-Each clip is fitted by two processes with a batch of 1, and by one process with a batch of 2, that one for three seeds.
+Each clip is fitted by two processes with a batch of 1, and by one process with a batch of 2, with three seeds each.
 """
 
 import os

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -301,6 +302,14 @@ def test_ray_fits_a_folder_though_a_worker_dies_and_a_video_is_broken(
     assert (tmp_path / "died").exists()
     assert "failed: c.mp4: dataset.path=" in outcome.out
     assert [(record.id, record.frames) for record in read_manifest("c")] == [("a.mp4", 3), ("b.mp4", 1), ("d.mp4", 2)]
+
+
+def test_an_address_where_nothing_answers_is_one_line(cli: Cli) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    outcome = cli("task=collect", "collection=c", *SMALL_FITS, "cluster=ray", f"cluster.address=127.0.0.1:{port}")
+    assert outcome.code == 1
+    assert f"cluster.address=127.0.0.1:{port}: Connection refused; start Ray there, or leave it out" in outcome.error
 
 
 def test_a_worker_of_another_version_is_one_line() -> None:

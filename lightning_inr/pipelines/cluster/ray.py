@@ -6,6 +6,7 @@ Ray places the tasks, and runs those of dead workers again. Workers write the fi
 import logging
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -25,6 +26,7 @@ from lightning_inr.pipelines.cluster.shards import Unit
 from lightning_inr.pipelines.collection_worker import CollectionOptions, CollectionWorker
 from lightning_inr.pipelines.evaluation import measuring_process
 from lightning_inr.pipelines.fitting import FitOptions, Teachers
+from lightning_inr.ranges import SILENCE
 from lightning_inr.retrieval.collection import Record
 from lightning_inr.storage import Folder, LocalFolder, open_folder
 
@@ -42,6 +44,18 @@ class _Setup(NamedTuple):
     load_teachers: Callable[[], Teachers]
     address: str  # of the collection
     limits: Limits  # of a command do not apply in another process
+
+
+def _check_reachable(address: str) -> None:
+    """UserError if nothing answers at HOST:PORT: Ray itself would try for minutes, and print lines of its own."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdecimal():  # such as auto
+        return
+    try:
+        socket.create_connection((host, int(port)), SILENCE).close()
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UserError(f"cluster.address={address}: {reason}; start Ray there, or leave it out") from error
 
 
 class RayExecutor:
@@ -63,9 +77,9 @@ class RayExecutor:
         import ray
 
         self.ray = ray
-        on_terminate = signal.getsignal(signal.SIGTERM)
+        on_terminate, where = signal.getsignal(signal.SIGTERM), self._where()
         try:
-            context = ray.init(log_to_driver=False, logging_level=logging.ERROR, **self._where())
+            context = ray.init(log_to_driver=False, logging_level=logging.ERROR, **where)
         except Exception as error:  # Ray's errors here are of many types
             remedy = (
                 "free memory and disk for it" if self.cluster.address is None else "start Ray there, or leave it out"
@@ -90,6 +104,7 @@ class RayExecutor:
     def _where(self) -> dict[str, Any]:
         """Ray's options for the cluster: an existing one, or one of this machine."""
         if self.cluster.address is not None:
+            _check_reachable(self.cluster.address)
             return {"address": self.cluster.address}
         workers = self.cluster.workers
         sizes = {} if workers is None else {"num_cpus": workers * self.cluster.cpus}
