@@ -1,8 +1,8 @@
 """Markdown pages of the options, from the files of conf/ and their comments: `python docs/generate.py FOLDER`."""
 
+import argparse
 import ast
 import re
-import sys
 from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
@@ -207,7 +207,9 @@ def _escaped(text: str) -> str:
 
 def main() -> None:
     """Write all pages into a folder."""
-    folder = Path(sys.argv[1])
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    folder: Path = parser.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
     for name, page in pages().items():
         (folder / name).write_text(page)

@@ -5,8 +5,8 @@ python experiments/scale/ddp.py OUT NAME=CLIP[:MODEL[:PARAMS]] …
 Each clip is fitted by two processes with a batch of 1, and by one process with a batch of 2, with three seeds each.
 """
 
+import argparse
 import os
-import sys
 from pathlib import Path
 
 import torch
@@ -48,4 +48,8 @@ def main(out: Path, clips: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("clips", nargs="+", metavar="NAME=CLIP[:MODEL[:PARAMS]]")
+    arguments = parser.parse_args()
+    main(arguments.out, arguments.clips)

@@ -1,11 +1,12 @@
 """Videos per hour of `task=collect` with and without packs: 64x64 videos of `shapes`, one thread each way.
 
-    python experiments/scale/pack.py FOLDER [steps=300] [pack=8] [option=value …]
+    python experiments/scale/pack.py FOLDER [--steps 300] [--pack 8] [option=value …]
 
 Seconds are those that the processors spent on each command and its measuring process, so that other work on the machine
 counts little; the wall clock stands beside them. A command that is finished in FOLDER is not repeated.
 """
 
+import argparse
 import json
 import resource
 import subprocess
@@ -50,12 +51,16 @@ def processor_seconds() -> float:
 
 
 def main() -> None:
-    folder, options = Path(sys.argv[1]).resolve(), sys.argv[2:]
-    named = dict(option.split("=", 1) for option in options if option.startswith(("steps=", "pack=")))
-    others = [option for option in options if not option.startswith(("steps=", "pack="))]
-    shared = [f"max_steps={named.get('steps', 300)}", *others]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--pack", type=int, default=8)
+    parser.add_argument("options", nargs="*")
+    arguments = parser.parse_args()
+    folder: Path = arguments.folder.resolve()
+    shared = [f"max_steps={arguments.steps}", *arguments.options]
     folder.mkdir(parents=True, exist_ok=True)
-    packed = measure(folder / "packed", [*shared, f"pack={named.get('pack', 8)}"])
+    packed = measure(folder / "packed", [*shared, f"pack={arguments.pack}"])
     alone = measure(folder / "alone", [*shared, "pack=1"])
     print(f"videos per hour: {packed['videos_per_hour'] / alone['videos_per_hour']:.2f} times")
     print(f"PSNR {packed['psnr'] - alone['psnr']:+.3f} dB, rate {100 * (packed['bpp'] / alone['bpp'] - 1):+.2f} %")

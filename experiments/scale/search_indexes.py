@@ -1,6 +1,6 @@
 """Indexes of large galleries, FAISS beside LanceDB: recall, build time, bytes, time of a query, memory.
 
-    python experiments/scale/search_indexes.py FOLDER [frames=100000]
+    python experiments/scale/search_indexes.py FOLDER [FRAMES]
 
 Frames are those of `experiments/benchmarks/retrieval_index.py`: 512 numbers of length 1, walks of 100 frames about
 centres. Each index is built and searched in a process of its own, and its figures are a line of FOLDER/results.jsonl;
@@ -9,6 +9,7 @@ ones as far from it as a caption is from a picture in CLIP (about 0.3). Making f
 that the process had beyond its files' pages, above what it had after imports.
 """
 
+import argparse
 import json
 import subprocess
 import sys
@@ -41,11 +42,16 @@ SPACE = EmbeddingSpace("simulated", "00", WIDTH)
 
 def main() -> None:
     """Measure every index that has no figures yet, and print the table."""
-    folder, frames = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 100_000
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("frames", type=int, nargs="?", default=100_000)
+    parser.add_argument("index", choices=INDEXES, nargs="?", help="this one alone, in this process")
+    arguments = parser.parse_args()
+    folder, frames = arguments.folder, arguments.frames
     folder.mkdir(parents=True, exist_ok=True)
     results = folder / "results.jsonl"
-    if len(sys.argv) > 3:
-        line = json.dumps(measured(sys.argv[3], folder, frames))
+    if arguments.index:
+        line = json.dumps(measured(arguments.index, folder, frames))
         with results.open("a") as file:
             file.write(line + "\n")
         return
