@@ -14,10 +14,12 @@ from hydra.errors import HydraException, InstantiationException
 from omegaconf import DictConfig, open_dict
 
 from lightning_inr.configuration.fits import run_options
+from lightning_inr.devices import choose_device
 from lightning_inr.errors import UserError
 from lightning_inr.option_checks import check_options, compose, explain
 from lightning_inr.paths import writing
 from lightning_inr.pipelines.provenance import Provenance
+from lightning_inr.pipelines.ranks import ranks_of
 from lightning_inr.pipelines.run_folder import fit_into
 from lightning_inr.pipelines.search import Query, clip_of_collection, find_hits
 from lightning_inr.progress import use_progress
@@ -66,6 +68,8 @@ def fit(
     cfg.dataset.path, cfg.dataset.height, cfg.run_dir = os.fspath(source), height, str(folder)
     with _user_errors():
         run = run_options(cfg)
+    if ranks_of(run.fit.trainer, choose_device(run.fit.device)).environment is not None:
+        raise UserError("fit starts the processes of trainer.devices itself; run this script without torchrun or srun")
     given = [f"{name}={value}" for name, value in (options or {}).items()]
     command = f"lightning_inr.fit({os.fspath(source)!r})"
     run = replace(run, provenance=Provenance(run.provenance.dataset, given, command))

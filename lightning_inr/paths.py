@@ -25,6 +25,11 @@ def config_dir() -> str:
     return str(installed if installed.is_dir() else package.parent / "conf")
 
 
+def cache_dir() -> Path:
+    """The user's cache folder of this package: under $XDG_CACHE_HOME, else ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "lightning_inr"
+
+
 def existing(path: str | os.PathLike[str], option: str) -> Path:
     """`path` as a Path; UserError naming `option` if it does not exist."""
     found = Path(path).expanduser()

@@ -88,6 +88,8 @@ def run_arguments(arguments: Sequence[str]) -> None:
     # Otherwise Hydra prints its errors itself, over several lines.
     environment = {"HYDRA_FULL_ERROR": "1", TRACEBACK: str(int(_full_errors()))}
     with env_override(environment), one_line_errors():
+        if {"-m", "--multirun"} & set(sys.argv[1:]) and "TORCHELASTIC_RUN_ID" in os.environ:
+            raise UserError("-m: a sweep starts the processes of its jobs; run the same command without torchrun")
         if {"--help", "-h"} & set(sys.argv[1:]):
             print(help_text(sys.argv[1:]))
         else:

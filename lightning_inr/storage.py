@@ -9,7 +9,7 @@ import errno
 import os
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
@@ -230,6 +230,19 @@ class RemoteFolder:
     def ranges(self, name: str) -> ByteSource:
         """See `Folder`."""
         return FileRanges(f"{self.address}/{name}", self.option)
+
+    def walk(self) -> list[str]:
+        """The names of all files at any depth, sorted; none if there is no such folder."""
+        try:
+            found: list[str] = self._try("", partial(self.system.find, self.root))
+        except FileNotFoundError:
+            return []
+        return sorted(path.removeprefix(self.root).lstrip("/") for path in found)
+
+    def download(self, copies: Mapping[str, Path]) -> None:
+        """Copy files, each to a path of this machine; FileNotFoundError if one does not exist."""
+        here, there = [self._path(name) for name in copies], [str(path) for path in copies.values()]
+        self._try(next(iter(copies), ""), partial(self.system.get, here, there))
 
     def _write(self, name: str, data: bytes, **condition: str) -> None:
         try:

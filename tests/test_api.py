@@ -156,6 +156,14 @@ def test_wrong_options_are_named(clip: Path, options: dict[str, Any], message: s
     assert not Path("clip.linr").exists()
 
 
+def test_a_script_under_torchrun_does_not_share_a_fit(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = {"TORCHELASTIC_RUN_ID": "1", "LOCAL_RANK": "1", "RANK": "1", "WORLD_SIZE": "2", "GROUP_RANK": "0"}
+    for name, value in started.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match="run this script without torchrun"):
+        li.fit(clip, "clip.linr", device="cpu", progress=False, options={**TINY, "trainer.devices": 2})
+
+
 def test_search_by_file_and_by_text(collection: Path) -> None:
     hits = li.search(collection, file=collection / "video2.linr", frame=4, k=2)
     assert (hits[0].record.id, len(hits)) == ("video2", 2)

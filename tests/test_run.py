@@ -44,6 +44,7 @@ Cli = Callable[..., Outcome]
         (["task=decode", "out=x.mp4"], "bitstream has no value; add bitstream="),
         (["task=decode", "bitstream=no.linr", "out=x.mp4"], "bitstream=no.linr: no such file"),
         (["task=info", "bitstream=no.linr"], "bitstream=no.linr: no such file"),
+        (["cluster=ray"], "cluster=ray task=fit: it fits the videos of task=collect; leave it out"),
     ],
 )
 def test_wrong_options(cli: Cli, options: list[str], message: str) -> None:
@@ -51,6 +52,13 @@ def test_wrong_options(cli: Cli, options: list[str], message: str) -> None:
     assert outcome.code == 1
     assert message in outcome.error
     assert not list(Path.cwd().rglob("video.linr"))
+
+
+def test_a_sweep_under_torchrun_is_refused(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    outcome = cli("-m", "rank=1,2")
+    assert outcome.code == 1
+    assert "-m: a sweep starts the processes of its jobs; run the same command without torchrun" in outcome.error
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,19 @@ def test_names_are_those_of_one_level(folder: Folder) -> None:
     assert next(folder.names("records/b")).stamp == folder.stamp("records/b.json")
 
 
+def test_files_of_any_depth_are_listed_and_copied(folder: Folder, tmp_path: Path) -> None:
+    if not isinstance(folder, storage.RemoteFolder):
+        return
+    assert folder.walk() == []
+    for name in ("b.mp4", "a/[1] *.mp4", "a/b/c.txt"):
+        folder.write(name, name.encode())
+    assert folder.walk() == ["a/[1] *.mp4", "a/b/c.txt", "b.mp4"]
+    folder.download({"a/[1] *.mp4": tmp_path / "one", "b.mp4": tmp_path / "two"})
+    assert [(tmp_path / name).read_text() for name in ("one", "two")] == ["a/[1] *.mp4", "b.mp4"]
+    with pytest.raises(FileNotFoundError):
+        folder.download({"lost.mp4": tmp_path / "three"})
+
+
 def test_one_of_two_creates_a_file(folder: Folder) -> None:
     assert folder.create("claim", b"first")
     assert not folder.create("claim", b"second")

@@ -68,7 +68,7 @@ def encode_verb(
     bpp: Annotated[float | None, typer.Option(help="Target size in bits per pixel, such as 0.2.")] = None,
     psnr: Annotated[float | None, typer.Option(help="Target quality in dB, such as 33.")] = None,
     effort: Annotated[Effort, typer.Option(help="Number of training steps.")] = Effort.medium,
-    seconds: Annotated[float | None, typer.Option(help="Limit of the fit in seconds.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="Limit of the fit, or of each segment's, in seconds.")] = None,
     height: Annotated[int | None, typer.Option(help="Resize to this height in pixels.")] = None,
     model: Annotated[str, typer.Option(help="A file of conf/model.")] = "latent_inr_grids",
     segment_frames: Annotated[

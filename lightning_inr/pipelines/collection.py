@@ -17,6 +17,7 @@ from lightning.pytorch.loggers import Logger
 
 from lightning_inr.data.captioned.split import CaptionedVideo, DatasetSplit
 from lightning_inr.data.sources.file import open_video
+from lightning_inr.data.sources.remote import without_copies
 from lightning_inr.devices import choose_device
 from lightning_inr.errors import UserError
 from lightning_inr.paths import FAILED
@@ -25,8 +26,8 @@ from lightning_inr.pipelines.cluster.ray import RayExecutor
 from lightning_inr.pipelines.cluster.schedule import Claim, Executor, Failure, InProcess, schedule
 from lightning_inr.pipelines.cluster.shards import cut, take_shard
 from lightning_inr.pipelines.collection_lock import CollectionLock
-from lightning_inr.pipelines.collection_manifest import CollectionSummary, write_collection
-from lightning_inr.pipelines.collection_worker import CollectionOptions, CollectionWorker, scratch_of
+from lightning_inr.pipelines.collection_manifest import CollectionSummary, write_collection, write_failures
+from lightning_inr.pipelines.collection_worker import CollectionOptions, CollectionWorker, remove_scratch, scratch_of
 from lightning_inr.pipelines.evaluation import measuring_process
 from lightning_inr.pipelines.fitting import Teachers
 from lightning_inr.pipelines.packing import check_packable
@@ -72,8 +73,9 @@ def collect(options: CollectionOptions, address: str | Path) -> CollectionSummar
         finally:
             with claims.alone():
                 figures = write_collection(folder, [split.videos[index] for index in shard])
+                write_failures(folder, ledger.failed, split.videos)
+                remove_scratch(folder)
     failed = ledger.failed
-    folder.write(FAILED, "".join(f"{name}: {reason}\n" for name, reason in failed.items()).encode())
     for name, reason in failed.items():
         print(f"failed: {name}: {reason}")
     finish(loggers)
@@ -87,8 +89,10 @@ def collect(options: CollectionOptions, address: str | Path) -> CollectionSummar
 
 def _shape_of(options: CollectionOptions, videos: Sequence[CaptionedVideo], index: int) -> str:
     """The shape of a video, which those of a pack have in common; empty for one that cannot be read."""
+    location = videos[index].location
     try:
-        return str(open_video(str(videos[index].path.resolve()), **options.clip_options).shape)
+        with without_copies([location]):
+            return str(open_video(location, **options.clip_options).shape)
     except Exception:  # readers raise errors of many types; the worker names them
         return ""
 
@@ -185,7 +189,7 @@ def _with_known_ids(split: DatasetSplit, records: Path) -> DatasetSplit:
     ids = {video.id for video in split.videos}
     found = (Record.read(json.loads(path.read_text())) for path in records.glob("*.json"))
     known = {json.loads(record.source)["path"]: record.id for record in found if record.id not in ids}
-    videos = (video._replace(id=known.get(str(video.path.resolve()), video.id)) for video in split.videos)
+    videos = (video._replace(id=known.get(video.location, video.id)) for video in split.videos)
     return split._replace(videos=tuple(videos))
 
 

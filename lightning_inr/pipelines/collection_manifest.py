@@ -1,4 +1,4 @@
-"""The manifest of a collection, `collection.parquet`, from the records of its videos, and means over them."""
+"""The manifest of a collection, `collection.parquet`, from the records of its videos, means over them, and failures."""
 
 import json
 from collections import defaultdict
@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from lightning_inr.data.captioned.split import CaptionedVideo
+from lightning_inr.paths import FAILED
 from lightning_inr.pipelines.collection_worker import relative_to
 from lightning_inr.retrieval.collection import MANIFEST, Record, open_original, write_manifest
 from lightning_inr.storage import Folder, LocalFolder
@@ -77,6 +78,19 @@ def write_collection(folder: Folder, videos: Sequence[CaptionedVideo]) -> Collec
             return figures
         if folder.create(MANIFEST, data) if stamp is None else folder.replace(MANIFEST, data, stamp):
             return figures
+
+
+def write_failures(folder: Folder, failed: Mapping[str, str], videos: Sequence[CaptionedVideo]) -> None:
+    """Write why videos failed here, beside the lines of other processes about `videos` that are still not finished."""
+    known = {video.id for video in videos}
+    while True:
+        stamp = folder.stamp(FAILED)
+        lines = [] if stamp is None else folder.read(FAILED).decode(errors="replace").splitlines()
+        reasons = {name: reason for name, _, reason in (line.partition(": ") for line in lines)} | dict(failed)
+        left = [name for name in sorted(known & set(reasons)) if folder.stamp(f"records/{name}.json") is None]
+        data = "".join(f"{name}: {reasons[name]}\n" for name in left).encode()
+        if folder.create(FAILED, data) if stamp is None else folder.replace(FAILED, data, stamp):
+            return
 
 
 def _counted(records: Iterator[Record], figures: CollectionSummary) -> Iterator[Record]:

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import re
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,16 +17,16 @@ from lightning.pytorch.loggers import Logger
 
 from lightning_inr.data.captioned.split import CaptionedVideo, DatasetSplit, Segment
 from lightning_inr.data.sources.file import open_video
+from lightning_inr.data.sources.remote import without_copies
 from lightning_inr.data.sources.source import VideoSource
 from lightning_inr.errors import Terminated, UserError, printable
-from lightning_inr.paths import write_bytes
+from lightning_inr.paths import cache_dir, write_bytes
 from lightning_inr.pipelines.cluster.schedule import Failure
 from lightning_inr.pipelines.evaluation import EvaluationRequest
 from lightning_inr.pipelines.fitting import FitOptions, Fitted, Prepared, Teachers, encode_fit, prepare_fit, train
 from lightning_inr.pipelines.packing import fit_pack, likeness
 from lightning_inr.retrieval.collection import Record
 from lightning_inr.storage import Folder, LocalFolder
-from lightning_inr.teachers.feature_cache import default_cache
 
 T = TypeVar("T")
 DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -96,6 +97,10 @@ class CollectionWorker:
         A video is finished with its record, which the caller writes. `copy`: a number other than those of others that
         fit the same unit.
         """
+        with without_copies([video.location for video in videos]):
+            return self._fit_unit(videos, copy)
+
+    def _fit_unit(self, videos: Sequence[CaptionedVideo], copy: int) -> list[Record | Failure]:
         opened = [_attempt(partial(self._open, video, copy)) for video in videos]
         outcomes: dict[int, Record | Failure] = {
             number: each for number, each in enumerate(opened) if isinstance(each, Failure)
@@ -111,7 +116,7 @@ class CollectionWorker:
     def _open(self, video: CaptionedVideo, copy: int) -> OpenVideo:
         """Open a video and prepare its fit."""
         start = time.perf_counter()
-        options = {"path": str(video.path.resolve()), **self.clip_options}
+        options = {"path": video.location, **self.clip_options}
         source = open_video(**options).trim_to_stride(self.fit_options.stride)
         # Per video, so that it does not depend on the videos before it.
         L.seed_everything(self.fit_options.seed, verbose=False)
@@ -196,7 +201,15 @@ def scratch_of(folder: Folder) -> Path:
     """Where this machine keeps checkpoints of fits in work: in the collection, or for a URL in the user's cache."""
     if isinstance(folder, LocalFolder):
         return folder.path / "records"
-    return default_cache().parent / "collections" / sha256(folder.address.encode()).hexdigest()[:16]
+    return cache_dir() / "collections" / sha256(folder.address.encode()).hexdigest()[:16]
+
+
+def remove_scratch(folder: Folder) -> None:
+    """Remove what is left of fits whose videos are finished: of the slower of two, or of one whose worker died."""
+    for path in scratch_of(folder).glob("*.fit*"):
+        found = re.fullmatch(r"(.+)\.fit\d*", path.name)
+        if found and path.is_dir() and folder.stamp(f"records/{found[1]}.json") is not None:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def relative_to(start_seconds: float, segment: Segment) -> Segment:

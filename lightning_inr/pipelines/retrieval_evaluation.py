@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from lightning_inr.codec import read_video
+from lightning_inr.data.sources.remote import without_copies
 from lightning_inr.errors import UserError
 from lightning_inr.paths import write_text, writing
 from lightning_inr.pipelines.search import decode_picture, print_left_out
@@ -21,7 +22,7 @@ from lightning_inr.ranges import FileRanges
 from lightning_inr.report.hits import HitImage, draw_neighbours
 from lightning_inr.report.recall import RecallRow, draw_recall, recall_table
 from lightning_inr.report.wandb_report import log_recall
-from lightning_inr.retrieval.collection import Record, open_original, read_manifest
+from lightning_inr.retrieval.collection import Record, file_address, open_original, read_manifest
 from lightning_inr.retrieval.gallery import Gallery, check_same_space, read_gallery, unit
 from lightning_inr.retrieval.protocols import PROTOCOLS, AnnotatedVideo, ProtocolOptions, ProtocolResult
 from lightning_inr.retrieval.query import OpenCollection, open_collection
@@ -58,7 +59,7 @@ class RetrievalOptions:
             raise UserError(f"retrieval.neighbours={self.neighbours}: choose a whole number from 1")
 
 
-def evaluate_retrieval(collection: Path, folder: Path, options: RetrievalOptions) -> dict[str, Any]:
+def evaluate_retrieval(collection: str | Path, folder: Path, options: RetrievalOptions) -> dict[str, Any]:
     """Evaluate and write result.json, queries.parquet, recall.png and neighbours.png to `folder`."""
     records = read_manifest(collection)
     gallery = subsample_gallery(options.frame_stride, read_gallery(collection, records))
@@ -92,7 +93,7 @@ def evaluate_retrieval(collection: Path, folder: Path, options: RetrievalOptions
     return result
 
 
-def check_queries(collection: Path, videos: Sequence[AnnotatedVideo], protocols: Sequence[str]) -> None:
+def check_queries(collection: str | Path, videos: Sequence[AnnotatedVideo], protocols: Sequence[str]) -> None:
     """UserError unless one of the `videos` has what one of the `protocols` takes its queries from."""
     queries = {
         "class": ("labels", any(video.label for video in videos)),
@@ -135,16 +136,16 @@ def search_of(
 
 
 def embeddings_by_method(
-    cache: Path, collection: Path, records: Sequence[Record], gallery: Gallery, clip: Clip
+    cache: Path, collection: str | Path, records: Sequence[Record], gallery: Gallery, clip: Clip
 ) -> Mapping[str, NDArray[np.float32]]:
     """method -> its embeddings (N, S) of the gallery's frames; a method whose videos cannot be read is left out."""
 
     def true_frames(record: Record) -> NDArray[np.float32]:
-        source = open_original(record)
-        return teacher_features(source.read, range(record.frames), clip, cache).numpy()
+        with without_copies([json.loads(record.source)["path"]]):
+            return teacher_features(open_original(record).read, range(record.frames), clip, cache).numpy()
 
     def decoded_frames(record: Record) -> NDArray[np.float32]:
-        model = read_video(FileRanges(collection / record.path), clip.device)
+        model = read_video(FileRanges(file_address(collection, record.path)), clip.device)
         return clip.embed_frames(model.render(range(record.frames))).numpy()
 
     embedded: dict[str, NDArray[np.float32]] = {}
@@ -184,7 +185,7 @@ def recall_row(name: str, result: ProtocolResult) -> RecallRow:
 
 
 def neighbours(
-    wanted: int, collection: Path, records: Sequence[Record], gallery: Gallery, clip: Clip
+    wanted: int, collection: str | Path, records: Sequence[Record], gallery: Gallery, clip: Clip
 ) -> dict[str, list[HitImage]]:
     """query -> decoded frames found by latents, marked correct or not by class, or by caption (Fig. 7, 12)."""
     labels = sorted({record.label for record in records if record.label})

@@ -17,4 +17,4 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     options = retrieval_options(cfg)
     if cfg.collection is None:
         collect(collection_options(cfg), folder)
-    return evaluate_retrieval(Path(cfg.collection or folder), folder, options)
+    return evaluate_retrieval(cfg.collection or folder, folder, options)

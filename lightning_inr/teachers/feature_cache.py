@@ -1,7 +1,6 @@
 """Teacher embeddings and visual tokens of a video: computed once and cached on disk."""
 
 import hashlib
-import os
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_inr.errors import UserError
-from lightning_inr.paths import writing
+from lightning_inr.paths import cache_dir, writing
 from lightning_inr.progress import ProgressBar
 from lightning_inr.teachers.clip import Clip
 from lightning_inr.teachers.video_llm.interface import VideoLLM
@@ -23,8 +22,8 @@ UNIT = 1e-3  # largest deviation from 1 of the length of a cached vector
 
 
 def default_cache() -> Path:
-    """The user's cache folder of features: under $XDG_CACHE_HOME, else ~/.cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "lightning_inr" / "features"
+    """The user's cache folder of features."""
+    return cache_dir() / "features"
 
 
 def teacher_features(read: Callable[[int], Tensor], numbers: Iterable[int], clip: Clip, cache: Path) -> Tensor:

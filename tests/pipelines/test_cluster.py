@@ -240,6 +240,38 @@ def test_a_collection_in_a_bucket_is_that_of_a_folder(in_bucket: Cli, cli: Cli, 
     assert "rank: 2 there, 1 now" in in_bucket("rank=1").error
 
 
+def test_a_collection_of_a_bucket_of_videos(
+    store: S3Server, cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(collection_pipeline, "measuring_process", lambda: nullcontext(measure))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    videos = open_folder(f"s3://{BUCKET}/in", "collection")
+    for name in ("one.mp4", "two.mp4"):
+        videos.write(name, write_mp4(tmp_path / name, moving_square(4)).read_bytes())
+    small = [option for option in SMALL_FITS if not option.startswith(("dataset=", "dataset.most"))]
+    collect = ["task=collect", "dataset=folder", f"dataset.listing.root=s3://{BUCKET}/in", *small]
+    outcome = cli(*collect, f"collection=s3://{BUCKET}/out", "pack=2")
+    assert outcome.code == 0, outcome.err
+    assert "2 of 2 videos" in outcome.out
+    assert not [path for path in (tmp_path / "cache" / "lightning_inr" / "videos").rglob("*") if path.is_file()]
+    record = open_folder(f"s3://{BUCKET}/out", "collection").read("records/one.mp4.json")
+    assert f"s3://{BUCKET}/in/one.mp4".encode() in record
+
+
+def test_shards_of_one_folder_keep_each_others_failures(in_bucket: Cli, store: S3Server) -> None:
+    list_shapes("shapes", "test", videos=3, seed=0)
+    good = Path("shapes/videos/video0.mp4").read_bytes()
+    for number in (0, 1):
+        Path(f"shapes/videos/video{number}.mp4").write_bytes(b"no video")
+    in_bucket("shard=2/3")
+    in_bucket("shard=1/3")
+    bucket = open_folder(BUCKET_COLLECTION, "collection")
+    assert [line[:8] for line in bucket.read("failed.txt").decode().splitlines()] == ["video0: ", "video1: "]
+    Path("shapes/videos/video0.mp4").write_bytes(good)
+    assert in_bucket("shard=1/3").code == 0
+    assert [line[:8] for line in bucket.read("failed.txt").decode().splitlines()] == ["video1: "]
+
+
 def test_a_bucket_that_fails_and_a_video_that_is_broken_lose_nothing(
     in_bucket: Cli, store: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

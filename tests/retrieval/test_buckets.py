@@ -1,5 +1,6 @@
 """Collections in a bucket: read by ranges, with the index beside them, or in a cache where it cannot be written."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -139,3 +140,21 @@ def test_the_command_searches_a_bucket(cli: Callable[..., Outcome], collection: 
     remote = cli("task=search", f"collection={ADDRESS}", "query=a red ball rolls left")
     assert remote.code == 0, remote.err
     assert remote.out == local.out
+
+
+def test_an_evaluation_of_a_bucket_is_that_of_a_folder(
+    cli: Callable[..., Outcome], collection: Path, store: S3Server
+) -> None:
+    upload(collection)
+    options = ["task=evaluate_retrieval", "retrieval.protocols=[class]", "feature_cache=features"]
+    for name, address in {"here": "collection", "there": ADDRESS}.items():
+        outcome = cli(*options, f"collection={address}", f"run_dir={name}")
+        assert outcome.code == 0, outcome.err
+    here, there = (json.loads(Path(f"{name}/result.json").read_text())["retrieval"] for name in ("here", "there"))
+    assert [row["method"] for row in here] == [
+        "CLIP, true frames",
+        "CLIP, decoded frames",
+        "our latents",
+        "random latents",
+    ]
+    assert there == here

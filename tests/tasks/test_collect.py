@@ -108,6 +108,14 @@ def test_a_corrupt_video_is_tried_again_and_listed_as_failed(cli: Cli, collectio
     assert (collection / "failed.txt").read_text().startswith("video1: ")
 
 
+def test_what_a_killed_fit_has_left_is_removed_when_its_video_is_finished(cli: Cli, collection: Path) -> None:
+    for name in ("video1.fit", "video2.fit1", "video9.fit"):
+        (collection / "records" / name).mkdir()
+        (collection / "records" / name / "fit.ckpt").write_bytes(b"half")
+    assert cli(*COLLECT).code == 0
+    assert [path.name for path in (collection / "records").glob("*.fit*")] == ["video9.fit"]
+
+
 def test_a_pack_gives_a_file_for_each_video_and_names_those_that_fail(cli: Cli, collection: Path) -> None:
     shutil.rmtree(collection)
     unsuitable = cli(*COLLECT, "pack=2", "data.window=[8,8]")

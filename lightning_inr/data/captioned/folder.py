@@ -10,11 +10,14 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from itertools import chain, count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from lightning_inr.data.captioned.caption_files import CaptionRow, read_caption_table, read_captions, read_subtitles
 from lightning_inr.data.captioned.split import ROOT, CaptionedVideo, DatasetSplit, Segment, files_below
+from lightning_inr.data.sources.remote import remote_folder
 from lightning_inr.errors import UserError, printable
 from lightning_inr.paths import existing
+from lightning_inr.ranges import is_address
 
 # Names of videos that the readers of lightning_inr.data.sources support.
 READABLE_SUFFIXES = (
@@ -22,6 +25,7 @@ READABLE_SUFFIXES = (
     ".flv", ".ogv", ".3gp", ".3g2", ".mxf", ".nut", ".dv", ".rm", ".gif", ".ivf", ".h264", ".hevc", ".y4m", ".yuv",
 )  # fmt: skip
 SUBTITLES = (".srt", ".vtt", ".en.srt", ".en.vtt")  # ends of names; the first that exists is read
+CAPTIONS = (".txt", ".srt", ".vtt")  # ends of names of all files with captions, but the table
 TABLE = "captions.csv"
 SEPARATOR = "__"  # of folders, in an id
 UNSAFE = re.compile(r'[\\:*?"<>|]')  # not allowed in file names of every system, or with a meaning in URLs
@@ -29,7 +33,7 @@ LONGEST_ID = 200  # bytes; a file name has at most 255
 
 
 def list_folder(root: str, captions: str | None = None) -> DatasetSplit:
-    """Every video at any depth below `root`, with the captions beside it and those of a table.
+    """Every video at any depth below `root`, a folder or an address, with the captions beside it and those of a table.
 
     The id of a video is its path below `root` (`make_ids`). Captions of a video are the lines of
     `NAME.txt`, segments the subtitles of `NAME.srt`, `NAME.vtt`, `NAME.en.srt` or `NAME.en.vtt`. `captions` names a CSV
@@ -38,8 +42,31 @@ def list_folder(root: str, captions: str | None = None) -> DatasetSplit:
     times is a segment. Videos that only the table names are `missing`. UserError if there is no video, or for a damaged
     caption file.
     """
+    if is_address(root):
+        return _list_remote(root.rstrip("/"), captions)
     folder = _check_folder(root)
-    files = [path for path in files_below(folder) if os.path.isfile(path)]
+    return _list_files(root, folder, [path for path in files_below(folder) if os.path.isfile(path)], captions)
+
+
+def _list_remote(root: str, captions: str | None) -> DatasetSplit:
+    """`list_folder` behind an address; its caption files are copied for as long as they are read."""
+    folder = remote_folder(root, ROOT)
+    # Hidden files, as in a folder; and names with "..", which would lead out of the copy.
+    names = [name for name in folder.walk() if not any(part.startswith(".") for part in name.split("/"))]
+    with TemporaryDirectory() as scratch:
+        files = {name: Path(scratch) / name for name in names}
+        tables = (TABLE, captions)
+        beside = {name: path for name, path in files.items() if name in tables or name.lower().endswith(CAPTIONS)}
+        if beside:
+            folder.download(beside)
+        try:
+            return _list_files(root, Path(scratch), list(files.values()), captions)
+        except UserError as error:
+            raise UserError(str(error).replace(scratch, root)) from error
+
+
+def _list_files(root: str, folder: Path, files: Sequence[Path], captions: str | None) -> DatasetSplit:
+    """The videos among the `files` below `folder`, a copy of `root` if that is an address."""
     paths = sorted(path for path in files if path.suffix.lower() in READABLE_SUFFIXES)
     if not paths:
         kinds = ", ".join(READABLE_SUFFIXES[:6])
@@ -47,11 +74,12 @@ def list_folder(root: str, captions: str | None = None) -> DatasetSplit:
     names = [path.relative_to(folder).as_posix() for path in paths]
     lower_case = {f"{path.with_suffix('')}{path.suffix.lower()}": path for path in files}
     videos = {
-        name: CaptionedVideo(id, path, None, *_read_beside(path, lower_case))
+        name: CaptionedVideo(id, f"{root}/{name}" if is_address(root) else path, None, *_read_beside(path, lower_case))
         for name, id, path in zip(names, make_ids(names), paths, strict=True)
     }
     table = _find_table(folder, captions)
-    return _add_rows(videos, [] if table is None else read_caption_table(table), table or folder, folder)
+    shown = root if is_address(root) else str(folder)
+    return _add_rows(videos, [] if table is None else read_caption_table(table), str(table or shown), shown)
 
 
 def _check_folder(root: str) -> Path:
@@ -118,7 +146,7 @@ def _find_table(folder: Path, captions: str | None) -> Path | None:
 
 
 def _add_rows(
-    videos: Mapping[str, CaptionedVideo], rows: Sequence[CaptionRow], table: Path, folder: Path
+    videos: Mapping[str, CaptionedVideo], rows: Sequence[CaptionRow], table: str, folder: str
 ) -> DatasetSplit:
     """The `videos`, by their paths below `folder`, with the rows of `table`; the names of others are `missing`."""
     names_of = _names_in_tables(videos)
@@ -149,7 +177,7 @@ def _names_in_tables(videos: Mapping[str, CaptionedVideo]) -> dict[str, list[str
     return names_of | by_id | by_path
 
 
-def _with_rows(video: CaptionedVideo, rows: Sequence[CaptionRow], table: Path) -> CaptionedVideo:
+def _with_rows(video: CaptionedVideo, rows: Sequence[CaptionRow], table: str) -> CaptionedVideo:
     """`video` with the captions, segments and the label of these rows; UserError if they have different labels."""
     label = next((row.label for row in rows if row.label), None)
     other = next((row for row in rows if row.label not in (None, label)), None)

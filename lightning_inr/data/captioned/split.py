@@ -10,6 +10,7 @@ from typing_extensions import Unpack
 from lightning_inr.data.sources.file import open_source
 from lightning_inr.data.sources.source import ClipOptions, VideoSource, adapt
 from lightning_inr.errors import UserError
+from lightning_inr.ranges import is_address
 
 ROOT = "dataset.listing.root"  # the option that names the folder of a captioned dataset
 VIDEO_SUFFIXES = (".mp4", ".webm", ".mkv", ".avi", ".mov")  # of several files with one name, the first suffix is used
@@ -24,13 +25,18 @@ class Segment(NamedTuple):
 
 
 class CaptionedVideo(NamedTuple):
-    """A video on disk and its annotations; those that its dataset does not have are None or empty."""
+    """A video and its annotations; those that its dataset does not have are None or empty."""
 
     id: str
-    path: Path
+    path: Path | str  # on disk, or an address that fsspec knows
     label: str | None = None  # its class, in words
     captions: tuple[str, ...] = ()  # of the whole video
     segments: tuple[Segment, ...] = ()
+
+    @property
+    def location(self) -> str:
+        """Its absolute path, or its address."""
+        return str(self.path) if is_address(self.path) else str(Path(self.path).resolve())
 
 
 class DatasetSplit(NamedTuple):

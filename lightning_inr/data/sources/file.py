@@ -7,21 +7,28 @@ from typing_extensions import Unpack
 from lightning_inr.data.sources.compressed import CompressedVideo
 from lightning_inr.data.sources.images import IMAGES, ImageFolder
 from lightning_inr.data.sources.raw import RawVideo
+from lightning_inr.data.sources.remote import local_copy
 from lightning_inr.data.sources.source import ClipOptions, VideoSource, adapt
 from lightning_inr.errors import UserError
 from lightning_inr.paths import existing
+from lightning_inr.ranges import is_address
 from lightning_inr.types import FASTEST, SLOWEST
 
 
 def open_source(path: str, matrix: str = "file", fps: float | None = None, option: str = "dataset.path") -> VideoSource:
-    """The source for `path`: a folder of images, `.yuv`, `.y4m`, or any video; UserError, naming `option`, if none."""
+    """The source for `path`: a folder of images, `.yuv`, `.y4m`, or any video; UserError, naming `option`, if none.
+
+    A file at an address, as s3://bucket/clip.mp4, is copied to this machine first.
+    """
     if matrix not in ("file", "bt601", "bt709"):
         raise UserError(f"dataset.matrix={matrix}: choose file, bt601 or bt709")
     if fps is not None and not SLOWEST <= fps <= FASTEST:
         raise UserError(f"dataset.fps={fps}: choose a number from {SLOWEST:g} to {FASTEST:g}")
-    found = existing(path, option)
+    found = local_copy(path, option) if is_address(path) else existing(path, option)
     try:
         source = _open(found, matrix)
+    except UserError as error:
+        raise UserError(str(error).replace(str(found), path)) from error
     except OSError as error:
         raise UserError(f"{option}={path}: {error.strerror or error}; name a readable file") from error
     source.fps = fps or source.fps
