@@ -8,6 +8,7 @@ import importlib
 import os
 import re
 import signal
+import subprocess
 import sys
 import time
 import traceback
@@ -60,6 +61,7 @@ ENVIRONMENT_ERRORS = {
     errno.ETIMEDOUT,
 }  # fmt: skip
 LAUNCHERS = ("joblib", "submitit", "ray")  # packages whose errors mean that the process of a job died
+KILL_WAIT = 300.0  # seconds; longer than SLURM (KillWait) waits before it kills what is left of a job
 OBJECTIVES = ("bpp", "psnr")  # figures of a result that a job returns, for a sweeper that searches
 TRACEBACK = "LIGHTNING_INR_TRACEBACK"  # set while HYDRA_FULL_ERROR is needed for something else, to what the user gave
 
@@ -176,6 +178,8 @@ def run_sweep_job(cfg: DictConfig) -> list[float] | None:
     try:
         result = start(cfg)
     except Exception as error:
+        if _is_being_requeued(error):
+            time.sleep(KILL_WAIT)
         if _full_errors() or not _is_user_error(error):
             traceback.print_exc()
         print(f"error: {_line(error)}", file=sys.stderr)
@@ -185,6 +189,16 @@ def run_sweep_job(cfg: DictConfig) -> list[float] | None:
         os.remove(failed)
     found = isinstance(result, dict) and all(name in result for name in OBJECTIVES)
     return [float(result[name]) for name in OBJECTIVES] if found else None
+
+
+def _is_being_requeued(error: Exception) -> bool:
+    """Whether SLURM has queued this job again at submitit's request, and is ending its processes.
+
+    The first that it ends may be the command by which submitit asked, whose error then appears in the middle of a fit.
+    """
+    if not isinstance(error, subprocess.CalledProcessError) or error.returncode >= 0:
+        return False
+    return list(error.cmd[:2]) == ["scontrol", "requeue"]
 
 
 def start(cfg: DictConfig) -> Any:

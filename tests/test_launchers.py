@@ -5,6 +5,8 @@ import logging
 import multiprocessing
 import os
 import pickle
+import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -91,7 +93,9 @@ def test_a_launcher_that_is_not_installed_is_named_with_its_extra(
 
 
 def test_jobs_of_slurm_are_an_array_that_is_queued_again(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "this machine has no srun" in cli(*WRONG, "hydra/launcher=submitit_slurm").error
+    with monkeypatch.context() as without_slurm:
+        without_slurm.setattr("shutil.which", lambda name, *_, **__: None)
+        assert "this machine has no srun" in cli(*WRONG, "hydra/launcher=submitit_slurm").error
     for name, script in {"srun": "", "sbatch": "cp $1 submitted.sh; echo 'invalid partition' >&2; exit 1"}.items():
         Path(name).write_text(f"#!/bin/sh\n{script}\n")
         Path(name).chmod(0o755)
@@ -116,6 +120,22 @@ def test_a_scheduler_that_stops_a_fit_reads_its_own_exit_code(
     outcome = cli("-m", "dataset=file", f"dataset.path={images}", "run_dir=sweep", *SMALL_OVERRIDES)
     assert outcome.code == 144
     assert "error:" not in outcome.err
+    assert not list(Path.cwd().rglob("failed.txt"))
+
+
+def test_a_job_that_slurm_has_queued_again_waits_for_its_end(
+    cli: Cli, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise subprocess.CalledProcessError(-signal.SIGTERM, ["scontrol", "requeue", "7_0"])
+
+    def killed(seconds: float) -> None:
+        raise SystemExit(137)
+
+    monkeypatch.setattr("lightning.Trainer.fit", stopped)
+    monkeypatch.setattr("lightning_inr.run.time.sleep", killed)
+    outcome = cli("-m", "dataset=file", f"dataset.path={images}", "run_dir=sweep", *SMALL_OVERRIDES)
+    assert outcome.code == 137
     assert not list(Path.cwd().rglob("failed.txt"))
 
 
