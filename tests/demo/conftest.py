@@ -4,6 +4,8 @@ import json
 import shutil
 import urllib.request
 from collections.abc import Iterator
+from functools import partial
+from itertools import repeat
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ import yaml
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from lightning_inr.codec import Codec
+from lightning_inr.codec.segment_table import join_files
 from lightning_inr.demo import latents
 from lightning_inr.demo.library import Library
 from lightning_inr.demo.options import DemoOptions, UploadLimits
@@ -25,13 +28,13 @@ from tests.conftest import moving_square, small_model, write_mp4, write_result, 
 
 SHAPE = VideoShape(12, 48, 64, 25.0)
 HOSTILE = '<img src="http://192.0.2.1/x.png" onerror="document.title=1"><b>bold</b>'  # an id and a caption
-WITH_PROJECTOR, DAMAGED = 0, 3  # the file with a projector; the damaged one
+WITH_PROJECTOR, SEGMENTED, DAMAGED = 0, 2, 3  # the file with a projector; that of a long video; the damaged one
 LIMITS = UploadLimits(megabytes=5, frames=40, pixels=640 * 480, seconds=2)
 CHROMIUM = shutil.which("chromium")
 
 
 def write_collection(folder: Path) -> Path:
-    """Four aligned files: one has a projector and a source video, one a hostile id, and the last is damaged."""
+    """Four aligned files: one has a projector and a source video, one a hostile id, one segments; one is damaged."""
     space = load_clip(None, str(write_teacher(folder / "clip")), "cpu").embedding_space
     llm = load_video_llm(str(write_small(folder / "tiny")), frames=3)
     collection = folder / "collection"
@@ -49,6 +52,10 @@ def write_collection(folder: Path) -> Path:
                 for parameter in net.projector.parameters():
                     parameter.copy_(torch.randn_like(parameter))
         data = Codec().encode(net)
+        if number == SEGMENTED:
+            half = small_model(video=SHAPE._replace(frames=SHAPE.frames // 2))
+            half.align(space)
+            data = b"".join(join_files(partial(repeat, Codec().encode(half), 2)))
         (collection / f"{number}.linr").write_bytes(data[:-9] if number == DAMAGED else data)
         records.append(
             record_of(number, len(data), str(source if number == WITH_PROJECTOR else folder / "elsewhere.mp4"))

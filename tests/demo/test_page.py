@@ -93,6 +93,17 @@ def test_a_file_is_downloaded_as_mp4_and_as_it_is(page: Page, made: Path) -> Non
     assert Path(linr.value.path()).read_bytes() == (made / "0.linr").read_bytes()
 
 
+def test_a_file_of_several_segments_plays_across_them_and_plots_its_latents(page: Page) -> None:
+    choose(page, "video2")
+    page.wait_for_selector("linr-player[data-file=f2][data-shown]")
+    for position in (5, 6, 11):  # the last of one segment, the first of the next
+        scrub(page, position)
+    assert "frame 11.00 of 11" in page.inner_text(".linr-time")
+    tab(page, "Latents")
+    page.get_by_role("button", name="Plot the latents").click()
+    page.wait_for_selector("#latents .scatterlayer .point")
+
+
 def test_foreign_text_is_shown_as_text(page: Page) -> None:
     assert HOSTILE in page.inner_text(".linr-facts")
     choose(page, HOSTILE)

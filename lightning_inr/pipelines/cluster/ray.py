@@ -81,9 +81,8 @@ class RayExecutor:
         try:
             context = ray.init(log_to_driver=False, logging_level=logging.ERROR, **where)
         except Exception as error:  # Ray's errors here are of many types
-            remedy = (
-                "free memory and disk for it" if self.cluster.address is None else "start Ray there, or leave it out"
-            )
+            remedies = {None: "free memory and disk for it", "auto": "start Ray here, or leave it out"}
+            remedy = remedies.get(self.cluster.address, "start Ray there, or set RAY_AUTH_MODE=token if it has a token")
             raise UserError(f"cluster.address={self.cluster.address}: {_first_line(error)}; {remedy}") from error
         signal.signal(signal.SIGTERM, on_terminate)  # Ray's own would end this process without a word
         if self.cluster.address is None and self._room() < 1:
