@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from lightning_inr.devices import fast_bfloat16
 from lightning_inr.errors import BitstreamError
 from lightning_inr.models.latent_heads import HEAD_ROLES, LatentHeads
+from lightning_inr.side_by_side import map_side_by_side
 from lightning_inr.types import FrameBatch, GridLayout, VideoShape, Window
 
 # Of tensors, in the order of the file.
@@ -18,6 +20,7 @@ ROLES = ("latents", "embeddings", "hyper", "grid", "base", "semantic", "projecto
 PLACE_ROLES = ("latents", "embeddings", "grid")  # their tensors have axes of time or space; those of weights have not
 # Pixels rendered at once: bounds the memory of decoding at any resolution.
 PIXELS_AT_ONCE = 2**18
+PIXELS_IN_THREADS = 2**20  # pixels that all threads together render at once
 FRAMES_PER_BAND = 8  # where a frame needs several bands, this many frames share what `prepare` computes for each
 
 
@@ -120,37 +123,71 @@ class VideoRepresentation(LatentHeads, ABC):
         Positions are numbers on the host: `forward` gets a tensor on the device, and reading it would wait for it.
         """
 
-    @torch.inference_mode()
     def render(self, index: Iterable[float], size: tuple[int, int] | None = None) -> Iterator[Tensor]:
         """Yield the frames at `index` as (3, h, w) uint8 on the CPU, in bounded memory.
 
-        A frame too large to render at once is rendered in bands, if the model can render windows alone.
+        A frame too large to render at once is rendered in bands, if the model can render windows alone. On the CPU
+        small frames that share no data are rendered by several threads, each of which renders its own.
         """
+        positions = torch.tensor(list(index), dtype=torch.float32)
+        if not len(positions):
+            return
         height, width = size or (self.video.height, self.video.width)
         rows = min(height, max(1, PIXELS_AT_ONCE // width)) if self.is_pixelwise else height
         bands = [Window(top, 0, min(rows, height - top), width) for top in range(0, height, rows)]
         pixels = height * width if self.is_pixelwise else max(height * width, math.prod(self.padded_size))
+        if len(bands) > 1:
+            for chosen in positions.split(FRAMES_PER_BAND):
+                yield from self._render_bands(chosen, size, bands, max(1, PIXELS_AT_ONCE // pixels))
+            return
+        yield from self._render_whole(positions, size, bands[0], pixels)
+
+    def _render_whole(
+        self, positions: Tensor, size: tuple[int, int] | None, window: Window, pixels: int
+    ) -> Iterator[Tensor]:
+        """`render` for frames of so many pixels, which fit into memory."""
+        with torch.inference_mode(), self._precision():
+            shared = self.prepare(size, window)
         batch = max(1, PIXELS_AT_ONCE // pixels)
-        shared: Any = None  # kept for whole frames only: that of many bands would not fit in memory
-        positions = torch.tensor(list(index), dtype=torch.float32)
-        for chosen in positions.split(batch if len(bands) == 1 else FRAMES_PER_BAND) if len(positions) else ():
-            rendered, parts = [], list(zip(chosen.to(self.device).split(batch), chosen.split(batch), strict=True))
-            sums = []  # not finite if any value is not: checked once, when the frames are copied to the host
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=fast_bfloat16(self.device)):
-                for window in bands:
-                    if shared is None or len(bands) > 1:
-                        shared = self.prepare(size, window)
-                    band = []
-                    for part, on_host in parts:
-                        self.prepare_batch(shared, on_host.tolist())
-                        frames = self(part, size, window, shared)
-                        band.append(_to_bytes(frames))
-                        sums.append(frames.sum())
-                    rendered.append(torch.cat(band))
-            finished = (rendered[0] if len(bands) == 1 else torch.cat(rendered, dim=2)).cpu()
-            if not torch.stack(sums).isfinite().all():
-                raise BitstreamError(f"damaged .linr: frames from {chosen[0]:g} on hold numbers that are not finite")
-            yield from finished
+        threads = torch.get_num_threads() if self.device.type == "cpu" and shared is None else 1
+        alone = min(batch, PIXELS_IN_THREADS // (threads * pixels))  # frames of a thread
+        if threads > 1 and 0 < alone < len(positions):
+            render = partial(self._render_batch, size=size, window=window, shared=None)
+            for frames in map_side_by_side(render, positions.split(alone), threads):
+                yield from frames
+            return
+        for chosen in positions.split(batch):
+            yield from self._render_batch(chosen, size, window, shared)
+
+    def _precision(self) -> torch.autocast:
+        """The context of rendering: bfloat16 where the device computes it fast."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=fast_bfloat16(self.device))
+
+    @torch.inference_mode()
+    def _render_bands(
+        self, positions: Tensor, size: tuple[int, int] | None, bands: Sequence[Window], batch: int
+    ) -> Tensor:
+        """Frames (N, 3, h, w) uint8 on the CPU, from bands that each share what `prepare` computes."""
+        rendered = []
+        for window in bands:
+            with self._precision():
+                shared = self.prepare(size, window)
+            rendered.append(
+                torch.cat([self._render_batch(part, size, window, shared) for part in positions.split(batch)])
+            )
+        return torch.cat(rendered, dim=2)
+
+    @torch.inference_mode()
+    def _render_batch(self, positions: Tensor, size: tuple[int, int] | None, window: Window, shared: Any) -> Tensor:
+        """A window of frames, (N, 3, h, w) uint8 on the CPU; `positions` (N,) are on the CPU."""
+        with self._precision():
+            self.prepare_batch(shared, positions.tolist())
+            frames = self(positions.to(self.device), size, window, shared)
+            # Not finite if any value is not: one number to check, when the frames are on the host.
+            total, finished = frames.sum(), _to_bytes(frames).cpu()
+        if not total.isfinite():
+            raise BitstreamError(f"damaged .linr: frames from {positions[0]:g} on hold numbers that are not finite")
+        return finished
 
 
 def _to_bytes(frames: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lightning_inr.codec import Codec, decode
 from lightning_inr.codec.container import READABLE, SEGMENTED, VERSION, unpack
+from lightning_inr.devices import fast_bfloat16
 from lightning_inr.models import MODELS
 from lightning_inr.training.threads import use_threads
 from lightning_inr.types import VideoShape
@@ -106,4 +107,5 @@ def test_one_thread_and_two_decode_to_the_same_pixels(name: str) -> None:
     for data in (golden, large):
         difference = (rendered(data, 1).int() - rendered(data, 2).int()).abs()
         assert difference.max() <= (0 if name in EXACT else 1)
-        assert (difference > 0).float().mean() < 2e-3
+        # In bfloat16 a sum in another order is more often another number.
+        assert (difference > 0).float().mean() < (0.1 if fast_bfloat16(torch.device("cpu")) else 2e-3)
