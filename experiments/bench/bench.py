@@ -11,7 +11,7 @@ from pathlib import Path
 
 from clips import CLIPS, ROOT, is_there
 from plan import HERE, Plan, choices, fits, read_plan
-from rows import fit_rows, reference_rows
+from rows import fit_rows, merged, recorded_rows, reference_rows
 from runner import run_fits, run_references
 from tables import write_choice, write_tables
 
@@ -67,9 +67,10 @@ def chosen(text: str | None, known: list[str], option: str, otherwise: list[str]
 
 
 def report(plan: Plan, seconds: float, out: Path, target: Path) -> None:
-    """Write tables and pictures of all finished fits and encodings, whatever options are given."""
+    """Write tables and pictures of all finished fits and encodings, and of what the tables have from elsewhere."""
     every = fits(plan, seconds, list(CLIPS), list(plan.models), out)
-    rows = [*fit_rows(every), *reference_rows(list(CLIPS), out)]
+    here = [*fit_rows(every), *reference_rows(list(CLIPS), out)]
+    rows = merged(here, recorded_rows(target / "results.csv"))
     write_tables(sorted(rows, key=lambda row: list(CLIPS).index(row.clip)), plan, target)
 
 

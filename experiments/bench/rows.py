@@ -1,5 +1,7 @@
 """Every finished fit and reference encoding as one row."""
 
+import ast
+import csv
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -8,6 +10,8 @@ from typing import Any, NamedTuple
 from macs import macs_per_pixel
 from plan import Fit
 from runner import reference_folder
+
+TEXTS = ("clip", "model", "size", "rate_weight")  # columns of a row that are no numbers
 
 
 class Row(NamedTuple):
@@ -58,6 +62,29 @@ def reference_rows(clips: Sequence[str], out: Path) -> list[Row]:
             figures = _common(result) | absent
             rows.append(Row(clip=clip, model=result["model"], size=None, rate_weight=rate, **figures))
     return rows
+
+
+def recorded_rows(table: Path) -> list[Row]:
+    """Rows of an earlier results.csv, which may be of another machine."""
+    if not table.exists():
+        return []
+    with table.open(newline="") as file:
+        return [Row(**{name: _value(name, text) for name, text in line.items()}) for line in csv.DictReader(file)]
+
+
+def merged(rows: Sequence[Row], recorded: Sequence[Row]) -> list[Row]:
+    """`rows`, and those of `recorded` for what has no row here."""
+    return [*{_key(row): row for row in (*recorded, *rows)}.values()]
+
+
+def _key(row: Row) -> tuple[str | None, ...]:
+    return row.clip, row.model, row.size, row.rate_weight
+
+
+def _value(name: str, text: str) -> Any:
+    if not text:
+        return None
+    return text if name in TEXTS else ast.literal_eval(text)
 
 
 def _common(result: dict[str, Any]) -> dict[str, Any]:
