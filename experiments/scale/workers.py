@@ -18,12 +18,11 @@ from typing import Any
 from small_collection import check, seconds_between_starts, start_collect
 
 from lightning_inr.data.captioned.split import CaptionedVideo
-from lightning_inr.pipelines.cluster.ray import RayExecutor
+from lightning_inr.pipelines.cluster.ray import RayExecutor, RayOptions
 from lightning_inr.pipelines.cluster.schedule import Claim, Failure, schedule
 from lightning_inr.pipelines.cluster.shards import cut
-from lightning_inr.pipelines.collection_worker import CollectionOptions, RayOptions
+from lightning_inr.pipelines.collection_worker import CollectionSetup
 from lightning_inr.pipelines.fitting import FitOptions
-from lightning_inr.storage import open_folder
 
 EMPTY_TASKS = 500
 
@@ -43,9 +42,9 @@ def seconds_a_task(tasks: int) -> float:
     """Seconds that a task without a fit takes through the scheduler and Ray, with one worker."""
     ray_options = RayOptions(address=None, workers=1, cpus=1, gpus=0, dashboard=False)
     unused: Any = None
-    options = CollectionOptions(empty_fit_options(), unused, {}, unused, unused, {}, cluster=ray_options)
+    setup = CollectionSetup(empty_fit_options(), {}, unused, "none")
     videos = [CaptionedVideo(f"video{index}", Path(f"video{index}.mp4"), captions=("a",) * 5) for index in range(tasks)]
-    with RayExecutor(options, open_folder("none", "collection"), videos) as executor:
+    with RayExecutor(ray_options, setup, videos, 1) as executor:
         executor.task = executor.ray.remote(num_cpus=1)(nothing)
         schedule(cut(range(10)), executor, lambda index: Claim.TAKEN, lambda *_: None, attempts=1)  # starts the worker
         start = time.perf_counter()

@@ -15,7 +15,8 @@ from lightning_inr.chat.projector import SharedProjector, check_same_model, load
 from lightning_inr.configuration.common import feature_cache, labels, plain, provenance, read_split, source_opener
 from lightning_inr.errors import UserError
 from lightning_inr.models.base import VideoRepresentation
-from lightning_inr.pipelines.collection_worker import CollectionOptions, RayOptions
+from lightning_inr.pipelines.cluster.ray import RayOptions
+from lightning_inr.pipelines.collection_worker import CollectionOptions
 from lightning_inr.pipelines.fitting import FitOptions, Teachers
 from lightning_inr.pipelines.run_folder import RunOptions
 from lightning_inr.retrieval.gallery import check_same_space
@@ -65,6 +66,8 @@ def _make_callbacks(options: DictConfig) -> list[Callback]:
 
 def run_options(cfg: DictConfig) -> RunOptions:
     """The options of a fit in a run folder."""
+    if cfg.cluster is not None and cfg.segment_frames is None:
+        raise UserError("cluster: fits segments of a video at once; add segment_frames=120, or leave cluster out")
     if cfg.segment_frames is not None and cfg.video_llm is not None:
         raise UserError(
             f"segment_frames={cfg.segment_frames}: segments have no projector of their own; leave video_llm and "
@@ -81,7 +84,13 @@ def run_options(cfg: DictConfig) -> RunOptions:
         keep_checkpoints=cfg.keep_checkpoints,
         vmaf=cfg.vmaf,
         segment_frames=cfg.segment_frames,
+        cluster=ray_options(cfg),
     )
+
+
+def ray_options(cfg: DictConfig) -> RayOptions | None:
+    """The Ray cluster of the configuration; None: none."""
+    return None if cfg.cluster is None else RayOptions(**plain(cfg.cluster))
 
 
 def collection_options(cfg: DictConfig) -> CollectionOptions:
@@ -100,7 +109,7 @@ def collection_options(cfg: DictConfig) -> CollectionOptions:
         settings=plain(cfg),
         shard=cfg.shard,
         attempts=cfg.attempts,
-        cluster=None if cfg.cluster is None else RayOptions(**plain(cfg.cluster)),
+        cluster=ray_options(cfg),
         pack=cfg.pack,
     )
 

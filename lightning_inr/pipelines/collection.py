@@ -9,6 +9,7 @@ interrupted run resumes with the rest. Several processes may share a folder (`co
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,13 @@ from lightning_inr.pipelines.cluster.schedule import Claim, Executor, Failure, I
 from lightning_inr.pipelines.cluster.shards import cut, take_shard
 from lightning_inr.pipelines.collection_lock import CollectionLock
 from lightning_inr.pipelines.collection_manifest import CollectionSummary, write_collection, write_failures
-from lightning_inr.pipelines.collection_worker import CollectionOptions, CollectionWorker, remove_scratch, scratch_of
+from lightning_inr.pipelines.collection_worker import (
+    CollectionOptions,
+    CollectionSetup,
+    CollectionWorker,
+    remove_scratch,
+    scratch_of,
+)
 from lightning_inr.pipelines.evaluation import measuring_process
 from lightning_inr.pipelines.fitting import Teachers
 from lightning_inr.pipelines.packing import check_packable
@@ -103,7 +110,10 @@ def _executor(
 ) -> Iterator[Executor]:
     """What fits the videos: this process, or a cluster."""
     if options.cluster is not None:
-        with RayExecutor(options, folder, videos) as cluster:
+        address = str(folder.path.absolute()) if isinstance(folder, LocalFolder) else folder.address
+        fit = replace(options.fit, threads=options.fit.threads or options.cluster.cpus)
+        setup = CollectionSetup(fit, dict(options.clip_options), options.load_teachers, address)
+        with RayExecutor(options.cluster, setup, videos, options.attempts) as cluster:
             yield cluster
         return
     with measuring_process() as measure:

@@ -6,6 +6,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import lightning as L
+import torch
 from lightning.pytorch.loggers import Logger
 
 from lightning_inr.data.captioned.split import CaptionedVideo, DatasetSplit, Segment
@@ -20,33 +22,19 @@ from lightning_inr.data.sources.file import open_video
 from lightning_inr.data.sources.remote import without_copies
 from lightning_inr.data.sources.source import VideoSource
 from lightning_inr.errors import Terminated, UserError, printable
-from lightning_inr.paths import cache_dir, write_bytes
+from lightning_inr.paths import HOST, cache_dir, write_bytes
+from lightning_inr.pipelines.cluster.ray import RayOptions
 from lightning_inr.pipelines.cluster.schedule import Failure
-from lightning_inr.pipelines.evaluation import EvaluationRequest
+from lightning_inr.pipelines.evaluation import EvaluationRequest, measuring_process
 from lightning_inr.pipelines.fitting import FitOptions, Fitted, Prepared, Teachers, encode_fit, prepare_fit, train
 from lightning_inr.pipelines.packing import fit_pack, likeness
 from lightning_inr.retrieval.collection import Record
-from lightning_inr.storage import Folder, LocalFolder
+from lightning_inr.storage import Folder, LocalFolder, open_folder
 
 T = TypeVar("T")
+_OPENED = ExitStack()  # in a worker of a cluster: its measuring process, until the worker ends
 DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 MEASURED_FIELDS = ("frames", "height", "width", "fps", "bytes", "bpp", "psnr", "ms_ssim", "fit_seconds", "seconds")
-
-
-@dataclass(frozen=True)
-class RayOptions:
-    """The Ray cluster that fits the videos, and what each fit takes of it."""
-
-    address: str | None  # of an existing cluster; None: one of this machine, which ends with this process
-    workers: int | None  # videos fitted at once; None: as many as the cluster has CPUs, or GPUs, for
-    cpus: int  # CPUs, and threads, for each
-    gpus: float  # GPUs for each
-    dashboard: bool  # whether the cluster of this machine serves Ray's page
-
-    def __post_init__(self) -> None:
-        if self.cpus < 1 or (self.workers is not None and self.workers < 1) or self.gpus < 0:
-            shown = f"cluster.workers={self.workers} cluster.cpus={self.cpus} cluster.gpus={self.gpus}"
-            raise UserError(f"{shown}: choose at least one worker (or null), one CPU, and no less than 0 GPUs")
 
 
 @dataclass(frozen=True)
@@ -183,6 +171,27 @@ class CollectionWorker:
             cos_seen=alignment.get("cos_seen"),
             cos_held_out=alignment.get("cos_held_out"),
         )
+
+
+@dataclass(frozen=True)
+class CollectionSetup:
+    """What the workers of a cluster are made from; see `WorkerSetup`."""
+
+    fit: FitOptions
+    clip_options: Mapping[str, Any]
+    load_teachers: Callable[[], Teachers]
+    address: str  # of the collection
+
+    def open(self) -> CollectionWorker:
+        """The worker of this process; its measuring process ends with it."""
+        folder = open_folder(self.address, "collection")
+        if folder.stamp("config.yaml") is None:
+            raise UserError(
+                f"collection={self.address}: {HOST} does not see it; name a folder that all machines share, or a bucket"
+            )
+        torch.set_num_threads(self.fit.threads or 1)
+        measure = _OPENED.enter_context(measuring_process())
+        return CollectionWorker(self.fit, self.clip_options, folder, self.load_teachers(), measure)
 
 
 def _attempt(call: Callable[[], T]) -> T | Failure:

@@ -13,12 +13,14 @@ from lightning_inr.data.sources.source import OpenSource
 from lightning_inr.devices import choose_device
 from lightning_inr.errors import Terminated, UserError
 from lightning_inr.paths import alone_in, write_bytes, write_text
+from lightning_inr.pipelines.cluster.ray import RayOptions
 from lightning_inr.pipelines.evaluation import EvaluationRequest, measure_in_new_process
 from lightning_inr.pipelines.fitting import FitOptions, Fitted, Teachers, encode_fit, forget, prepare_fit, train
 from lightning_inr.pipelines.provenance import Provenance, check_same_fit, to_yaml
 from lightning_inr.pipelines.ranks import RankLostError, Ranks, ranks_of, run_ranks
 from lightning_inr.pipelines.segmented_fit import (
     FittedSegments,
+    SegmentCluster,
     check_segments,
     fit_segments,
     forget_segments,
@@ -43,6 +45,7 @@ class RunOptions:
     keep_checkpoints: bool = False
     vmaf: bool = False
     segment_frames: int | None = None  # at most, with a network for each segment; None: one network for the whole video
+    cluster: RayOptions | None = None  # that fits the segments; None: this process
 
 
 def fit_into(folder: Path, options: RunOptions) -> dict[str, Any]:
@@ -96,7 +99,10 @@ def _fit_into(folder: Path, options: RunOptions) -> dict[str, Any]:
     if options.segment_frames is not None:
         check_segments(options.fit, source, options.segment_frames)
         write_text(folder / "config.yaml", to_yaml(options.settings))
-        fitted = fit_segments(options.fit, source, options.segment_frames, folder, teachers, loggers)
+        cluster = None
+        if options.cluster is not None:
+            cluster = SegmentCluster(options.cluster, options.open_source, options.load_teachers)
+        fitted = fit_segments(options.fit, source, options.segment_frames, folder, teachers, loggers, cluster)
     else:
         prepared = prepare_fit(options.fit, source, folder, teachers, loggers)
         del teachers  # frees their memory

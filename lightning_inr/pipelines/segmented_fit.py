@@ -1,15 +1,14 @@
-"""A long video as one file: its segments are fitted one after the other, and each is kept as soon as it is done."""
+"""A long video as one file: its segments are fitted in turn or on a cluster, and each is kept once it is done."""
 
-import gc
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
-import lightning as L
 import numpy as np
 from lightning.pytorch.loggers import Logger
 from numpy.typing import NDArray
@@ -17,17 +16,29 @@ from numpy.typing import NDArray
 from lightning_inr.codec import check_cost, join_files
 from lightning_inr.codec.segment_table import MOST_SEGMENTS
 from lightning_inr.data.shots import find_shots
-from lightning_inr.data.sources.source import TransformedSource, VideoSource
+from lightning_inr.data.sources.source import OpenSource, VideoSource
 from lightning_inr.errors import Terminated, UserError
 from lightning_inr.models import build_on_meta
-from lightning_inr.paths import write_bytes, write_text, writing
-from lightning_inr.pipelines.fitting import FitOptions, Teachers, fit_video, prepare_fit
+from lightning_inr.paths import write_text, writing
+from lightning_inr.pipelines.cluster.ray import RayExecutor, RayOptions
+from lightning_inr.pipelines.cluster.schedule import Claim, Failure, schedule
+from lightning_inr.pipelines.fitting import FitOptions, Teachers
+from lightning_inr.pipelines.segment_worker import SegmentSetup, SegmentWorker, segment_file
 from lightning_inr.progress import ProgressBar
 from lightning_inr.ranges import FileRanges
 from lightning_inr.training.callbacks.history import Moment
 
 SEGMENTS = "segments"  # subfolder of a run folder
+ATTEMPTS = 2  # for a segment that fails on a cluster
 PLAN = "plan.json"  # in it: the number of the first frame of each segment
+
+
+class SegmentCluster(NamedTuple):
+    """A Ray cluster that fits segments, and what its workers read."""
+
+    ray: RayOptions
+    open_source: OpenSource
+    load_teachers: Callable[[], Teachers]
 
 
 class FittedSegments(NamedTuple):
@@ -86,6 +97,7 @@ def fit_segments(
     folder: Path,
     teachers: Teachers,
     loggers: Sequence[Logger] = (),
+    cluster: SegmentCluster | None = None,
 ) -> FittedSegments:
     """Fit every segment of `source` that `folder` does not hold yet, and write `video.linr` there.
 
@@ -94,24 +106,63 @@ def fit_segments(
     """
     store = folder / SEGMENTS
     plan = _read_or_make_plan(store, source, segment_frames)
-    done = sum(_file(store, number).exists() for number in range(len(plan)))
-    fitted: list[FittedSegment] = []
-    with ProgressBar(total=len(plan), initial=done, desc="segments", unit="segment") as bar:
-        for number, frames in enumerate(plan):
-            is_new = not _file(store, number).exists()
-            if is_new:
-                _fit_segment(options, source, frames, store, number, teachers)
-            fitted.append(_read_record(store, number, len(frames)))
-            so_far = _quality_so_far(fitted, source)
+    numbers = range(len(plan))
+    done = [number for number in numbers if segment_file(store, number).exists()]
+    missing = sorted(set(numbers) - set(done))
+    fitted = {number: _read_record(store, number, plan[number]) for number in done}
+    with ProgressBar(total=len(plan), initial=len(fitted), desc="segments", unit="segment") as bar:
+
+        def finish(number: int) -> None:
+            fitted[number] = _read_record(store, number, plan[number])
+            so_far = _quality_so_far(fitted.values(), source)
             bar.show(f"PSNR {so_far['psnr']:.2f} dB  {so_far['bpp']:.3f} bpp", **so_far)
-            bar.update(is_new)
+            bar.update()
             for logger in loggers:
-                logger.log_metrics({f"segments/{name}": value for name, value in so_far.items()}, step=number)
+                logger.log_metrics({f"segments/{name}": value for name, value in so_far.items()}, step=len(fitted) - 1)
+
+        try:
+            if cluster is not None:
+                _fit_on_cluster(cluster, options, plan, store, missing, finish)
+            else:
+                worker = SegmentWorker(options, source, plan, store, teachers)
+                for number in missing:
+                    worker.fit(number)
+                    finish(number)
+        except (KeyboardInterrupt, Terminated) as stop:
+            raise type(stop)(f"the same command with run_dir={folder} goes on from there") from stop
     with writing(folder / "video.linr") as draft, draft.open("wb") as file:
-        file.writelines(join_files(lambda: (FileRanges(_file(store, number)) for number in range(len(plan)))))
-    embeddings = [np.load(_file(store, number, ".npy")) for number in range(len(plan))] if teachers.clip else None
+        file.writelines(join_files(lambda: (FileRanges(segment_file(store, number)) for number in numbers)))
+    embeddings = [np.load(segment_file(store, number, ".npy")) for number in numbers] if teachers.clip else None
     teacher = None if embeddings is None else np.concatenate(embeddings)
-    return FittedSegments(teacher, _moments_in_sequence(fitted), _figures_of_all(fitted))
+    in_order = [fitted[number] for number in numbers]
+    return FittedSegments(teacher, _moments_in_sequence(in_order), _figures_of_all(in_order))
+
+
+def _fit_on_cluster(
+    cluster: SegmentCluster,
+    options: FitOptions,
+    plan: Sequence[range],
+    store: Path,
+    missing: Sequence[int],
+    finish: Callable[[int], None],
+) -> None:
+    """Fit the segments that are missing on a Ray cluster; UserError if one fails at each attempt."""
+    failed: dict[int, str] = {}
+
+    def settle(number: int, outcome: int | Failure, is_last: bool) -> None:
+        if isinstance(outcome, Failure):
+            failed[number] = outcome.reason
+        else:
+            failed.pop(number, None)
+            finish(number)
+
+    fit = replace(options, threads=options.threads or cluster.ray.cpus)
+    setup = SegmentSetup(fit, cluster.open_source, plan, store.absolute(), cluster.load_teachers)
+    with RayExecutor(cluster.ray, setup, range(len(plan)), ATTEMPTS) as executor:
+        schedule(((number,) for number in missing), executor, lambda _: Claim.TAKEN, settle, ATTEMPTS)
+    if failed:
+        number, reason = min(failed.items())
+        raise UserError(f"{len(failed)} of {len(plan)} segments failed, the first {number}: {reason}; run it again")
 
 
 def forget_segments(folder: Path) -> None:
@@ -130,44 +181,13 @@ def _read_or_make_plan(store: Path, source: VideoSource, segment_frames: int) ->
     return [range(*pair) for pair in pairwise([*starts, source.frames])]
 
 
-def _fit_segment(
-    options: FitOptions,
-    source: VideoSource,
-    frames: range,
-    store: Path,
-    number: int,
-    teachers: Teachers,
-) -> None:
-    """Fit these frames, from the segment's checkpoint if there is one, and write its file, which is complete then."""
-    L.seed_everything(options.seed, verbose=False)  # a resumed fit gives the same file
-    work = _file(store, number, "")
-    try:
-        prepared = prepare_fit(options, TransformedSource(source, frames.start, len(frames)), work, teachers)
-        fitted = fit_video(prepared, options, work)
-    except (KeyboardInterrupt, Terminated) as stop:
-        raise type(stop)(f"the same command with run_dir={store.parent} goes on from there") from stop
-    del prepared
-    if fitted.teacher is not None:
-        with writing(_file(store, number, ".npy")) as draft:
-            np.save(draft, fitted.teacher)
-    record = {"moments": fitted.moments, "figures": fitted.figures}
-    write_text(_file(store, number, ".json"), json.dumps(record))
-    write_bytes(_file(store, number), fitted.bitstream)  # last: a segment with this file is done
-    shutil.rmtree(work, ignore_errors=True)
-    gc.collect()  # a trainer holds its frames in a cycle of references
-
-
-def _file(store: Path, number: int, suffix: str = ".linr") -> Path:
-    return store / f"{number:05d}{suffix}"
-
-
-def _read_record(store: Path, number: int, frames: int) -> FittedSegment:
-    record = json.loads(_file(store, number, ".json").read_text())
+def _read_record(store: Path, number: int, frames: range) -> FittedSegment:
+    record = json.loads(segment_file(store, number, ".json").read_text())
     moments = [Moment(*each) for each in record["moments"]]
-    return FittedSegment(frames, _file(store, number).stat().st_size, moments, record["figures"])
+    return FittedSegment(len(frames), segment_file(store, number).stat().st_size, moments, record["figures"])
 
 
-def _quality_so_far(fitted: Sequence[FittedSegment], source: VideoSource) -> dict[str, float]:
+def _quality_so_far(fitted: Collection[FittedSegment], source: VideoSource) -> dict[str, float]:
     """PSNR (dB, of the last training batches) and bits per pixel of the segments that are done."""
     frames = sum(each.frames for each in fitted)
     psnr = sum(each.frames * each.moments[-1].psnr for each in fitted) / frames

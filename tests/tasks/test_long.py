@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -15,9 +15,12 @@ from lightning_inr.codec import SegmentedVideo, read_video
 from lightning_inr.codec.segment_table import read_segment_table
 from lightning_inr.errors import UserError
 from lightning_inr.export.files import export_file
-from lightning_inr.pipelines import run_folder, segmented_fit
+from lightning_inr.pipelines import run_folder, segment_worker, segmented_fit
+from lightning_inr.pipelines.cluster.schedule import Failure
+from lightning_inr.pipelines.cluster.shards import Unit
 from lightning_inr.pipelines.evaluation import measure
 from lightning_inr.pipelines.fitting import fit_video
+from lightning_inr.pipelines.segment_worker import SegmentSetup
 from lightning_inr.pipelines.segmented_fit import plan_segments
 from lightning_inr.retrieval.collection import Record, write_manifest
 from tests.conftest import SMALL_OVERRIDES, Outcome, moving_square, write_images, write_teacher
@@ -100,7 +103,7 @@ def test_an_interrupted_fit_goes_on_at_its_segment(cli: Cli, monkeypatch: pytest
             raise KeyboardInterrupt
         return fit_video(prepared, options, folder)
 
-    monkeypatch.setattr(segmented_fit, "fit_video", interrupted)
+    monkeypatch.setattr(segment_worker, "fit_video", interrupted)
     again = [each.replace("run_dir=run", "run_dir=again") for each in LONG]
     stopped = cli(*again)
     assert stopped.code == 130
@@ -110,6 +113,54 @@ def test_an_interrupted_fit_goes_on_at_its_segment(cli: Cli, monkeypatch: pytest
     assert cli(*again).code == 0
     assert [path.name for path in calls] == ["00000", "00001", "00001"]  # the first is not fitted twice
     assert Path("again/video.linr").read_bytes() == uninterrupted
+
+
+def test_segments_of_a_ray_cluster_are_those_of_one_process(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "0")
+    assert cli(*LONG).code == 0
+    there = [each.replace("run_dir=run", "run_dir=there") for each in LONG]
+    outcome = cli(*there, "cluster=ray", "cluster.workers=2")
+    assert outcome.code == 0, outcome.err
+    assert Path("there/video.linr").read_bytes() == Path("run/video.linr").read_bytes()
+    assert {path.name for path in Path("there").iterdir()} == {path.name for path in Path("run").iterdir()}
+
+
+class FailingExecutor:
+    """Runs units in this process; segment 1 fails."""
+
+    started: ClassVar[list[Unit]] = []
+
+    def __init__(self, _: Any, setup: SegmentSetup, *__: Any) -> None:
+        self.worker, self.waiting = setup.open(), list[Unit]()
+
+    def __enter__(self) -> "FailingExecutor":
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def capacity(self) -> int:
+        return 1
+
+    def start(self, unit: Unit) -> None:
+        self.waiting.append(unit)
+
+    def wait(self, seconds: float) -> list[tuple[Unit, list[int | Failure]]]:
+        unit = self.waiting.pop()
+        self.started.append(unit)
+        return [(unit, [Failure("no room")] if unit == (1,) else self.worker.fit_unit(unit))]
+
+    def cancel(self, unit: Unit) -> None: ...
+
+
+def test_a_segment_that_fails_on_a_cluster_is_named_and_the_others_stay(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segmented_fit, "RayExecutor", FailingExecutor)
+    outcome = cli(*LONG, "cluster=ray")
+    assert outcome.code == 1
+    assert "1 of 2 segments failed, the first 1: no room; run it again" in outcome.error
+    assert FailingExecutor.started == [(0,), (1,), (1,)]
+    assert [path.name for path in Path("run/segments").glob("*.linr")] == ["00000.linr"]
 
 
 def test_frames_of_an_aligned_file_are_found(cli: Cli) -> None:

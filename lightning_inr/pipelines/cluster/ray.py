@@ -8,42 +8,56 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, Protocol
 
 import torch
 
 from lightning_inr import __version__
-from lightning_inr.codec.limits import Limits, current_limits, use_limits
-from lightning_inr.data.captioned.split import CaptionedVideo
+from lightning_inr.codec.limits import current_limits, use_limits
 from lightning_inr.errors import Terminated, UserError, printable
 from lightning_inr.paths import HOST
 from lightning_inr.pipelines.cluster.schedule import Failure
 from lightning_inr.pipelines.cluster.shards import Unit
-from lightning_inr.pipelines.collection_worker import CollectionOptions, CollectionWorker
-from lightning_inr.pipelines.evaluation import measuring_process
-from lightning_inr.pipelines.fitting import FitOptions, Teachers
 from lightning_inr.ranges import SILENCE
-from lightning_inr.retrieval.collection import Record
-from lightning_inr.storage import Folder, LocalFolder, open_folder
 
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}  # no request, and no warning
 OBJECT_STORE = 2**27  # bytes; records are small, and Ray would take a third of the memory
-_OPENED = ExitStack()  # in a worker: its measuring process, until the worker ends
 RESOURCES_AGE = 10.0  # seconds for which the size of the cluster counts as known
 
 
-class _Setup(NamedTuple):
-    """What each worker is built from, pickled once."""
+@dataclass(frozen=True)
+class RayOptions:
+    """A Ray cluster, and what each unit of work takes of it."""
 
-    fit: FitOptions
-    clip_options: dict[str, Any]
-    load_teachers: Callable[[], Teachers]
-    address: str  # of the collection
-    limits: Limits  # of a command do not apply in another process
+    address: str | None  # of an existing cluster; None: one of this machine, which ends with this process
+    workers: int | None  # units at once; None: as many as the cluster has CPUs, or GPUs, for
+    cpus: int  # CPUs, and threads, for each
+    gpus: float  # GPUs for each
+    dashboard: bool  # whether the cluster of this machine serves Ray's page
+
+    def __post_init__(self) -> None:
+        if self.cpus < 1 or (self.workers is not None and self.workers < 1) or self.gpus < 0:
+            shown = f"cluster.workers={self.workers} cluster.cpus={self.cpus} cluster.gpus={self.gpus}"
+            raise UserError(f"{shown}: choose at least one worker (or null), one CPU, and no less than 0 GPUs")
+
+
+class Worker(Protocol):
+    """Does units of work in a process of the cluster."""
+
+    def fit_unit(self, items: Sequence[Any], copy: int = 0) -> list[Any]:
+        """The outcome of each item, or a Failure; `copy` differs between processes that do one unit at once."""
+        ...
+
+
+class WorkerSetup(Protocol):
+    """What each worker is made from, pickled once."""
+
+    def open(self) -> Worker:
+        """The worker of this process, until the process ends; UserError if it cannot work here."""
+        ...
 
 
 def _check_reachable(address: str) -> None:
@@ -61,13 +75,9 @@ def _check_reachable(address: str) -> None:
 class RayExecutor:
     """Runs units as Ray's tasks; see `Executor`. UserError if the cluster cannot be reached, or ends."""
 
-    def __init__(self, options: CollectionOptions, folder: Folder, videos: Sequence[CaptionedVideo]) -> None:
-        assert options.cluster is not None
-        self.options, self.cluster, self.videos = options, options.cluster, videos
-        address = str(folder.path.absolute()) if isinstance(folder, LocalFolder) else folder.address
-        fit = replace(options.fit, threads=options.fit.threads or self.cluster.cpus)
-        load_teachers = options.load_teachers
-        self.setup = _Setup(fit, dict(options.clip_options), load_teachers, address, current_limits())
+    def __init__(self, cluster: RayOptions, setup: WorkerSetup, items: Sequence[Any], attempts: int) -> None:
+        self.cluster, self.items, self.attempts = cluster, items, attempts
+        self.setup = setup, current_limits()  # limits of a command do not apply in another process
         self.running: dict[Any, Unit] = {}  # Ray's reference to a result -> unit
         self.slots, self.asked = 1, -RESOURCES_AGE
 
@@ -94,7 +104,7 @@ class RayExecutor:
         self.payload = ray.put(ray.cloudpickle.dumps(self.setup))
         # Without max_calls=0, a worker with a GPU would end after each task, and load its teachers anew.
         self.task = ray.remote(
-            num_cpus=self.cluster.cpus, num_gpus=self.cluster.gpus, max_retries=self.options.attempts, max_calls=0
+            num_cpus=self.cluster.cpus, num_gpus=self.cluster.gpus, max_retries=self.attempts, max_calls=0
         )(_fit_unit)
         if self.cluster.dashboard:
             print(f"Ray's page: http://{context.dashboard_url}", flush=True)
@@ -113,7 +123,7 @@ class RayExecutor:
     def __exit__(self, kind: object, error: BaseException | None, *_: object) -> None:
         self._end()
         if isinstance(error, KeyboardInterrupt | Terminated):
-            raise type(error)("the same command resumes with the videos in work") from error
+            raise type(error)("the same command resumes with what was in work") from error
 
     def _end(self) -> None:
         for reference in self.running:
@@ -138,25 +148,25 @@ class RayExecutor:
     def start(self, unit: Unit) -> None:
         """See `Executor`."""
         copy = sum(each == unit for each in self.running.values())
-        videos = self.ray.cloudpickle.dumps([self.videos[index] for index in unit])
-        self.running[self.task.remote(__version__, self.payload, videos, copy)] = unit
+        items = self.ray.cloudpickle.dumps([self.items[index] for index in unit])
+        self.running[self.task.remote(__version__, self.payload, items, copy)] = unit
 
-    def wait(self, seconds: float) -> list[tuple[Unit, Sequence[Record | Failure]]]:
-        """See `Executor`; UserError for what concerns all videos, as a version that differs."""
+    def wait(self, seconds: float) -> list[tuple[Unit, Sequence[Any]]]:
+        """See `Executor`; UserError for what concerns all units, as a version that differs."""
         first, _ = self.ray.wait(list(self.running), num_returns=1, timeout=seconds)
         if not first:
             return []
         ready, _ = self.ray.wait(list(self.running), num_returns=len(self.running), timeout=0)
         return [(unit, self._outcomes(each, unit)) for each in ready if (unit := self.running.pop(each))]
 
-    def _outcomes(self, reference: Any, unit: Unit) -> Sequence[Record | Failure]:
+    def _outcomes(self, reference: Any, unit: Unit) -> Sequence[Any]:
         errors = self.ray.exceptions
         try:
-            outcomes: Sequence[Record | Failure] = self.ray.get(reference)
+            outcomes: Sequence[Any] = self.ray.get(reference)
         except errors.RayTaskError as error:
             raise _line_of(error.cause) from error
         except (errors.LocalRayletDiedError, errors.RaySystemError, errors.RuntimeEnvSetupError) as error:
-            raise UserError(f"cluster: {_first_line(error)}; the same command resumes with these videos") from error
+            raise UserError(f"cluster: {_first_line(error)}; the same command goes on from there") from error
         except errors.RayError as error:  # a worker that died, at each of Ray's attempts, or a machine
             return [Failure(f"its worker ended early: {_first_line(error)}")] * len(unit)
         return outcomes
@@ -181,8 +191,8 @@ def _first_line(error: BaseException) -> str:
     return printable(next((line.strip() for line in str(error).splitlines() if line.strip()), repr(error)))
 
 
-def _fit_unit(version: str, payload: bytes, videos: bytes, copy: int) -> list[Record | Failure]:
-    """Fit a unit in a worker of the cluster. Inputs are pickles that are read only after the version is checked."""
+def _fit_unit(version: str, payload: bytes, items: bytes, copy: int) -> list[Any]:
+    """Do a unit in a worker of the cluster. Inputs are pickles that are read only after the version is checked."""
     if version != __version__:
         raise UserError(
             f"cluster: {HOST} has lightning_inr {__version__}, and this driver {version}; "
@@ -192,20 +202,13 @@ def _fit_unit(version: str, payload: bytes, videos: bytes, copy: int) -> list[Re
 
     worker, limits = _worker(payload)
     with use_limits(limits):
-        return worker.fit_unit(cloudpickle.loads(videos), copy)
+        return worker.fit_unit(cloudpickle.loads(items), copy)
 
 
 @lru_cache(maxsize=1)
-def _worker(payload: bytes) -> tuple[CollectionWorker, Limits]:
-    """The worker of this process; its measuring process ends with it."""
+def _worker(payload: bytes) -> tuple[Worker, Any]:
+    """The worker of this process, and its limits."""
     from ray import cloudpickle
 
-    setup: _Setup = cloudpickle.loads(payload)
-    folder = open_folder(setup.address, "collection")
-    if folder.stamp("config.yaml") is None:
-        raise UserError(
-            f"collection={setup.address}: {HOST} does not see it; name a folder that all machines share, or a bucket"
-        )
-    torch.set_num_threads(setup.fit.threads or 1)
-    measure = _OPENED.enter_context(measuring_process())
-    return CollectionWorker(setup.fit, setup.clip_options, folder, setup.load_teachers(), measure), setup.limits
+    setup, limits = cloudpickle.loads(payload)
+    return setup.open(), limits
