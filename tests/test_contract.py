@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from lightning_inr.codec import Codec, decode
+from lightning_inr.devices import fast_bfloat16
 from lightning_inr.errors import BitstreamError
 from lightning_inr.models import MODELS, build
 from lightning_inr.models.base import VideoRepresentation
@@ -49,7 +50,7 @@ def test_windows_are_crops_at_every_size(model: VideoRepresentation, size: tuple
     rendered = torch.stack(list(model.render(INDEX.tolist(), size)))
     off = (rendered - 255 * whole).abs()  # bytes, and bfloat16 where the machine has it: noise magnifies what it loses
     assert off.mean() < 1
-    assert off.max() < 8
+    assert off.max() < (16 if fast_bfloat16(torch.device("cpu")) else 8)
 
 
 def test_half_the_size_is_the_mean_of_the_rendered_pixels(model: VideoRepresentation) -> None:

@@ -81,8 +81,8 @@ def test_a_pack_trains_each_video_as_a_fit_of_its_own(videos: list[FrameDataModu
 
 
 def test_soap_treats_each_video_by_itself() -> None:
-    # On given gradients: where those of a fit have few directions, rounding alone decides the others.
-    own = [[nn.Parameter(torch.randn(shape)) for shape in ((4, 6), (5,), (7, 4, 2))] for _ in range(3)]
+    # On given gradients of all directions: of those that a fit's do not have, rounding alone decides.
+    own = [[nn.Parameter(torch.randn(shape)) for shape in ((6, 6), (5,), (7, 4, 2))] for _ in range(3)]
     stacked = [nn.Parameter(torch.stack([each.detach() for each in parts])) for parts in zip(*own, strict=True)]
     kinds: list[dict[str, Any]] = [{"layers": True}, {"layers": True}, {"layers": False, "slices": [(4, 2, 1)]}]
 
