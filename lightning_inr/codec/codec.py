@@ -30,7 +30,6 @@ from lightning_inr.errors import BitstreamError
 from lightning_inr.models import MODELS
 from lightning_inr.models.base import PLACE_ROLES, VideoRepresentation
 from lightning_inr.ranges import ByteSource
-from lightning_inr.side_by_side import map_side_by_side
 from lightning_inr.types import GridLayout
 
 CodedTensor = Tensor | Quantized | Coefficients  # a tensor as floats, as symbols, or as symbols of its coefficients
@@ -115,8 +114,7 @@ def decode(
     for role, section in container.sections.items():
         with _naming_section(role):
             coded_tensors = _read_section(section, [entry for entry in entries if entry.role == role])
-            # In a second thread, while this one decodes the next tensor.
-            state |= map_side_by_side(_named_tensor, coded_tensors, 1)
+            state |= {entry.name: _dequantized(entry, coded) for entry, coded in coded_tensors}
     model.load_state_dict(state, strict=roles is None, assign=True)
     if roles is not None:
         return model.eval()
@@ -263,10 +261,6 @@ def _read_tensor(entry: Entry, side: "_SideReader", reader: Reader | None) -> Co
     if entry.prediction is not None:
         symbols = PREDICTIONS[entry.prediction].restore(symbols.reshape(entry.shape), entry.levels).ravel()
     return Quantized(symbols, low, high, entry.levels)
-
-
-def _named_tensor(coded: tuple[Entry, CodedTensor]) -> tuple[str, Tensor]:
-    return coded[0].name, _dequantized(*coded)
 
 
 def _dequantized(entry: Entry, coded: CodedTensor) -> Tensor:
