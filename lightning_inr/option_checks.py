@@ -16,7 +16,7 @@ from lightning_inr.options import Option, choices, config_options, declared, gro
 from lightning_inr.paths import config_dir
 
 DIFF_GROUPS = ("experiment", "t_nerv_ablation")  # groups that only change options of other files
-CLUSTER_TASKS = ("collect", "fit")  # those that read the group `cluster`
+CLUSTER_TASKS = ("collect", "evaluate_retrieval", "evaluate_chat", "fit")  # those that fit, and read `cluster`
 UNKNOWN = r"Could not override '([\w.@/]+)'\.?(?:\nTo append| No match)|config\. '([\w.]+)' does not"  # to Hydra
 FREE_MAPPINGS = ("callbacks", "trainer", "clip", "peers", "video_llm_config")  # mappings that are passed on unchanged
 
@@ -39,7 +39,7 @@ def check_options(cfg: DictConfig) -> None:
     }
     used = _UsedNames(cfg, chosen)
     if chosen.get("cluster", "none") != "none" and cfg.task not in CLUSTER_TASKS:
-        remedy = "it fits the videos of task=collect, or the segments of segment_frames; leave it out"
+        remedy = "it fits the videos of a collection, or the segments of segment_frames; leave it out"
         raise OptionError(f"cluster={chosen['cluster']} task={cfg.task}: {remedy}")
     for override in job.overrides.task:
         name, _, value = override.partition("=")

@@ -44,7 +44,7 @@ Cli = Callable[..., Outcome]
         (["task=decode", "out=x.mp4"], "bitstream has no value; add bitstream="),
         (["task=decode", "bitstream=no.linr", "out=x.mp4"], "bitstream=no.linr: no such file"),
         (["task=info", "bitstream=no.linr"], "bitstream=no.linr: no such file"),
-        (["task=info", "cluster=ray"], "cluster=ray task=info: it fits the videos of task=collect, or the segments of"),
+        (["task=info", "cluster=ray"], "cluster=ray task=info: it fits the videos of a collection, or the segments of"),
         (["cluster=ray"], "cluster: fits segments of a video at once; add segment_frames=120, or leave cluster out"),
     ],
 )
