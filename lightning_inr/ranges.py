@@ -28,6 +28,11 @@ def is_address(path: str | os.PathLike[str]) -> bool:
     return isinstance(path, str) and "://" in path
 
 
+def located(path: str | os.PathLike[str]) -> str | Path:
+    """A URL as it is; the name of a local file or folder as a path."""
+    return path if isinstance(path, str) and is_address(path) else Path(path).expanduser()
+
+
 class FileRanges:
     """The bytes of one file, read when a slice asks for them; the first FIRST_READ bytes are read once.
 

@@ -92,6 +92,12 @@ def open_folder(address: str | os.PathLike[str], option: str) -> Folder:
     return LocalFolder(Path(address).expanduser(), option)
 
 
+def file_stamp(address: str | Path, option: str = "bitstream") -> str | None:
+    """What differs if the content of a file differs, at a path or a URL; None if it does not exist."""
+    folder, name = os.path.split(address)
+    return open_folder(folder, option).stamp(name)
+
+
 class LocalFolder:
     """A folder on disk, made by the first file that is written to it."""
 

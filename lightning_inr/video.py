@@ -18,7 +18,7 @@ from lightning_inr.codec import StoredVideo, describe_file, read_video
 from lightning_inr.data.writer import write_frames
 from lightning_inr.devices import choose_device
 from lightning_inr.errors import UserError
-from lightning_inr.ranges import FileRanges, is_address
+from lightning_inr.ranges import FileRanges, located
 
 Pathlike = str | os.PathLike[str]
 Pixels = NDArray[np.uint8]
@@ -62,8 +62,7 @@ class Video:
     """
 
     def __init__(self, path: Pathlike, device: str = "auto", figures: Mapping[str, Any] | None = None) -> None:
-        # A path, or the text of an address.
-        self.path = path if isinstance(path, str) and is_address(path) else Path(path).expanduser()
+        self.path = located(path)
         self.model: StoredVideo = read_video(FileRanges(self.path, "path"), choose_device(device))
         self.figures = dict(figures or {})  # of the fit, as in result.json; empty for a file that was opened
 

@@ -1,5 +1,6 @@
 """The visual tokens of a file, and the video language model that reads them."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from torch import Tensor
 from lightning_inr.chat.projector import SharedProjector, load_shared, read_tokens
 from lightning_inr.codec import StoredVideo
 from lightning_inr.errors import UserError
+from lightning_inr.ranges import is_address
 from lightning_inr.retrieval.gallery import SEMANTIC_ROLES, read_model
 from lightning_inr.teachers.catalogue import CHECKPOINTS, load_video_llm
 from lightning_inr.teachers.video_llm.interface import VideoLLM
@@ -27,7 +29,7 @@ UNTRAINED = "random weights: the answers have no meaning"
 class FileTokens(NamedTuple):
     """A file and its visual tokens."""
 
-    path: Path
+    path: str | Path  # or a URL
     video: VideoShape
     token_space: TokenSpace
     tokens: Tensor  # (K, d)
@@ -44,11 +46,11 @@ class ChatBackend(NamedTuple):
     llm: VideoLLM
     shared: SharedProjector | None
 
-    def read(self, path: Path) -> FileTokens:
+    def read(self, path: str | Path) -> FileTokens:
         """The tokens of the file; UserError, naming it, if it is damaged, or not aligned to this model."""
         return self.tokens_of_model(path, read_model(path, TOKEN_ROLES))
 
-    def tokens_of_model(self, path: Path, model: StoredVideo) -> FileTokens:
+    def tokens_of_model(self, path: str | Path, model: StoredVideo) -> FileTokens:
         """The same for a model that was already decoded from the file."""
         try:
             space, tokens = read_tokens(model, self.llm, self.shared)
@@ -67,13 +69,13 @@ class BackendOptions:
     device: str = "auto"
 
 
-def find_backend(options: BackendOptions, paths: Sequence[Path], load_vision: bool) -> ChatBackend:
+def find_backend(options: BackendOptions, paths: Sequence[str | Path], load_vision: bool) -> ChatBackend:
     """The model of the options, or else the one that the projector, or the first of these files, names."""
     shared = None if options.projector is None else load_shared(options.projector)
     if options.load_llm is not None:
         return ChatBackend(options.load_llm(load_vision), shared)
     token_space = shared.token_space if shared else _first_space(paths)
-    model = find_model(token_space.model, Path(options.projector) if options.projector else paths[0])
+    model = find_model(token_space.model, options.projector or paths[0])
     try:  # one plain value is taken, and never a function that the file names
         llm = load_video_llm(model, load_vision=load_vision, dtype=options.dtype, device=options.device)
     except UserError as error:
@@ -81,16 +83,17 @@ def find_backend(options: BackendOptions, paths: Sequence[Path], load_vision: bo
     return ChatBackend(llm, shared)
 
 
-def find_model(name: str, file: Path) -> str:
+def find_model(name: str, file: str | Path) -> str:
     """The model that `file` names: a known hub id, or a folder, also if both were moved together.
 
-    A relative folder is searched for in the working folder, then next to the file and in each folder above it.
+    A relative folder is searched for in the working folder, then next to a local file and in each folder above it.
     """
     if name in KNOWN_MODELS or name.endswith(
         CHECKPOINTS
     ):  # a checkpoint is never loaded: `load_video_llm` gives the remedy
         return name
-    for folder in (Path(), *file.resolve().parents):
+    above = () if is_address(file) else Path(file).resolve().parents
+    for folder in (Path(), *above):
         if (folder / name).is_dir():
             return str(folder / name)
     raise UserError(
@@ -99,7 +102,7 @@ def find_model(name: str, file: Path) -> str:
     )
 
 
-def _first_space(paths: Sequence[Path]) -> TokenSpace:
+def _first_space(paths: Sequence[str | Path]) -> TokenSpace:
     for path in paths:
         try:
             space = read_model(path, TOKEN_ROLES).token_space
@@ -109,7 +112,7 @@ def _first_space(paths: Sequence[Path]) -> TokenSpace:
             continue  # reported when its tokens are read
         if space is not None:
             return space
-    source = paths[0] if len(paths) == 1 else f"none of the files in {paths[0].parent}"
+    source = paths[0] if len(paths) == 1 else f"none of the files in {os.path.dirname(paths[0])}"
     raise UserError(f"{source}: no projector to a video language model; add one with task=align video_llm=…")
 
 

@@ -14,7 +14,7 @@ from lightning_inr.errors import UserError
 from lightning_inr.paths import write_text
 from lightning_inr.pipelines.chat_backend import BackendOptions, check_sampling, find_backend
 from lightning_inr.progress import ProgressBar
-from lightning_inr.retrieval.collection import read_manifest
+from lightning_inr.retrieval.collection import file_address, read_manifest
 
 CAPTION = "Describe the video."
 
@@ -29,12 +29,12 @@ class CollectionChatOptions(NamedTuple):
 
 
 def answer_collection(
-    folder: Path, out: Path, questions_by_video: Mapping[str, Sequence[Question]], options: CollectionChatOptions
+    folder: str | Path, out: Path, questions_by_video: Mapping[str, Sequence[Question]], options: CollectionChatOptions
 ) -> None:
     """Answer the questions about each file (id -> questions); files without tokens are named and left out."""
     sampling = check_sampling(options.max_new_tokens, options.temperature)
-    records = {record.id: record for record in read_manifest(folder)}
-    backend = find_backend(options.backend, [folder / record.path for record in records.values()], load_vision=False)
+    files = {record.id: file_address(folder, record.path) for record in read_manifest(folder)}
+    backend = find_backend(options.backend, list(files.values()), load_vision=False)
     settings = {
         "model": backend.llm.name,
         "fingerprint": backend.llm.fingerprint,
@@ -56,7 +56,7 @@ def answer_collection(
             if not questions:
                 continue
             try:
-                tokens = backend.read(folder / records[name].path)
+                tokens = backend.read(files[name])
             except UserError as error:
                 ProgressBar.write(f"left out: {name}: {error}")
                 left_out.append(name)
@@ -67,7 +67,7 @@ def answer_collection(
 
 
 def choose_questions(
-    folder: Path, question: str | None, questions: Sequence[Question] | None
+    folder: str | Path, question: str | None, questions: Sequence[Question] | None
 ) -> dict[str, list[Question]]:
     """id -> questions about that video of the collection: `question` for each video, or those of `questions`."""
     records = read_manifest(folder)

@@ -139,10 +139,11 @@ def choose_samples(results: Sequence[tuple[EvaluationItem, ItemResult]], count: 
         turn, index = divmod(number, len(results))
         item, (exchanges, _, frame_numbers) = results[index]
         if turn < len(exchanges):
-            source, (question, answers) = item.open(), exchanges[(index + turn) % len(exchanges)]
+            question, answers = exchanges[(index + turn) % len(exchanges)]
             texts = {each.method: each.text for each in answers if each.method in (TRUE_FRAMES, OUR_LATENTS)}
             truth = {} if question.answer is None else {"truth": question.answer}
-            frames = [source.read(each) for each in frame_numbers]
+            with item.open() as source:
+                frames = [source.read(each) for each in frame_numbers]
             samples.append(AnswerSample(question.video, question.text, frames, texts | truth))
     return samples
 

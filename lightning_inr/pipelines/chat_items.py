@@ -1,8 +1,9 @@
 """Items of a chat evaluation: files, the videos that they were fitted to, and questions."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from statistics import fmean
 from typing import Any, NamedTuple
 
@@ -11,22 +12,22 @@ from lightning_inr.data.captioned.questions import Question
 from lightning_inr.data.sources.source import VideoSource
 from lightning_inr.errors import UserError
 from lightning_inr.pipelines.chat_backend import ChatBackend
-from lightning_inr.retrieval.collection import open_original, read_manifest
+from lightning_inr.retrieval.collection import file_address, original, read_manifest
 
 
 class EvaluationItem(NamedTuple):
     """A file, the video that it was fitted to, and the questions about it."""
 
     id: str
-    path: Path
-    open: Callable[[], VideoSource]
+    path: str | Path  # or a URL
+    open: Callable[[], AbstractContextManager[VideoSource]]
     questions: Sequence[Question] = ()
 
 
-def items_of_collection(folder: Path, most: int | None) -> tuple[list[EvaluationItem], dict[str, Any]]:
+def items_of_collection(folder: str | Path, most: int | None) -> tuple[list[EvaluationItem], dict[str, Any]]:
     """At most `most` files of a collection, without questions, and their mean figures for result.json."""
     records = read_manifest(folder)[:most]
-    items = [EvaluationItem(each.id, folder / each.path, partial(open_original, each)) for each in records]
+    items = [EvaluationItem(each.id, file_address(folder, each.path), partial(original, each)) for each in records]
     return items, {
         "videos": len(records),
         "bytes": sum(each.bytes for each in records),
@@ -39,7 +40,7 @@ def item_of_file(path: Path, source: VideoSource) -> tuple[EvaluationItem, dict[
     """A file, without questions, and its figures for result.json."""
     described = describe_file(path.read_bytes())
     figures = {name: described[name] for name in ("model", "bytes", "bpp")}
-    return EvaluationItem(source.name, path, lambda: source), figures
+    return EvaluationItem(source.name, path, lambda: nullcontext(source)), figures
 
 
 def with_questions(
@@ -55,11 +56,11 @@ def with_questions(
 
 
 def _questions_about(
-    questions: Sequence[Question] | None, name: str, path: Path, default_texts: Sequence[str]
+    questions: Sequence[Question] | None, name: str, path: str | Path, default_texts: Sequence[str]
 ) -> list[Question]:
     if questions is None:
         return [Question(name, str(text)) for text in default_texts]
-    return [question for question in questions if question.video in (name, path.stem)]
+    return [question for question in questions if question.video in (name, PurePath(path).stem)]
 
 
 def items_with_tokens(items: Sequence[EvaluationItem], backend: ChatBackend) -> list[EvaluationItem]:

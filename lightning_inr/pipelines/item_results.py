@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 import torch
@@ -20,6 +20,7 @@ from lightning_inr.pipelines.token_sources import (
     answers_by_source,
     collect_token_sources,
 )
+from lightning_inr.storage import file_stamp
 
 FIELDS = ("exchanges", "nearness", "shown")  # of a stored result; `ItemResult` has them in this order
 
@@ -41,7 +42,7 @@ def evaluate_item(
     folder: Path,
 ) -> ItemResult:
     """Answer the item's questions from every source of tokens; a result stored in `folder` is reused."""
-    file, key = folder / f"{item.path.stem}.json", _key(item, next_item, backend, max_new_tokens)
+    file, key = folder / f"{PurePath(item.path).stem}.json", _key(item, next_item, backend, max_new_tokens)
     stored = _load(file, key)
     if stored is not None:
         return stored
@@ -60,13 +61,13 @@ def evaluate_item(
 
 def _key(item: EvaluationItem, next_item: EvaluationItem | None, backend: ChatBackend, max_new_tokens: int) -> str:
     """A digest of everything that the answers depend on."""
-    files = [each.path.stat() for each in (item, next_item) if each is not None]
+    files = [file_stamp(each.path) for each in (item, next_item) if each is not None]
     weights = [] if backend.shared is None else backend.shared.network.state_dict().values()
     parts = (
         backend.llm.fingerprint,
         backend.llm.vision_fingerprint,
         [float(tensor.double().sum()) for tensor in weights],
-        [(file.st_size, file.st_mtime_ns) for file in files],
+        files,
         max_new_tokens,
         item.questions,
     )

@@ -29,7 +29,7 @@ from lightning_inr.nn.projector import projector_for, token_layout
 from lightning_inr.paths import read_bytes, write_bytes
 from lightning_inr.pipelines.evaluation import check_same_video
 from lightning_inr.progress import ProgressBar
-from lightning_inr.retrieval.collection import open_original, read_manifest
+from lightning_inr.retrieval.collection import file_address, original, read_manifest
 from lightning_inr.retrieval.gallery import check_same_space, read_model
 from lightning_inr.teachers.clip import Clip
 from lightning_inr.teachers.feature_cache import teacher_features, video_tokens
@@ -128,17 +128,20 @@ def share_projector(
     }
 
 
-def examples_of_collection(folder: Path, llm: VideoLLM, options: SharedProjectorOptions) -> Iterator[ProjectorExample]:
+def examples_of_collection(
+    folder: str | Path, llm: VideoLLM, options: SharedProjectorOptions
+) -> Iterator[ProjectorExample]:
     """Yield an example for each aligned file of a collection; tokens are those of the video it was fitted to."""
     space: EmbeddingSpace | None = None
     for record in ProgressBar(_sample_videos(read_manifest(folder), options), "tokens", leave=False, unit="video"):
-        model = read_model(folder / record.path)
+        model = read_model(file_address(folder, record.path))
         if model.embedding_space is None:
             continue
         space = space or model.embedding_space
         check_same_space(model.embedding_space, space, record.path, "the files before it")
         writes = llm.token_space(model.video)
-        tokens = video_tokens(open_original(record).read, llm, writes, model.video, options.cache)
+        with original(record) as source:
+            tokens = video_tokens(source.read, llm, writes, model.video, options.cache)
         with torch.no_grad():
             latents = shared_latents(model, writes.sampling)
         yield ProjectorExample(record.path, space, writes, latents, tokens)

@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from lightning_inr.codec import read_video
-from lightning_inr.data.sources.remote import without_copies
 from lightning_inr.errors import UserError
 from lightning_inr.paths import write_text, writing
 from lightning_inr.pipelines.search import decode_picture, print_left_out
@@ -22,7 +21,7 @@ from lightning_inr.ranges import FileRanges
 from lightning_inr.report.hits import HitImage, draw_neighbours
 from lightning_inr.report.recall import RecallRow, draw_recall, recall_table
 from lightning_inr.report.wandb_report import log_recall
-from lightning_inr.retrieval.collection import Record, file_address, open_original, read_manifest
+from lightning_inr.retrieval.collection import Record, file_address, original, read_manifest
 from lightning_inr.retrieval.gallery import Gallery, check_same_space, read_gallery, unit
 from lightning_inr.retrieval.protocols import PROTOCOLS, AnnotatedVideo, ProtocolOptions, ProtocolResult
 from lightning_inr.retrieval.query import OpenCollection, open_collection
@@ -141,8 +140,8 @@ def embeddings_by_method(
     """method -> its embeddings (N, S) of the gallery's frames; a method whose videos cannot be read is left out."""
 
     def true_frames(record: Record) -> NDArray[np.float32]:
-        with without_copies([json.loads(record.source)["path"]]):
-            return teacher_features(open_original(record).read, range(record.frames), clip, cache).numpy()
+        with original(record) as source:
+            return teacher_features(source.read, range(record.frames), clip, cache).numpy()
 
     def decoded_frames(record: Record) -> NDArray[np.float32]:
         model = read_video(FileRanges(file_address(collection, record.path)), clip.device)

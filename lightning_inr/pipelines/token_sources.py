@@ -52,9 +52,10 @@ def collect_token_sources(
     """Tokens of the true frames, of our latents, and of sources that show how much of an answer needs no video."""
     model = read_model(item.path, TOKEN_ROLES)
     file_tokens = backend.tokens_of_model(item.path, model)
-    source = item.open().trim_to_stride(file_tokens.video.stride)
-    check_same_video(str(item.path), source, file_tokens.video)
-    frames = [source.read(number) for number in file_tokens.frame_numbers]
+    with item.open() as opened:
+        source = opened.trim_to_stride(file_tokens.video.stride)
+        check_same_video(str(item.path), source, file_tokens.video)
+        frames = [source.read(number) for number in file_tokens.frame_numbers]
     true_tokens = backend.llm.features(frames, file_tokens.token_space)
     decoded = list(read_video(FileRanges(item.path), device).render(file_tokens.frame_numbers))
     tokens = {

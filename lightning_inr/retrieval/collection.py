@@ -1,7 +1,8 @@
 """A folder of `.linr` files with `collection.parquet`, a table of their annotations and figures."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import islice
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 
 from lightning_inr.data.captioned.split import Segment
 from lightning_inr.data.sources.file import open_video
+from lightning_inr.data.sources.remote import without_copies
 from lightning_inr.data.sources.source import VideoSource
 from lightning_inr.errors import UserError
 from lightning_inr.paths import existing, writing
@@ -132,3 +134,12 @@ def open_original(record: Record) -> VideoSource:
         raise
     except (TypeError, ValueError) as error:
         raise UserError(f"{MANIFEST}: the source of {record.id} cannot be read ({error}); collect it again") from error
+
+
+@contextmanager
+def original(record: Record) -> Iterator[VideoSource]:
+    """The same within a context, at whose end the copy of a video behind a URL is removed."""
+    with ExitStack() as stack:
+        with suppress(TypeError, ValueError, KeyError):  # of which `open_original` gives the reason
+            stack.enter_context(without_copies([json.loads(record.source)["path"]]))
+        yield open_original(record)

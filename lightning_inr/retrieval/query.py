@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_inr.errors import UserError
-from lightning_inr.ranges import is_address
+from lightning_inr.ranges import located
 from lightning_inr.retrieval.collection import Record, read_manifest
 from lightning_inr.retrieval.gallery import UNALIGNED, check_same_space
 from lightning_inr.retrieval.index import SearchIndex
@@ -45,7 +45,7 @@ def open_collection(folder: str | Path, index: IndexOptions | str = "exact") -> 
     `index` is a kind or options. UserError if there is no manifest, or if the files are not aligned or aligned to
     different teachers.
     """
-    folder = folder if is_address(folder) else Path(folder)
+    folder = located(folder)
     records = read_manifest(folder)
     stored = open_index(folder, records, IndexOptions(index) if isinstance(index, str) else index)
     videos = {record.path: video for video, record in enumerate(records)}

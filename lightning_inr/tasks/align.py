@@ -19,6 +19,7 @@ from lightning_inr.pipelines.projector_training import (
     examples_of_dataset,
     share_projector,
 )
+from lightning_inr.ranges import located
 from lightning_inr.teachers.clip import Clip
 from lightning_inr.teachers.video_llm.interface import VideoLLM
 
@@ -65,7 +66,7 @@ def _share(cfg: DictConfig, fit: ProjectorFit) -> dict[str, Any]:
         )
     llm: VideoLLM = instantiate(cfg.video_llm)
     if cfg.collection is not None:
-        examples = examples_of_collection(Path(cfg.collection), llm, options)
+        examples = examples_of_collection(located(cfg.collection), llm, options)
     else:
         clip: Clip = instantiate(cfg.teacher)
         examples = examples_of_dataset(read_split(cfg), clip, llm, options)

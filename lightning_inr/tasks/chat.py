@@ -11,6 +11,7 @@ from lightning_inr.configuration.queries import chat_backend_options, questions_
 from lightning_inr.errors import UserError
 from lightning_inr.pipelines.chat_backend import UNTRAINED, ChatBackend, FileTokens, check_sampling, find_backend
 from lightning_inr.pipelines.chat_collection import CollectionChatOptions, answer_collection, choose_questions
+from lightning_inr.ranges import located
 
 EXIT, FORGET = "exit", "forget"  # inputs that end the conversation, and that clear its history
 PROMPT = "> "
@@ -23,15 +24,16 @@ def run(cfg: DictConfig) -> None:
     backend_options, sampling = chat_backend_options(cfg), check_sampling(cfg.max_new_tokens, cfg.temperature)
     if cfg.collection is not None:
         question = None if cfg.question is None else str(cfg.question)
-        questions = choose_questions(Path(cfg.collection), question, questions_of(cfg))
+        folder = located(cfg.collection)
+        questions = choose_questions(folder, question, questions_of(cfg))
         options = CollectionChatOptions(backend_options, cfg.max_new_tokens, cfg.temperature, cfg.seed)
-        answer_collection(Path(cfg.collection), Path(cfg.out).expanduser(), questions, options)
+        answer_collection(folder, Path(cfg.out).expanduser(), questions, options)
         return
     if cfg.questions is not None:
         raise UserError("questions: they are for a collection=FOLDER; ask a file with question=…")
     if cfg.question is not None:
         check_question(str(cfg.question))  # before anything large is loaded
-    path = Path(cfg.bitstream)
+    path = located(cfg.bitstream)
     backend = find_backend(backend_options, [path], load_vision=False)
     file_tokens = backend.read(path)
     print(introduction(file_tokens, backend), flush=True)

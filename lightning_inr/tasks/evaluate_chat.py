@@ -1,6 +1,6 @@
 """Evaluation of answers from latents, against the model's own answers from the true frames, and baselines."""
 
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from omegaconf import DictConfig
@@ -16,6 +16,7 @@ from lightning_inr.pipelines.chat_evaluation import evaluate_chat
 from lightning_inr.pipelines.chat_items import EvaluationItem, item_of_file, items_of_collection, with_questions
 from lightning_inr.pipelines.collection import collect
 from lightning_inr.pipelines.run_folder import fit_into
+from lightning_inr.ranges import located
 
 
 def run(cfg: DictConfig) -> dict[str, Any]:
@@ -36,9 +37,9 @@ def prepare_items(cfg: DictConfig) -> tuple[list[EvaluationItem], dict[str, Any]
     if cfg.collection is not None or (cfg.bitstream is None and "listing" in cfg.dataset):
         if cfg.collection is None:
             collect(collection_options(cfg), folder)
-        collection = Path(cfg.collection or folder)
+        collection = located(cfg.collection or folder)
         items, figures = items_of_collection(collection, cfg.answers.videos)
-        about = {"model": cfg.preset, "video": collection.name, **provenance_of(cfg).record("file")}
+        about = {"model": cfg.preset, "video": PurePath(collection).name, **provenance_of(cfg).record("file")}
         return items, {**about, **figures}
     if cfg.bitstream is None:
         result = fit_into(folder, run_options(cfg))

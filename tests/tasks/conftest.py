@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import fsspec
 import pytest
 import torch
 
@@ -26,6 +27,13 @@ def llm(written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Video
     shutil.copytree(written, tmp_path / "tiny")
     monkeypatch.chdir(tmp_path)
     return load_video_llm("tiny", frames=3)
+
+
+def in_memory(folder: Path) -> str:
+    """The address of a copy of a folder, in the memory of this process."""
+    address = f"memory://{folder.parent.name}/{folder.name}"
+    fsspec.filesystem("memory").put(f"{folder}/", address, recursive=True)
+    return address
 
 
 def aligned_model(llm: VideoLLM, video: VideoShape | None = None) -> VideoRepresentation:

@@ -16,6 +16,7 @@ from lightning_inr.retrieval.gallery import read_model
 from lightning_inr.teachers.video_llm.interface import VideoLLM
 from lightning_inr.types import VideoShape
 from tests.conftest import Outcome, small_model
+from tests.tasks.conftest import in_memory
 
 Cli = Callable[..., Outcome]
 TINY = ["video_llm=llava_onevision", "video_llm.model=tiny", "video_llm.frames=3", "feature_cache=features"]
@@ -67,6 +68,11 @@ def test_a_shared_projector_is_tested_on_held_out_videos(cli: Cli, collection: P
     model = read_model(collection / "video0.linr", TOKEN_ROLES)
     assert shared.embedding_space == model.embedding_space
     assert read_tokens(model, llm, shared)[1].shape == (shared.token_space.tokens, shared.token_space.width)
+
+
+def test_a_collection_behind_a_url_gives_the_same_projector(cli: Cli, collection: Path, llm: VideoLLM) -> None:
+    local = figures(cli(*SHARE, "collection=collection"))
+    assert figures(cli(*SHARE, f"collection={in_memory(collection)}")) == local
 
 
 def test_teacher_embeddings_replace_latents(cli: Cli, collection: Path, llm: VideoLLM) -> None:

@@ -15,7 +15,7 @@ from lightning_inr.teachers.tiny.video_llm import write_small
 from lightning_inr.teachers.video_llm import transformers_llm
 from lightning_inr.teachers.video_llm.interface import VideoLLM
 from tests.conftest import Outcome, small_model
-from tests.tasks.conftest import aligned_model
+from tests.tasks.conftest import aligned_model, in_memory
 
 Cli = Callable[..., Outcome]
 CHAT = ["task=chat", "bitstream=video.linr", "max_new_tokens=4"]
@@ -145,6 +145,20 @@ def test_captioning_a_collection_is_resumed(cli: Cli, aligned_files: Path) -> No
     assert Path("answers.jsonl").read_bytes() == whole
     assert "max_new_tokens is 4 there, 5 now" in cli(*COLLECTION, "max_new_tokens=5").error
     assert "answers to other questions" in cli(*COLLECTION, "question=Why?").error
+
+
+def test_a_collection_behind_a_url_has_the_same_answers(cli: Cli, aligned_files: Path) -> None:
+    assert cli(*COLLECTION).code == 0
+    outcome = cli(*COLLECTION, f"collection={in_memory(aligned_files)}", "out=remote.jsonl")
+    assert outcome.code == 0, outcome.err
+    assert Path("remote.jsonl").read_bytes() == Path("answers.jsonl").read_bytes()
+
+
+def test_a_file_behind_a_url_is_asked(cli: Cli, aligned_files: Path) -> None:
+    file = f"{in_memory(aligned_files)}/video0.linr"
+    outcome = cli(*CHAT, f"bitstream={file}", "question=What happens?")
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.startswith(f"{file}: 3 of 5 frames")
 
 
 def test_answers_to_questions_of_a_file_include_the_truth(cli: Cli, aligned_files: Path) -> None:

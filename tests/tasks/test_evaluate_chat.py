@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from lightning_inr.teachers.video_llm.interface import VideoLLM
 from lightning_inr.types import VideoShape
 from tests.conftest import Outcome, moving_square, small_model, write_images
 from tests.pictures import visible_share
-from tests.tasks.conftest import aligned_model
+from tests.tasks.conftest import aligned_model, in_memory
 
 Cli = Callable[..., Outcome]
 SOURCE = ["dataset=file", "dataset.path=images"]
@@ -105,6 +106,9 @@ def test_a_collection_has_another_videos_latents_too(cli: Cli, collection: Path,
     assert {row["questions"] for row in rows.values()} == {2}
     assert rows["another video's latents"]["kl"] != rows["our latents"]["kl"]
     assert len(Path("out/answers.jsonl").read_text().splitlines()) == 2
+    outcome = cli(*MEASURE, f"collection={in_memory(collection)}", "answers.videos=3", "run_dir=remote")
+    assert outcome.code == 0, outcome.err
+    assert by_method("remote/result.json") == rows
 
 
 def test_an_interrupted_evaluation_is_resumed(
@@ -183,7 +187,7 @@ def test_samples_cover_items_and_questions(images: Path) -> None:
     results = []
     for name in "ab":
         exchanges = [Exchange(Question(name, text), []) for text in ("who?", "what?")]
-        item = EvaluationItem(name, images, lambda: open_video(str(images)), [])
+        item = EvaluationItem(name, images, lambda: nullcontext(open_video(str(images))), [])
         results.append((item, item_results.ItemResult(exchanges, {}, [0, 5])))
     samples = choose_samples(results, 9)
     assert [each.video for each in samples[:2]] == ["a", "b"]
