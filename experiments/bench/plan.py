@@ -12,7 +12,7 @@ from lightning_inr.options import declared
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
-CHOICE_FACTORS = (0.5, 1.0, 2.0)  # of the model's own learning rate
+CHOICE_FACTORS = (0.5, 1.0, 2.0, 4.0)  # of the model's own learning rate
 
 
 class Entry(NamedTuple):

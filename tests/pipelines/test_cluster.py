@@ -278,7 +278,7 @@ def test_a_bucket_that_fails_and_a_video_that_is_broken_lose_nothing(
     list_shapes("shapes", "test", videos=3, seed=0)
     Path("shapes/videos/video1.mp4").write_bytes(b"no video")
     store.fail_every = 5
-    monkeypatch.setattr("lightning_inr.storage.FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("lightning_inr.storage.remote.FIRST_PAUSE", 0.01)
     outcome = in_bucket()
     store.fail_every = 0
     assert outcome.code == 0, outcome.err

@@ -173,7 +173,7 @@ def test_a_full_disk_ends_the_run_and_keeps_finished_videos(
         cause = OSError(errno.ENOSPC, "No space left on device")
         raise UserError(f"cannot write {path}: {cause.strerror}; free some space") from cause
 
-    monkeypatch.setattr("lightning_inr.storage.write_bytes", full)
+    monkeypatch.setattr("lightning_inr.storage.local.write_bytes", full)
     outcome = cli(*COLLECT)
     assert outcome.code == 1
     assert "No space left on device; free some space" in outcome.error

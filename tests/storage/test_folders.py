@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lightning_inr import storage
 from lightning_inr.errors import UserError
-from lightning_inr.storage import Folder, open_folder
+from lightning_inr.storage import Folder, LocalFolder, RemoteFolder, open_folder, remote
 from tests.servers import BUCKET, S3Server
 
 
@@ -54,7 +53,7 @@ def test_names_are_those_of_one_level(folder: Folder) -> None:
 
 
 def test_files_of_any_depth_are_listed_and_copied(folder: Folder, tmp_path: Path) -> None:
-    if not isinstance(folder, storage.RemoteFolder):
+    if not isinstance(folder, RemoteFolder):
         return
     assert folder.walk() == []
     for name in ("b.mp4", "a/[1] *.mp4", "a/b/c.txt"):
@@ -70,7 +69,7 @@ def test_one_of_two_creates_a_file(folder: Folder) -> None:
     assert folder.create("claim", b"first")
     assert not folder.create("claim", b"second")
     assert folder.read("claim") == b"first"
-    if isinstance(folder, storage.LocalFolder):
+    if isinstance(folder, LocalFolder):
         assert os.listdir(folder.path) == ["claim"]
 
 
@@ -102,7 +101,7 @@ def test_a_store_that_fails_one_call_in_three_loses_nothing(
     bucket: Folder, store: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where a call had its effect and only the answer was lost."""
-    monkeypatch.setattr(storage, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(remote, "FIRST_PAUSE", 0.001)
     store.fail_every = 3
     for number in range(12):
         name, data = f"records/{number:02}", b"%d" % number
@@ -118,12 +117,12 @@ def test_a_store_that_fails_one_call_in_three_loses_nothing(
 def test_a_store_that_always_fails_is_one_line(
     bucket: Folder, store: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(remote, "FIRST_PAUSE", 0.001)
     store.fail_every, before = 1, store.calls
     with pytest.raises(UserError, match=r"^collection=s3://videos/folder/a: .*; check the address") as raised:
         bucket.read("a")
     assert "\n" not in str(raised.value)
-    assert store.calls - before == storage.TRIES
+    assert store.calls - before == remote.TRIES
 
 
 def test_a_refusal_is_one_line_at_once(bucket: Folder, store: S3Server) -> None:
