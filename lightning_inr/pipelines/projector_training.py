@@ -29,7 +29,7 @@ from lightning_inr.nn.projector import projector_for, token_layout
 from lightning_inr.paths import read_bytes, write_bytes
 from lightning_inr.pipelines.evaluation import check_same_video
 from lightning_inr.progress import ProgressBar
-from lightning_inr.retrieval.collection import file_address, original, read_manifest
+from lightning_inr.retrieval.collection import Record, file_address, original
 from lightning_inr.retrieval.gallery import check_same_space, read_model
 from lightning_inr.teachers.clip import Clip
 from lightning_inr.teachers.feature_cache import teacher_features, video_tokens
@@ -129,11 +129,11 @@ def share_projector(
 
 
 def examples_of_collection(
-    folder: str | Path, llm: VideoLLM, options: SharedProjectorOptions
+    folder: str | Path, records: Sequence[Record], llm: VideoLLM, options: SharedProjectorOptions
 ) -> Iterator[ProjectorExample]:
     """Yield an example for each aligned file of a collection; tokens are those of the video it was fitted to."""
     space: EmbeddingSpace | None = None
-    for record in ProgressBar(_sample_videos(read_manifest(folder), options), "tokens", leave=False, unit="video"):
+    for record in ProgressBar(_sample_videos(records, options), "tokens", leave=False, unit="video"):
         model = read_model(file_address(folder, record.path))
         if model.embedding_space is None:
             continue

@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from lightning_inr.chat.fit import ProjectorFit
 from lightning_inr.configuration.common import feature_cache, read_split, source_opener
 from lightning_inr.errors import UserError
+from lightning_inr.paths import existing
 from lightning_inr.pipelines.projector_training import (
     FileProjectorOptions,
     SharedProjectorOptions,
@@ -20,6 +21,7 @@ from lightning_inr.pipelines.projector_training import (
     share_projector,
 )
 from lightning_inr.ranges import located
+from lightning_inr.retrieval.collection import read_manifest
 from lightning_inr.teachers.clip import Clip
 from lightning_inr.teachers.video_llm.interface import VideoLLM
 
@@ -52,6 +54,7 @@ def _check_writable(out: Path) -> None:
 
 
 def _align(cfg: DictConfig, fit: ProjectorFit) -> dict[str, Any]:
+    existing(cfg.bitstream, "bitstream")  # an error before the model is loaded
     llm: VideoLLM = instantiate(cfg.video_llm)
     options = FileProjectorOptions(feature_cache(cfg), instantiate(cfg.codec), fit, cfg.seed, cfg.device)
     return align_file(str(cfg.bitstream), source_opener(cfg.dataset), llm, str(cfg.out), options)
@@ -64,9 +67,12 @@ def _share(cfg: DictConfig, fit: ProjectorFit) -> dict[str, Any]:
             "align: no training data; give one of bitstream=video.linr, collection=FOLDER, and a captioned "
             "dataset with a teacher, as dataset=shapes dataset.listing.split=train teacher=shapes"
         )
+    # A wrong collection is an error before the model is loaded.
+    folder = None if cfg.collection is None else located(cfg.collection)
+    records = [] if folder is None else read_manifest(folder)
     llm: VideoLLM = instantiate(cfg.video_llm)
-    if cfg.collection is not None:
-        examples = examples_of_collection(located(cfg.collection), llm, options)
+    if folder is not None:
+        examples = examples_of_collection(folder, records, llm, options)
     else:
         clip: Clip = instantiate(cfg.teacher)
         examples = examples_of_dataset(read_split(cfg), clip, llm, options)

@@ -83,6 +83,13 @@ def test_teacher_embeddings_replace_latents(cli: Cli, collection: Path, llm: Vid
     assert read_tokens(model, llm, load_shared("shared.safetensors"))[1].isfinite().all()
 
 
+@pytest.mark.parametrize("wrong", ["collection=nowhere", "bitstream=nowhere.linr"])
+def test_a_wrong_name_is_an_error_before_the_model_is_loaded(cli: Cli, wrong: str) -> None:
+    outcome = cli("task=align", wrong, "out=out.linr", "video_llm=llava_onevision", "video_llm.model=absent")
+    assert outcome.code == 1
+    assert f"{wrong}: no such file" in outcome.error
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
