@@ -138,7 +138,7 @@ def open_original(record: Record) -> VideoSource:
 
 @contextmanager
 def original(record: Record) -> Iterator[VideoSource]:
-    """The same within a context, at whose end the copy of a video behind a URL is removed."""
+    """Open the source video of a record; at the end of the context, the copy of one behind a URL is removed."""
     with ExitStack() as stack:
         with suppress(TypeError, ValueError, KeyError):  # of which `open_original` gives the reason
             stack.enter_context(without_copies([json.loads(record.source)["path"]]))
