@@ -38,6 +38,7 @@ class Frames(Dataset[FrameBatch]):
             blend_probability,
         )
         self.teacher: Tensor | None = None
+        self._copies: list[Tensor] | None = None  # of `memory`, on the device of a fit
         fits = len(training_frames) * 3 * source.height * source.width <= memory_gib * 2**30
         # Read in order: a compressed video decodes each frame once, while random access seeks for every frame.
         # Kept as separate tensors: copying them into one takes as long as decoding them.
@@ -52,7 +53,7 @@ class Frames(Dataset[FrameBatch]):
 
     def __getitems__(self, indices: list[int]) -> FrameBatch:
         """A whole batch, with one window for all its frames."""
-        frames = torch.stack([self.frame(index) for index in indices])
+        frames = self._stack(indices)
         index = torch.tensor([self.training_frames[index] for index in indices], dtype=torch.float32)
         teacher = None if self.teacher is None else self.teacher[indices]
         if self.blend_probability and len(self.training_frames) > 1 and torch.rand(()) < self.blend_probability:
@@ -66,15 +67,27 @@ class Frames(Dataset[FrameBatch]):
         """The `index`-th training frame, (3, H, W) uint8."""
         return self.source.read(self.training_frames[index]) if self.memory is None else self.memory[index]
 
+    def copy_to(self, device: torch.device) -> None:
+        """Make batches from copies on a GPU, if the frames are in memory and take a quarter of what it has free."""
+        if device.type != "cuda" or self.memory is None or self._copies is not None:
+            return
+        if 4 * sum(frame.numel() for frame in self.memory) < torch.cuda.mem_get_info(device)[0]:
+            self._copies = [frame.to(device) for frame in self.memory]
+
+    def _stack(self, indices: list[int]) -> Tensor:
+        """Training frames of these numbers, (B, 3, H, W) uint8, on the device where the copies are."""
+        return torch.stack([self.frame(index) if self._copies is None else self._copies[index] for index in indices])
+
     def _blend(self, indices: list[int], frames: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Frame positions between these training frames and the next, the blended frames, and blended embeddings."""
         neighbours = [index + 1 if index + 1 < len(self.training_frames) else index - 1 for index in indices]
-        after = torch.stack([self.frame(index) for index in neighbours])
+        after = self._stack(neighbours)
         share = torch.rand(len(indices))
         positions, next_positions = (
             torch.tensor([float(self.training_frames[index]) for index in each]) for each in (indices, neighbours)
         )
-        blended = torch.lerp(frames.float(), after.float(), share[:, None, None, None]).round_().to(torch.uint8)
+        weight = share.to(frames.device)[:, None, None, None]
+        blended = torch.lerp(frames.float(), after.float(), weight).round_().to(torch.uint8)
         teacher = self.teacher
         if teacher is not None:
             teacher = torch.lerp(teacher[indices], teacher[neighbours], share[:, None])
@@ -124,6 +137,8 @@ class FrameDataModule(L.LightningDataModule):
         if self.trainer is not None and self.trainer.global_rank:
             # The model has its initial values by now, the same on all ranks: windows and blends are to differ.
             torch.manual_seed(torch.initial_seed() + self.trainer.global_rank)
+        if self.trainer is not None and not self.workers:
+            self.frames.copy_to(self.trainer.strategy.root_device)
         return DataLoader(
             self.frames, self.batch_size, shuffle=True, num_workers=self.workers, collate_fn=as_is,
             persistent_workers=self.workers > 0,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_inr.devices import fast_bfloat16
-from lightning_inr.errors import BitstreamError
+from lightning_inr.models.gpu_rendering import RenderedBatch, render_on_gpu
 from lightning_inr.models.latent_heads import HEAD_ROLES, LatentHeads
 from lightning_inr.side_by_side import map_side_by_side
 from lightning_inr.types import FrameBatch, GridLayout, VideoShape, Window
@@ -156,6 +156,12 @@ class VideoRepresentation(LatentHeads, ABC):
             for frames in map_side_by_side(render, positions.split(alone), threads):
                 yield from frames
             return
+        if self.device.type == "cuda":
+            render_alike = partial(self._render_on_device, size=size, window=window, shared=shared)
+            changes = type(self).prepare_batch is not VideoRepresentation.prepare_batch
+            update = partial(self.prepare_batch, shared) if changes else None
+            yield from render_on_gpu(render_alike, update, positions.split(batch), self.device)
+            return
         for chosen in positions.split(batch):
             yield from self._render_batch(chosen, size, window, shared)
 
@@ -182,12 +188,17 @@ class VideoRepresentation(LatentHeads, ABC):
         """A window of frames, (N, 3, h, w) uint8 on the CPU; `positions` (N,) are on the CPU."""
         with self._precision():
             self.prepare_batch(shared, positions.tolist())
-            frames = self(positions.to(self.device), size, window, shared)
-            # Not finite if any value is not: one number to check, when the frames are on the host.
-            total, finished = frames.sum(), _to_bytes(frames).cpu()
-        if not total.isfinite():
-            raise BitstreamError(f"damaged .linr: frames from {positions[0]:g} on hold numbers that are not finite")
-        return finished
+        frames, total = self._render_on_device(positions.to(self.device), size, window, shared)
+        return RenderedBatch(frames.cpu(), total).checked(float(positions[0]))
+
+    @torch.inference_mode()
+    def _render_on_device(
+        self, index: Tensor, size: tuple[int, int] | None, window: Window, shared: Any
+    ) -> RenderedBatch:
+        """A window of the frames at `index` (N,), on the device."""
+        with self._precision():
+            frames = self(index, size, window, shared)
+            return RenderedBatch(_to_bytes(frames), frames.sum())
 
 
 def _to_bytes(frames: Tensor) -> Tensor:

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.optim import Adam
 
+from lightning_inr.cuda_graphs import RepeatedCall
+
 LONGEST_SIDE = 160  # of a matrix that gets an eigenbasis; for longer sides the cost exceeds the gain
 STEPS_BETWEEN_BASES = 10  # steps between two updates of the eigenbases
 PRODUCT_DECAY = 0.95  # of the moving averages of G Gᵀ and Gᵀ G, G being a weight's gradient
@@ -22,11 +24,13 @@ class Soap(Adam):
     A weight is treated as a matrix (first axis, all other axes). `betas` are Adam's decay rates, for both kinds. A
     group's `slices` has, for each parameter, the number of slices (rows of the first axis) of each shot; None for a
     parameter that is not a table over time. With `stacked=True` all this holds for the axes after the first, which is
-    an axis of videos: each is optimised by itself.
+    an axis of videos: each is optimised by itself. On a GPU the steps are replayed as a CUDA graph.
     """
 
     def __init__(self, params: Any, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.99)) -> None:
         super().__init__(params, lr=lr, betas=betas, fused=True)
+        self._call: RepeatedCall[list[dict[str, Any]]] = RepeatedCall("a step of SOAP")
+        self._rates: list[Tensor] = []  # the learning rate of each group, where a graph reads it
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> Any:
@@ -35,6 +39,37 @@ class Soap(Adam):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        moved = self._replayed() if self.param_groups[0]["params"][0].is_cuda else None
+        for state in self._advance() if moved is None else moved:
+            _turn_bases(state)
+        return loss
+
+    def _replayed(self) -> list[dict[str, Any]] | None:
+        """`_advance` as a CUDA graph; None if this step is not one."""
+        parameters = [each for group in self.param_groups for each in group["params"]]
+        gradients = [each.grad.data_ptr() if each.grad is not None else None for each in parameters]
+        key = (*[each.data_ptr() for each in parameters], *gradients)
+        if not self._call.is_due(key):
+            return None
+        if not self._rates:
+            self._rates = [torch.zeros((), device=parameters[0].device) for _ in self.param_groups]
+        for rate, group in zip(self._rates, self.param_groups, strict=True):
+            rate.fill_(group["lr"])
+        return self._call.replay(key, self._advance_at_rates)
+
+    def _advance_at_rates(self) -> list[dict[str, Any]]:
+        """`_advance` with learning rates on the device: a graph would repeat the numbers of one step."""
+        numbers = [group["lr"] for group in self.param_groups]
+        try:
+            for group, rate in zip(self.param_groups, self._rates, strict=True):
+                group["lr"], group["capturable"] = rate, True
+            return self._advance()
+        finally:
+            for group, number in zip(self.param_groups, numbers, strict=True):
+                group["lr"], group["capturable"] = number, False
+
+    def _advance(self) -> list[dict[str, Any]]:
+        """Change all parameters; returns the states of those with an eigenbasis."""
         gradients: list[tuple[Tensor, Tensor]] = []
         for group in self.param_groups:
             for weight in group["params"] if group.get("layers") else ():
@@ -49,7 +84,7 @@ class Soap(Adam):
             for table, slices in zip(group["params"], group.get("slices", ()), strict=False):
                 if slices is not None and max(slices) > 1 and table.grad is not None:
                     self._move_together(table, table.grad, list(slices), group)
-        return loss
+        return [self.state[weight] for weight, _ in gradients]
 
     def _move_together(self, table: Tensor, gradient: Tensor, slices: list[int], group: dict[str, Any]) -> None:
         """Take an Adam step by the mean gradient of each shot's slices; shots of one slice are left out."""
@@ -71,7 +106,7 @@ class Soap(Adam):
         if not state:
             state["step"] = torch.zeros((), device=weight.device)  # on the device: avoids a synchronisation
             state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(gradient), torch.zeros_like(gradient)
-            state["count"] = 0
+            state["count"] = -1  # 0 after this step
             for side, product in _products(gradient).items():
                 state[side], state[f"basis_{side}"] = product, torch.linalg.eigh(product).eigenvectors
             return
@@ -82,11 +117,18 @@ class Soap(Adam):
         scale = (state["exp_avg_sq"] / (1 - long ** state["step"])).sqrt_().add_(group["eps"])
         update = _rotated(state["exp_avg"], *bases) / (1 - short ** state["step"]) / scale
         weight.sub_(group["lr"] * _rotated_back(update, *bases).view_as(weight))
-        state["count"] += 1
         for side, product in _products(gradient).items():
             state[side].lerp_(product, 1 - PRODUCT_DECAY)
-            if state["count"] % STEPS_BETWEEN_BASES == 0:  # one step of power iteration
-                state[f"basis_{side}"] = torch.linalg.qr(state[side] @ state[f"basis_{side}"]).Q
+
+
+def _turn_bases(state: dict[str, Any]) -> None:
+    """Count a step, and take one step of power iteration if the eigenbases are due."""
+    state["count"] += 1
+    if state["count"] == 0 or state["count"] % STEPS_BETWEEN_BASES:
+        return
+    for side in ("left", "right"):
+        if side in state:
+            state[f"basis_{side}"].copy_(torch.linalg.qr(state[side] @ state[f"basis_{side}"]).Q)
 
 
 def _axis(group: dict[str, Any]) -> int:

@@ -38,8 +38,9 @@ STEPS_BETWEEN_RATES = 16  # a multiple of STEPS_BETWEEN_ROUNDINGS
 # For tables over time: they are large, and a step changes few of their slices.
 STEPS_BETWEEN_TABLE_ROUNDINGS = 16  # a multiple of STEPS_BETWEEN_ROUNDINGS
 STEPS_BETWEEN_TABLE_RATES = 32  # a multiple of STEPS_BETWEEN_RATES
-STEPS_BETWEEN_ESTIMATES = 512  # of the file's size without a target; an estimate encodes the whole model
-STEPS_BETWEEN_CORRECTIONS = 48  # of `rate_weight`, with a target
+# An estimate of the file's size encodes the whole model: at most so many in a fit, with so many steps in between.
+STEPS_BETWEEN_ESTIMATES, MOST_ESTIMATES = 512, 32
+STEPS_BETWEEN_CORRECTIONS, MOST_CORRECTIONS = 48, 128  # of `rate_weight`, where a target makes use of them
 
 
 class EntropyConstrained(WeightQuantization):
@@ -76,6 +77,7 @@ class EntropyConstrained(WeightQuantization):
         self.optimizer: Adam | None = None
         self.rate_gradients: list[Tensor] = []  # of the bits by each weight
         self._grid_rate: list[Tensor] = []  # gradient of the bits by each tensor's row of `grid`
+        self._estimated_at = 0.0  # share of the budget spent at the latest estimate of the size
         self._slope = torch.empty(0)  # gradient of the distortion by log(size), summed over training steps
 
     def steps(self) -> Mapping[str, QuantizationStep]:
@@ -142,10 +144,18 @@ class EntropyConstrained(WeightQuantization):
         if trainer.global_step % STEPS_BETWEEN_RATES == 0:
             group = trainer.optimizers[0].param_groups[0]
             self._update(trainer, self.bit_weight, group["lr"] / group["base_lr"])
-        between = STEPS_BETWEEN_ESTIMATES if self.target is None else STEPS_BETWEEN_CORRECTIONS
-        if "bpp" not in self.module.extra_metrics or trainer.global_step % between == 0:
-            estimate = self._estimate(one_of(trainer, Budget).spent) if trainer.is_global_zero else (0.0, 0.0)
+        if self._estimate_is_due(trainer.global_step, spent := one_of(trainer, Budget).spent):
+            self._estimated_at = spent
+            estimate = self._estimate(spent) if trainer.is_global_zero else (0.0, 0.0)
             self.module.extra_metrics["bpp"], self.rate_weight = trainer.strategy.broadcast(estimate)
+
+    def _estimate_is_due(self, step: int, spent: float) -> bool:
+        if "bpp" not in self.module.extra_metrics:
+            return True
+        without = self.target is None
+        steps = STEPS_BETWEEN_ESTIMATES if without else STEPS_BETWEEN_CORRECTIONS
+        most = MOST_ESTIMATES if without else MOST_CORRECTIONS
+        return step % steps == 0 and spent >= self._estimated_at + 1 / most
 
     def _estimate(self, spent: float) -> tuple[float, float]:
         """Bits per pixel of the file if it were written now, and the rate weight to go on with."""

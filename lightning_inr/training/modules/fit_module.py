@@ -1,12 +1,11 @@
 """The base of all fits: named loss terms, their means for the curves, and an optimiser with a group for each role."""
 
 import functools
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from statistics import fmean
 from typing import Any
 
-import lightning as L
 import torch
 import torch.nn.functional as F
 from timm.optim.adan import Adan
@@ -16,6 +15,7 @@ from torch.optim import Adam, Optimizer
 from lightning_inr.errors import UserError
 from lightning_inr.metrics import psnr
 from lightning_inr.models.base import PLACE_ROLES, VideoRepresentation
+from lightning_inr.training.modules.graphed import GraphedModule, StepResult
 from lightning_inr.training.soap import Soap
 from lightning_inr.types import FrameBatch
 
@@ -27,12 +27,12 @@ OPTIMIZERS: Mapping[str, Callable[[Any], Optimizer]] = {
 STEPS_BETWEEN_RECORDINGS = 8  # steps between two recordings of the loss, which make the host wait for the device
 
 
-class FitModule(L.LightningModule, ABC):
+class FitModule(GraphedModule):
     """Fits `net` by minimising the sum of the loss terms that a subclass defines in `terms`.
 
     `optimizer`: adam (without weight decay, as in Latent-INR), soap or adan. `latent_learning_rate` is the learning
     rate of the role `latents`, `grid_learning_rate` that of the role `grid` (None: `learning_rate`), `learning_rate`
-    that of all other roles; the callback `Budget` scales all of them.
+    that of all other roles; the callback `Budget` scales all of them. `cuda_graphs`: replay training steps on a GPU.
     """
 
     def __init__(
@@ -42,8 +42,9 @@ class FitModule(L.LightningModule, ABC):
         latent_learning_rate: float = 5e-4,
         grid_learning_rate: float | None = None,
         optimizer: str = "adam",
+        cuda_graphs: bool = True,
     ) -> None:
-        super().__init__()
+        super().__init__(cuda_graphs)
         if optimizer not in OPTIMIZERS:
             raise UserError(f"module.optimizer={optimizer}: choose one of {', '.join(OPTIMIZERS)}")
         self.net, self.optimizer = net, OPTIMIZERS[optimizer]
@@ -59,14 +60,19 @@ class FitModule(L.LightningModule, ABC):
     def terms(self, outputs: Mapping[str, Tensor], batch: FrameBatch) -> dict[str, Tensor]:
         """Named parts of the loss, each a weighted scalar; `outputs` are the net's `training_outputs` for `batch`."""
 
-    def training_step(self, batch: FrameBatch, batch_idx: int) -> Tensor:
-        """The loss of a batch: the sum of the terms."""
+    def compute(self, batch: FrameBatch) -> StepResult:
+        """The loss, which is the sum of the terms; the terms, and the rendered frames as `final`."""
         outputs = self.net.training_outputs(batch.index, batch.frames, batch.window)
         terms = self.terms(outputs, batch)
-        loss = functools.reduce(torch.add, terms.values())
+        return StepResult(functools.reduce(torch.add, terms.values()), {"final": outputs["final"], **terms})
+
+    def training_step(self, batch: FrameBatch, batch_idx: int) -> Tensor:
+        """The loss of a batch."""
+        loss, outputs = self.run_step(batch)
         if self.global_step % STEPS_BETWEEN_RECORDINGS == 0:
             with torch.no_grad():
-                values = {**terms, "psnr": psnr(F.mse_loss(outputs["final"], batch.frames))}
+                values = dict(outputs)
+                values["psnr"] = psnr(F.mse_loss(values.pop("final"), batch.frames))
                 means = self.trainer.strategy.reduce(torch.stack([*values.values(), loss]))  # over ranks
             self._check(means[-1])
             self._recorded.append(dict(zip(values, means.tolist(), strict=False)))

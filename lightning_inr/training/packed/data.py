@@ -37,6 +37,9 @@ class PackedDataModule(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader[FrameBatch]:
         """Every training frame once per epoch, in random order."""
         first = self.parts[0]
+        if self.trainer is not None and not first.workers:
+            for part in self.parts:
+                part.frames.copy_to(self.trainer.strategy.root_device)
         return DataLoader(
             PackedFrames(self.parts), first.batch_size, shuffle=True, num_workers=first.workers, collate_fn=as_is,
             persistent_workers=first.workers > 0,

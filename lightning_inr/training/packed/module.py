@@ -4,19 +4,19 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import lightning as L
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.optim import Optimizer
 
 from lightning_inr.training.modules.fit_module import STEPS_BETWEEN_RECORDINGS, FitModule
+from lightning_inr.training.modules.graphed import GraphedModule, StepResult
 from lightning_inr.types import FrameBatch
 
 LARGEST_NORM = 1e15  # of a video's gradients
 
 
-class PackModule(L.LightningModule):
+class PackModule(GraphedModule):
     """Minimises the sum of the losses of several fits, whose models differ in the values of their parameters alone.
 
     `fits` keep their models, whose parameters become views of `stacked`: each can be rendered and encoded as ever.
@@ -25,7 +25,7 @@ class PackModule(L.LightningModule):
     """
 
     def __init__(self, fits: Sequence[FitModule]) -> None:
-        super().__init__()
+        super().__init__(fits[0].cuda_graphs)
         self.fits = tuple(fits)  # a tuple: the parameters of modules in attributes would be parameters of the pack, too
         self.names = [name for name, _ in fits[0].net.named_parameters()]
         own = [[fit.net.get_parameter(name).detach() for fit in fits] for name in self.names]
@@ -44,15 +44,21 @@ class PackModule(L.LightningModule):
         """Called by the trainer when the parameters are on their device."""
         self.share_memory_with_fits()
 
-    def training_step(self, batch: FrameBatch, batch_idx: int) -> dict[str, Tensor]:
-        """The sum of all losses, and the loss of each video (N,), of a batch with frames (N, B, 3, h, w)."""
+    def compute(self, batch: FrameBatch) -> StepResult:
+        """The sum of all losses, and `losses`, that of each video (N,), of a batch with frames (N, B, 3, h, w)."""
         weights = {f"module.net.{name}": stacked for name, stacked in zip(self.names, self.stacked, strict=True)}
         data = [batch.index, batch.frames] + ([] if batch.teacher is None else [batch.teacher])
         of_each = torch.vmap(self._objective, in_dims=(0, (None, *[0] * (len(data) - 1))))
         losses = of_each(weights, tuple(data))
+        return StepResult(losses.sum(), {"losses": losses})
+
+    def training_step(self, batch: FrameBatch, batch_idx: int) -> dict[str, Tensor]:
+        """The sum of all losses, and the loss of each video (N,)."""
+        loss, outputs = self.run_step(batch)
+        losses = outputs["losses"].detach()
         if self.global_step % STEPS_BETWEEN_RECORDINGS == 0:
-            self._note_broken(losses.detach().isfinite().tolist())
-        return {"loss": losses.sum(), "losses": losses.detach()}
+            self._note_broken(losses.isfinite().tolist())
+        return {"loss": loss, "losses": losses}
 
     def configure_optimizers(self) -> Optimizer:
         """The optimiser of the fits, with the same groups."""
