@@ -1,6 +1,7 @@
 """CUDA graphs of calls that repeat: one launch in place of hundreds, which take longer than their work."""
 
 from collections.abc import Callable, Hashable
+from functools import cache
 from typing import Generic, TypeVar
 
 import torch
@@ -54,8 +55,13 @@ class RepeatedCall(Generic[T]):
                 self._captured, self._key = record(function), key
             except RuntimeError as error:
                 self._captures = MOST_CAPTURES
-                print(f"{self.name} cannot be a CUDA graph, and runs without: {str(error).splitlines()[0]}")
+                _print_once(f"{self.name} cannot be a CUDA graph, and runs without: {str(error).splitlines()[0]}")
                 return None
         result, play = self._captured
         play()
         return result
+
+
+@cache
+def _print_once(message: str) -> None:
+    print(message)

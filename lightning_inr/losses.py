@@ -5,13 +5,13 @@ from collections.abc import Callable, Mapping
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchmetrics.functional.image import (
-    multiscale_structural_similarity_index_measure,
-    structural_similarity_index_measure,
-)
+from torchmetrics.functional.image import structural_similarity_index_measure
 
 from lightning_inr.errors import UserError
 from lightning_inr.metrics import MS_SSIM_LEAST_SIDE
+
+# Exponents of the scales, from the finest: Wang, Simoncelli and Bovik 2003.
+SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -36,8 +36,24 @@ def ssim(prediction: Tensor, target: Tensor) -> Tensor:
 
 def ms_ssim(prediction: Tensor, target: Tensor) -> Tensor:
     """1 - MS-SSIM (Wang et al. 2003); UserError for sides below 176 pixels."""
+    # From SSIM at each scale: torchmetrics' own MS-SSIM copies its weights to the device in every call, and waits.
     _check_sides(target, MS_SSIM_LEAST_SIDE, "module.loss=l1_ssim")
-    return 1 - multiscale_structural_similarity_index_measure(prediction, target, data_range=1.0)
+    product = prediction.new_ones(len(prediction))
+    for weight in SCALE_WEIGHTS[:-1]:
+        _, contrast = _ssim_of_each(prediction, target)
+        product = product * contrast.relu() ** weight
+        prediction, target = F.avg_pool2d(prediction, 2), F.avg_pool2d(target, 2)
+    similarity, _ = _ssim_of_each(prediction, target)
+    return 1 - (product * similarity.relu() ** SCALE_WEIGHTS[-1]).mean()
+
+
+def _ssim_of_each(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """SSIM of each frame, (B,), and its factor of contrast and structure, (B,)."""
+    found = structural_similarity_index_measure(
+        prediction, target, reduction=None, data_range=1.0, return_contrast_sensitivity=True
+    )
+    assert isinstance(found, tuple)
+    return found
 
 
 def l1_ssim(prediction: Tensor, target: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
 from lightning_inr.errors import UserError
 from lightning_inr.losses import LOSSES, relative_mse, token_loss
@@ -19,6 +20,16 @@ def test_weighted_sums_are_those_of_the_papers() -> None:
     part = {name: float(loss(a, b)) for name, loss in LOSSES.items()}
     assert part["l1_ssim"] == pytest.approx(0.7 * part["l1"] + 0.3 * part["ssim"])
     assert part["boost"] == pytest.approx(60 * (0.7 * part["l1"] + 0.3 * part["ms_ssim"]) + part["frequency_l1"])
+
+
+def test_ms_ssim_is_that_of_torchmetrics_with_its_gradient() -> None:
+    target = torch.rand(2, 3, 180, 200)
+    noisy = (target + 0.1 * torch.randn_like(target)).clamp(0, 1).requires_grad_()
+    expected = 1 - multiscale_structural_similarity_index_measure(noisy, target, data_range=1.0)
+    found = LOSSES["ms_ssim"](noisy, target)
+    assert float(found) == pytest.approx(float(expected), abs=1e-6)
+    of_expected, of_found = (torch.autograd.grad(value, noisy)[0] for value in (expected, found))
+    assert torch.allclose(of_found, of_expected, rtol=1e-3, atol=1e-9)
 
 
 def test_frequency_loss_is_that_of_the_error() -> None:

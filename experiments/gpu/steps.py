@@ -1,6 +1,6 @@
 """Training steps per second, with CUDA graphs and without, and how long the device works in a step.
 
-    python experiments/gpu/steps.py [--steps 600] [--kernels N] [option=value …]
+    python experiments/gpu/steps.py [--steps 600] [--kernels N] [--graphs both] [option=value …]
 
 The options are those of `lightning_inr.run`. Timed is the second half of the steps, in one process, first without graphs.
 """
@@ -85,8 +85,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--kernels", type=int, default=0, help="print so many of the longest kernels")
-    arguments, options = parser.parse_known_args()
-    for graphs in ("false", "true"):
+    parser.add_argument("--graphs", choices=("both", "true", "false"), default="both")
+    parser.add_argument("options", nargs="*")
+    arguments = parser.parse_intermixed_args()
+    options = arguments.options
+    for graphs in ("false", "true") if arguments.graphs == "both" else (arguments.graphs,):
         figures = measure(arguments.steps, [*options, f"module.cuda_graphs={graphs}"], arguments.kernels)
         print(json.dumps({"options": options, "cuda_graphs": graphs, **figures}), flush=True)
 

@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--pack", type=int, default=8)
     parser.add_argument("options", nargs="*")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     folder: Path = arguments.folder.resolve()
     shared = [f"max_steps={arguments.steps}", *arguments.options]
     folder.mkdir(parents=True, exist_ok=True)

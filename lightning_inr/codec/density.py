@@ -12,6 +12,7 @@ from torch import Tensor
 
 LEAST_MASS = 1e-9  # limits a value to 30 bits: distant outliers would otherwise suppress the gradients of all others
 HALF_WIDTH = 2048  # bins of a histogram on each side of zero
+SUMS_OF_A_GROUP = 1024  # on a GPU
 
 
 def laplace_bits(values: Tensor) -> Tensor:
@@ -33,8 +34,12 @@ def laplace_slopes(values: Tensor, groups: Tensor, count: int) -> Tensor:
     uniform noise in place of rounding.
     """
     distance, flat = values.abs(), groups.flatten()
-    sums = torch.zeros(count, device=values.device).index_add_(0, flat, distance.flatten())
-    sizes = torch.zeros(count, device=values.device).index_add_(0, flat, torch.ones_like(distance).flatten())
+    if values.is_cuda:  # many sums of each group: a million additions to one address would wait for each other
+        flat = flat + count * (torch.arange(len(flat), device=values.device, dtype=flat.dtype) % SUMS_OF_A_GROUP)
+    total = count * (SUMS_OF_A_GROUP if values.is_cuda else 1)
+    sums = torch.zeros(total, device=values.device).index_add_(0, flat, distance.flatten()).view(-1, count).sum(0)
+    ones = torch.ones_like(distance).flatten()
+    sizes = torch.zeros(total, device=values.device).index_add_(0, flat, ones).view(-1, count).sum(0)
     # Uniform noise alone has a mean absolute value of a quarter; values closer to zero cost almost nothing.
     slope = 1 / (sums / sizes.clamp_min(1)).clamp_min(0.05) / math.log(2)
     return (2 * values).clamp_(-1, 1).mul_(slope[groups])

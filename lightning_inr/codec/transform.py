@@ -69,14 +69,18 @@ def _along(x: Tensor, sizes: tuple[int, ...], inverse: bool) -> Tensor:
 
 def _mix_means(blocks: Tensor, layout: GridLayout, inverse: bool) -> Tensor:
     """Transform the plane of the blocks' means as one block."""
-    rows, columns = (starts(block_sizes(length)) for length in (layout.rows, layout.columns))
-    down, along = (cosines(len(each), blocks.device) for each in (rows, columns))
+    row, column = (_starts_on(blocks.device, length) for length in (layout.rows, layout.columns))
+    down, along = (cosines(len(each), blocks.device) for each in (row, column))
     if inverse:
         down, along = down.T, along.T
-    row, column = (torch.tensor(each, device=blocks.device) for each in (rows, columns))
     mixed = blocks.clone()
     mixed[:, :, row[:, None], column] = down @ blocks[:, :, row[:, None], column] @ along.T
     return mixed
+
+
+@lru_cache(maxsize=64)
+def _starts_on(device: torch.device, length: int) -> Tensor:
+    return torch.tensor(starts(block_sizes(length)), device=device)
 
 
 @lru_cache(maxsize=64)

@@ -1,4 +1,4 @@
-"""Rendering on a GPU: the work of a batch is replayed as a CUDA graph, and batches are copied while others are computed.
+"""Rendering on a GPU: a batch is replayed as a CUDA graph, and copied to the host while the next ones are computed.
 
 A copy to pageable memory would wait for the device after each batch, and keep it idle until the next one is launched.
 """

@@ -21,7 +21,9 @@ class Motion(ResettableModule):
         self.scale = scale
         self.affine = nn.Linear(latent_dim, 6)
         self.field = nn.Linear(features, 2) if field else None
-        self._tables: dict[tuple[int, int, torch.device], Tensor] = {}  # results of `_functions`
+        # Results of `_identity` and `_basis`, made once: a copy from the host cannot be part of a CUDA graph.
+        self._identities: dict[torch.device, Tensor] = {}
+        self._tables: dict[tuple[int, int, torch.device], Tensor] = {}
 
     def reset_parameters(self) -> None:
         """Set the initial values: no motion."""
@@ -37,8 +39,9 @@ class Motion(ResettableModule):
         as coefficients of 1, x and y. `places` multiplies both with functions of the row and of the column.
         """
         with full_precision(z.device):
-            identity = torch.tensor(IDENTITY, device=z.device)
-            of_x, of_y, of_one = (identity + self.scale * self.affine(z.float())).view(-1, 2, 3).unbind(2)
+            of_x, of_y, of_one = (
+                (self._identity(z.device) + self.scale * self.affine(z.float())).view(-1, 2, 3).unbind(2)
+            )
             affine = torch.stack([of_one, of_x, of_y, torch.zeros_like(of_one)], dim=2).unflatten(2, (2, 2))
             if self.field is None:
                 return F.pad(affine, (columns, 0, rows, 0))
@@ -57,6 +60,12 @@ class Motion(ResettableModule):
             down = self._basis(motion.shape[2] - 2, height, motion.device)
             along = self._basis(motion.shape[3] - 2, width, motion.device)
             return (down @ motion @ along.T).permute(0, 2, 3, 1)
+
+    def _identity(self, device: torch.device) -> Tensor:
+        if device not in self._identities:
+            with torch.inference_mode(False):  # training may reuse a table made in decoding
+                self._identities[device] = torch.tensor(IDENTITY, device=device)
+        return self._identities[device]
 
     def _basis(self, cells: int, length: int, device: torch.device) -> Tensor:
         """(length, cells + 2): for each pixel, the linear interpolation weights of the cells, 1, and its position."""

@@ -19,7 +19,9 @@ class SlicePair(NamedTuple):
     def read(self, table: Tensor) -> Tensor:
         """table (slices, ...) -> (B, ...), linearly interpolated between the two slices."""
         share = self.share.view(-1, *[1] * (table.ndim - 1))
-        return torch.lerp(table[self.before], table[self.after], share)
+        # Both at once: the gradient by the table is then one tensor, where two would be added.
+        before, after = table.index_select(0, torch.cat([self.before, self.after])).chunk(2)
+        return torch.lerp(before, after, share)
 
 
 class Timeline:

@@ -179,7 +179,7 @@ class MeasuredFrames:
     def __iter__(self) -> Iterator[Tensor]:
         frames = self.model.render(range(self.source.frames))
         for index, frame in enumerate(ProgressBar(frames, "measure", self.source.frames, leave=False, unit="frame")):
-            self.quality.append(compare(frame, self.source.read(index)))
+            self.quality.append(compare(frame.to(self.model.device), self.source.read(index).to(self.model.device)))
             yield frame
 
 

@@ -131,7 +131,9 @@ def prepare_fit(
     config = dict(options.model_options)
     on_meta = build_on_meta(options.model, video, **config)
     check_cost(on_meta)  # a wrong rank is refused before the video is read
-    trainer = make_trainer(options, folder, loggers, "embeddings" in on_meta.roles())
+    # A checkpoint of a million parameters takes up to 20 ms.
+    seconds = max(5.0, sum(parameter.numel() for parameter in on_meta.parameters()) / 1e6)
+    trainer = make_trainer(options, folder, loggers, "embeddings" in on_meta.roles(), seconds)
     if trainer.world_size > 1:
         trainer.strategy.setup_environment()  # joins the processes; the same seed for the initial values on all
     of_rank_zero = trainer.strategy.broadcast  # its argument in a fit on one device

@@ -30,6 +30,7 @@ class Soap(Adam):
     def __init__(self, params: Any, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.99)) -> None:
         super().__init__(params, lr=lr, betas=betas, fused=True)
         self._call: RepeatedCall[list[dict[str, Any]]] = RepeatedCall("a step of SOAP")
+        self._turn: RepeatedCall[bool] = RepeatedCall("a change of the bases of SOAP")
         self._rates: list[Tensor] = []  # the learning rate of each group, where a graph reads it
 
     @torch.no_grad()
@@ -40,9 +41,20 @@ class Soap(Adam):
             with torch.enable_grad():
                 loss = closure()
         moved = self._replayed() if self.param_groups[0]["params"][0].is_cuda else None
-        for state in self._advance() if moved is None else moved:
-            _turn_bases(state)
+        self._turn_bases(self._advance() if moved is None else moved)
         return loss
+
+    def _turn_bases(self, states: list[dict[str, Any]]) -> None:
+        """Count a step of each state, and take one step of power iteration where the eigenbases are due."""
+        for state in states:
+            state["count"] += 1
+        due = [state for state in states if state["count"] and state["count"] % STEPS_BETWEEN_BASES == 0]
+        if not due:
+            return
+        key = tuple(state[f"basis_{side}"].data_ptr() for state in due for side in _sides(state))
+        if due[0]["step"].is_cuda and self._turn.is_due(key) and self._turn.replay(key, lambda: _turn(due)):
+            return
+        _turn(due)
 
     def _replayed(self) -> list[dict[str, Any]] | None:
         """`_advance` as a CUDA graph; None if this step is not one."""
@@ -121,14 +133,17 @@ class Soap(Adam):
             state[side].lerp_(product, 1 - PRODUCT_DECAY)
 
 
-def _turn_bases(state: dict[str, Any]) -> None:
-    """Count a step, and take one step of power iteration if the eigenbases are due."""
-    state["count"] += 1
-    if state["count"] == 0 or state["count"] % STEPS_BETWEEN_BASES:
-        return
-    for side in ("left", "right"):
-        if side in state:
+def _turn(states: list[dict[str, Any]]) -> bool:
+    """One step of power iteration of the eigenbases; True, so that a replay has a result."""
+    for state in states:
+        for side in _sides(state):
             state[f"basis_{side}"].copy_(torch.linalg.qr(state[side] @ state[f"basis_{side}"]).Q)
+    return True
+
+
+def _sides(state: dict[str, Any]) -> list[str]:
+    """The sides of a weight that have an eigenbasis."""
+    return [side for side in ("left", "right") if side in state]
 
 
 def _axis(group: dict[str, Any]) -> int:

@@ -18,6 +18,7 @@ from lightning_inr.codec import Codec, QuantizationStep, rounding_error
 from lightning_inr.codec.contexts import CONTEXTS, all_positions, coded_magnitudes, contexts
 from lightning_inr.codec.density import DENSITIES, laplace_slopes
 from lightning_inr.codec.transform import from_coefficients, to_coefficients
+from lightning_inr.cuda_graphs import RepeatedCall
 from lightning_inr.errors import UserError
 from lightning_inr.models.base import VideoRepresentation
 from lightning_inr.training.callbacks.base import data_of, mean_over_ranks, one_of
@@ -39,7 +40,7 @@ STEPS_BETWEEN_RATES = 16  # a multiple of STEPS_BETWEEN_ROUNDINGS
 STEPS_BETWEEN_TABLE_ROUNDINGS = 16  # a multiple of STEPS_BETWEEN_ROUNDINGS
 STEPS_BETWEEN_TABLE_RATES = 32  # a multiple of STEPS_BETWEEN_RATES
 # An estimate of the file's size encodes the whole model: at most so many in a fit, with so many steps in between.
-STEPS_BETWEEN_ESTIMATES, MOST_ESTIMATES = 512, 32
+STEPS_BETWEEN_ESTIMATES, MOST_ESTIMATES = 512, 16
 STEPS_BETWEEN_CORRECTIONS, MOST_CORRECTIONS = 48, 128  # of `rate_weight`, where a target makes use of them
 
 
@@ -77,6 +78,10 @@ class EntropyConstrained(WeightQuantization):
         self.optimizer: Adam | None = None
         self.rate_gradients: list[Tensor] = []  # of the bits by each weight
         self._grid_rate: list[Tensor] = []  # gradient of the bits by each tensor's row of `grid`
+        # With the tables over time and without.
+        self._calls = {
+            tables: RepeatedCall[list[tuple[Tensor, Tensor]]]("the gradient of the rate") for tables in (True, False)
+        }
         self._estimated_at = 0.0  # share of the budget spent at the latest estimate of the size
         self._slope = torch.empty(0)  # gradient of the distortion by log(size), summed over training steps
 
@@ -140,7 +145,7 @@ class EntropyConstrained(WeightQuantization):
         if trainer.global_step % STEPS_BETWEEN_ROUNDINGS == 0:
             # Straight-through gradient: the rounding error is proportional to the step size.
             slopes = torch._foreach_mul(gradients, self.errors)
-            self._slope += torch.stack([slope.sum() for slope in slopes]).cpu()
+            self._slope += torch.stack([slope.sum() for slope in slopes])
         if trainer.global_step % STEPS_BETWEEN_RATES == 0:
             group = trainer.optimizers[0].param_groups[0]
             self._update(trainer, self.bit_weight, group["lr"] / group["base_lr"])
@@ -177,6 +182,11 @@ class EntropyConstrained(WeightQuantization):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
+        if self.origin:  # of a checkpoint, which is read before the module is moved to its device
+            assert self.optimizer is not None
+            state = self.optimizer.state_dict()
+            self._hold(self.origin, self.grid.detach().to(pl_module.device))
+            self.optimizer.load_state_dict(state)
         if self.bpp is not None:
             self.target = SizeTarget(self.bpp, self.module.net, self.measurements)
             if not self.started:
@@ -242,12 +252,12 @@ class EntropyConstrained(WeightQuantization):
             # Coefficients are centred at zero: with offset 0, most of them are rounded to 0, the cheapest symbol.
             offset = float(parameter.mean()) if entry.layout is None else 0.0
             origin.append(QuantizationStep(max(span, 1e-6) / ((entry.levels or 2) - 1), offset))
-        self._hold(origin, torch.zeros(len(origin), 2))
+        self._hold(origin, torch.zeros(len(origin), 2, device=self.weights[0].device))
 
     def _hold(self, origin: list[QuantizationStep], grid: Tensor) -> None:
         self.origin, self.grid = origin, nn.Parameter(grid)
         self.optimizer = Adam([self.grid], lr=self.step_learning_rate)
-        self._slope = torch.zeros(len(origin))
+        self._slope = torch.zeros(len(origin), device=grid.device)
 
     @torch.enable_grad()
     def _update(self, trainer: L.Trainer, price: float, schedule: float) -> None:
@@ -255,7 +265,7 @@ class EntropyConstrained(WeightQuantization):
         assert self.optimizer is not None
         tables = not self.rate_gradients or trainer.global_step % STEPS_BETWEEN_TABLE_RATES == 0
         rows = [row for row, entry in enumerate(self.entries) if tables or entry.layout is None]
-        found = [self._slopes(row) for row in rows]
+        found = self._slopes_of(rows, self._calls[tables])
         rates = mean_over_ranks(trainer, [rate for rate, _ in found])
         grids = mean_over_ranks(trainer, [grid for _, grid in found])
         if tables:
@@ -268,6 +278,17 @@ class EntropyConstrained(WeightQuantization):
         for group in self.optimizer.param_groups:
             group["lr"] = schedule * self.step_learning_rate
         self.optimizer.step()
+
+    def _slopes_of(
+        self, rows: list[int], call: "RepeatedCall[list[tuple[Tensor, Tensor]]]"
+    ) -> list[tuple[Tensor, Tensor]]:
+        """`_slopes` of these rows; on a GPU replayed as a CUDA graph, whose results the next call overwrites."""
+        key = (self.grid.data_ptr(), *[weight.data_ptr() for weight in self.weights])
+        if self.grid.is_cuda and self.module.cuda_graphs and call.is_due(key):
+            replayed = call.replay(key, lambda: [self._slopes(row) for row in rows])
+            if replayed is not None:
+                return replayed
+        return [self._slopes(row) for row in rows]
 
     def _slopes(self, row: int) -> tuple[Tensor, Tensor]:
         """Gradients of a tensor's bits by its weights, and by its row of `grid`."""
@@ -284,10 +305,10 @@ class EntropyConstrained(WeightQuantization):
     def _table_slopes(self, row: int, layout: GridLayout) -> tuple[Tensor, Tensor]:
         """As `_slopes`, for a table coded as coefficients, each under the Laplace density of its context."""
         weight = self.weights[row]
-        size = self.origin[row].size * math.exp(float(self.grid[row, 0]))
+        size = self.origin[row].size * self.grid[row, 0].exp()
         values = to_coefficients(weight, layout) / size
         chosen = contexts(coded_magnitudes(values.round().abs(), layout), all_positions(layout, values.device))
         groups = chosen.permute(1, 2, 0).reshape(values.shape).int()
         slopes = laplace_slopes(values, groups, CONTEXTS)
-        of_grid = torch.stack([-(slopes * values).sum(), slopes.new_zeros(())]).to(self.grid.device)
+        of_grid = torch.stack([-(slopes * values).sum(), slopes.new_zeros(())])
         return from_coefficients(slopes, layout).view_as(weight) / size, of_grid
