@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 import torch
 
 CALLS_BEFORE_CAPTURE = 8  # with the same key; libraries initialise, and buffers are made, in the first calls
-MOST_CAPTURES = 4  # of one call: each graph keeps its memory, and a key that changes often is not worth one
+MOST_CAPTURES = 6  # of one call: each graph keeps its memory, and a key that changes often is not worth one
 
 T = TypeVar("T")
 Replay = Callable[[], None]
