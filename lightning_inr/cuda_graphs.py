@@ -13,6 +13,11 @@ T = TypeVar("T")
 Replay = Callable[[], None]
 
 
+def usable(device: torch.device) -> bool:
+    """Whether calls on this device can be CUDA graphs."""
+    return device.type == "cuda"
+
+
 def record(function: Callable[[], T]) -> tuple[T, Replay]:
     """The result of `function`, whose tensors get their values with the first replay, and the replay of its kernels."""
     graph = torch.cuda.CUDAGraph()

@@ -3,7 +3,7 @@
     python experiments/gpu/decoding.py FILE.linr [--seconds 3]
 
 Two bounds, from rates measured on the device by a large copy and a large product in bfloat16: all multiply-adds of a
-frame at the rate of the product; and the input and output of every operation, read and written once, at that of the copy.
+frame at the rate of the product; and the input and output of every operation at that of the copy.
 """
 
 import argparse

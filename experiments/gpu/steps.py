@@ -2,7 +2,7 @@
 
     python experiments/gpu/steps.py [--steps 600] [--kernels N] [--graphs both] [option=value …]
 
-The options are those of `lightning_inr.run`. Timed is the second half of the steps, in one process, first without graphs.
+The options are those of `lightning_inr.run`. Timed is the second half of the steps.
 """
 
 import argparse

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.optim import Adam
 
+from lightning_inr import cuda_graphs
 from lightning_inr.cuda_graphs import RepeatedCall
 
 LONGEST_SIDE = 160  # of a matrix that gets an eigenbasis; for longer sides the cost exceeds the gain
@@ -40,7 +41,7 @@ class Soap(Adam):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        moved = self._replayed() if self.param_groups[0]["params"][0].is_cuda else None
+        moved = self._replayed() if cuda_graphs.usable(self.param_groups[0]["params"][0].device) else None
         self._turn_bases(self._advance() if moved is None else moved)
         return loss
 
@@ -52,7 +53,11 @@ class Soap(Adam):
         if not due:
             return
         key = tuple(state[f"basis_{side}"].data_ptr() for state in due for side in _sides(state))
-        if due[0]["step"].is_cuda and self._turn.is_due(key) and self._turn.replay(key, lambda: _turn(due)):
+        if (
+            cuda_graphs.usable(due[0]["step"].device)
+            and self._turn.is_due(key)
+            and self._turn.replay(key, lambda: _turn(due))
+        ):
             return
         _turn(due)
 

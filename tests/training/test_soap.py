@@ -109,3 +109,23 @@ def test_the_mean_over_the_slices_of_a_shot_is_updated_at_every_step() -> None:
     alone, together = fit_table(None), fit_table((6, 1))
     assert together[:6].max() < 0.8 * alone[:6].min()
     torch.testing.assert_close(together[6], alone[6])  # a shot of one slice has had its step
+
+
+def test_learning_rates_on_the_device_give_the_same_step() -> None:
+    ours, data = network(), torch.randn(2, 3, 8, 8)
+    theirs = copy.deepcopy(ours)
+    optimizers = [Soap(groups(net, layers=True)) for net in (ours, theirs)]
+    for step in range(3):
+        for net, optimizer in zip((ours, theirs), optimizers, strict=True):
+            optimizer.zero_grad()
+            net(data).square().mean().backward()
+            optimizer.param_groups[0]["lr"] = 0.01 / (step + 1)
+            if net is ours:
+                optimizer.step()
+            else:
+                optimizer._rates = [torch.tensor(0.01 / (step + 1))]
+                with torch.no_grad():
+                    optimizer._turn_bases(optimizer._advance_at_rates())
+                assert optimizer.param_groups[0]["lr"] == 0.01 / (step + 1)
+    for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-7)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam
 
+from lightning_inr import cuda_graphs
 from lightning_inr.codec import Codec, QuantizationStep, rounding_error
 from lightning_inr.codec.contexts import CONTEXTS, all_positions, coded_magnitudes, contexts
 from lightning_inr.codec.density import DENSITIES, laplace_slopes
@@ -284,7 +285,7 @@ class EntropyConstrained(WeightQuantization):
     ) -> list[tuple[Tensor, Tensor]]:
         """`_slopes` of these rows; on a GPU replayed as a CUDA graph, whose results the next call overwrites."""
         key = (self.grid.data_ptr(), *[weight.data_ptr() for weight in self.weights])
-        if self.grid.is_cuda and self.module.cuda_graphs and call.is_due(key):
+        if cuda_graphs.usable(self.grid.device) and self.module.cuda_graphs and call.is_due(key):
             replayed = call.replay(key, lambda: [self._slopes(row) for row in rows])
             if replayed is not None:
                 return replayed

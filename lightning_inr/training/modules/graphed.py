@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from lightning_inr import cuda_graphs
 from lightning_inr.cuda_graphs import RepeatedCall
 from lightning_inr.types import FrameBatch
 
@@ -58,7 +59,7 @@ class GraphedModule(L.LightningModule, ABC):
     @property
     def _uses_graphs(self) -> bool:
         one = self.trainer.world_size == 1 and self.trainer.accumulate_grad_batches == 1
-        return self.cuda_graphs and one and self.device.type == "cuda"
+        return self.cuda_graphs and one and cuda_graphs.usable(self.device)
 
     def _replayed(self, batch: FrameBatch) -> StepResult | None:
         parameters = [each for group in self.trainer.optimizers[0].param_groups for each in group["params"]]
