@@ -41,7 +41,7 @@ STEPS_BETWEEN_RATES = 16  # a multiple of STEPS_BETWEEN_ROUNDINGS
 STEPS_BETWEEN_TABLE_ROUNDINGS = 16  # a multiple of STEPS_BETWEEN_ROUNDINGS
 STEPS_BETWEEN_TABLE_RATES = 32  # a multiple of STEPS_BETWEEN_RATES
 # An estimate of the file's size encodes the whole model: at most so many in a fit, with so many steps in between.
-STEPS_BETWEEN_ESTIMATES, MOST_ESTIMATES = 512, 16
+STEPS_BETWEEN_ESTIMATES, MOST_ESTIMATES = 512, 8
 STEPS_BETWEEN_CORRECTIONS, MOST_CORRECTIONS = 48, 128  # of `rate_weight`, where a target makes use of them
 
 
