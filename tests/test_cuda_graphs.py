@@ -18,7 +18,11 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], Tensor]]:
     def record(function: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None]]:
         functions.append(function)
         result = torch.full_like(function(), float("nan"))  # recording computes nothing
-        return result, lambda: result.copy_(function()) and None
+
+        def replay() -> None:
+            result.copy_(function())
+
+        return result, replay
 
     monkeypatch.setattr(cuda_graphs, "record", record)
     return functions

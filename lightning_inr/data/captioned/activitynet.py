@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from lightning_inr.data.captioned.addresses import also_at_addresses
 from lightning_inr.data.captioned.annotations import field, make_segments, normalise_spaces, read_ids, read_members
 from lightning_inr.data.captioned.split import ROOT, CaptionedVideo, DatasetSplit, check_split, find_videos, list_found
 from lightning_inr.data.published import PublishedDataset
@@ -16,6 +17,7 @@ ACTIVITYNET = PublishedDataset(
 PREFIX = "v_"  # of ids in the annotations; optional in the names of files
 
 
+@also_at_addresses
 def list_activitynet(root: str | None = None, split: str = "val_1", manifest: str | None = None) -> DatasetSplit:
     """Videos of train, val_1 or val_2, or those of them that a `manifest` lists, with a paragraph and its events.
 

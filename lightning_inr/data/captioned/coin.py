@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from lightning_inr.data.captioned.addresses import also_at_addresses
 from lightning_inr.data.captioned.annotations import field, make_segments, read_members
 from lightning_inr.data.captioned.split import ROOT, CaptionedVideo, DatasetSplit, check_split, find_videos, list_found
 from lightning_inr.data.published import PublishedDataset
@@ -18,6 +19,7 @@ EVALUATION = ("testing", "validation")  # the paper and the annotations name the
 INSIDE_WORD = re.compile(r"(?<=[a-z])(?=[A-Z0-9])|(?<=[A-Z0-9])(?=[A-Z][a-z])")
 
 
+@also_at_addresses
 def list_coin(root: str | None = None, split: str = "testing", annotations: str = "COIN.json") -> DatasetSplit:
     """Videos with their task and steps; `testing` and `validation` are one split, all others are `training`."""
     check_split(split, (*EVALUATION, "training"))

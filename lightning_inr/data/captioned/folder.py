@@ -10,11 +10,10 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from itertools import chain, count
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
+from lightning_inr.data.captioned.addresses import copied
 from lightning_inr.data.captioned.caption_files import CaptionRow, read_caption_table, read_captions, read_subtitles
 from lightning_inr.data.captioned.split import ROOT, CaptionedVideo, DatasetSplit, Segment, files_below
-from lightning_inr.data.sources.remote import remote_folder
 from lightning_inr.errors import UserError, printable
 from lightning_inr.paths import existing
 from lightning_inr.ranges import is_address
@@ -50,19 +49,9 @@ def list_folder(root: str, captions: str | None = None) -> DatasetSplit:
 
 def _list_remote(root: str, captions: str | None) -> DatasetSplit:
     """`list_folder` behind an address; its caption files are copied for as long as they are read."""
-    folder = remote_folder(root, ROOT)
-    # Hidden files, as in a folder; and names with "..", which would lead out of the copy.
-    names = [name for name in folder.walk() if not any(part.startswith(".") for part in name.split("/"))]
-    with TemporaryDirectory() as scratch:
-        files = {name: Path(scratch) / name for name in names}
-        tables = (TABLE, captions)
-        beside = {name: path for name, path in files.items() if name in tables or name.lower().endswith(CAPTIONS)}
-        if beside:
-            folder.download(beside)
-        try:
-            return _list_files(root, Path(scratch), list(files.values()), captions)
-        except UserError as error:
-            raise UserError(str(error).replace(scratch, root)) from error
+    tables = (TABLE, captions)
+    with copied(root, lambda name: name in tables or name.lower().endswith(CAPTIONS)) as (folder, names):
+        return _list_files(root, folder, [folder / name for name in names], captions)
 
 
 def _list_files(root: str, folder: Path, files: Sequence[Path], captions: str | None) -> DatasetSplit:

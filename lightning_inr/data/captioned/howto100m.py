@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
+from lightning_inr.data.captioned.addresses import also_at_addresses
 from lightning_inr.data.captioned.annotations import (
     field,
     make_segments,
@@ -25,6 +26,7 @@ HOWTO100M = PublishedDataset(
 )
 
 
+@also_at_addresses
 def list_howto100m(
     root: str | None = None, manifest: str | None = None, captions: str = "caption.json", least_seconds: float = 0.0
 ) -> DatasetSplit:

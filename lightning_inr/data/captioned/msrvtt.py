@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from lightning_inr.data.captioned.addresses import also_at_addresses
 from lightning_inr.data.captioned.annotations import field, normalise_spaces, read_elements, read_rows
 from lightning_inr.data.captioned.split import ROOT, CaptionedVideo, DatasetSplit, check_split, find_videos, list_found
 from lightning_inr.data.published import PublishedDataset
@@ -29,6 +30,7 @@ class AnnotatedClip(NamedTuple):
     captions: list[str]
 
 
+@also_at_addresses
 def list_msrvtt(root: str | None = None, split: str = "1k") -> DatasetSplit:
     """Clips with their captions: one each (`1k`), or all (`full`, `train`, `validate`, `train_9k`, `train_7k`)."""
     check_split(split, (*SINGLE_CAPTION_SPLITS, *OFFICIAL_SPLITS, *LISTED_SPLITS))
