@@ -50,7 +50,8 @@ class SweepReport(Callback):
         runs, missing = find_runs([folder]) if folder.is_dir() else ([], [])
         try:
             if runs:
-                write_report([folder], folder, logger)
+                write_report(runs, missing, folder, logger)
+                print(f"{len(runs)} runs, {len(missing)} missing -> {folder / 'report.html'}")
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(1)

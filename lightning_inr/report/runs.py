@@ -1,7 +1,7 @@
 """Finished runs on disk, and runs without a result."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ IGNORED_OPTIONS = (
     "progress_bar", "threads", "feature_cache", "vmaf",
 )  # fmt: skip
 REQUIRED_KEYS = ("model", "video", "bpp", "psnr")  # keys that a result needs for tables and curves
+READ_FILES = ("result.json", "config.yaml", FAILED, "recall.svg")  # of a run
 VIDEO_OPTIONS = ("dataset.sequence", "dataset.path", "dataset.root")
 
 
@@ -28,6 +29,7 @@ class Run(NamedTuple):
 
     folder: Path
     result: dict[str, Any]
+    place: str  # of the folder, for readers: a path, or the address of which it is a copy
 
     @property
     def settings(self) -> dict[str, str]:
@@ -44,15 +46,26 @@ class Run(NamedTuple):
 class MissingRun(NamedTuple):
     """A run that was started and has no valid result."""
 
-    folder: Path
+    place: str
     reason: str
 
 
-def find_runs(folders: Iterable[Path]) -> tuple[list[Run], list[MissingRun]]:
-    """Collect finished and missing runs in and below `folders`, sorted by path."""
+def find_runs(
+    folders: Iterable[Path], addresses: Mapping[Path, str] | None = None
+) -> tuple[list[Run], list[MissingRun]]:
+    """Collect finished and missing runs in and below `folders`, sorted by path.
+
+    `addresses`: of folders that are copies.
+    """
     runs: list[Run] = []
     missing: list[MissingRun] = []
-    for folder in sorted({file.parent for root in folders for file in root.rglob("*") if _belongs_to_run(file)}):
+    places = {
+        file.parent: _place(file.parent, root, (addresses or {}).get(root))
+        for root in folders
+        for file in root.rglob("*")
+        if _belongs_to_run(file)
+    }
+    for folder, place in sorted(places.items()):
         result, failed = folder / "result.json", folder / FAILED
         if result.exists():
             try:
@@ -61,11 +74,11 @@ def find_runs(folders: Iterable[Path]) -> tuple[list[Run], list[MissingRun]]:
             except (ValueError, TypeError, OSError) as error:
                 absent, values = [str(error)], {}
             if absent:
-                missing.append(MissingRun(folder, f"result.json is damaged or of another task: {absent[0]}"))
+                missing.append(MissingRun(place, f"result.json is damaged or of another task: {absent[0]}"))
             else:
-                runs.append(Run(folder, values))
+                runs.append(Run(folder, values, place))
         else:
-            missing.append(MissingRun(folder, failed.read_text().strip() if failed.exists() else "not finished"))
+            missing.append(MissingRun(place, failed.read_text().strip() if failed.exists() else "not finished"))
     return runs, missing
 
 
@@ -77,6 +90,10 @@ def name_methods(runs: Sequence[Run]) -> list[str]:
         _join({"": run.result["model"]} | {name: run.settings[name] for name in varying if name in run.settings})
         for run in runs
     ]
+
+
+def _place(folder: Path, root: Path, address: str | None) -> str:
+    return str(folder) if address is None else "/".join([address, *folder.relative_to(root).parts])
 
 
 def _belongs_to_run(file: Path) -> bool:

@@ -3,17 +3,20 @@
 import csv
 import io
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from lightning_inr.errors import UserError
-from lightning_inr.paths import existing, write_text
+from lightning_inr.paths import write_text
+from lightning_inr.ranges import is_address
+from lightning_inr.report.addresses import folder_of_report, folder_of_runs
 from lightning_inr.report.charts import draw_bytes, draw_curves
 from lightning_inr.report.curves import METRICS, curves, differences
 from lightning_inr.report.page import write_page
-from lightning_inr.report.runs import Run, find_runs, name_methods
+from lightning_inr.report.runs import MissingRun, Run, find_runs, name_methods
 from lightning_inr.report.wandb_report import log_report
 
 COLUMNS = (
@@ -24,16 +27,23 @@ COLUMNS = (
 
 
 def run(cfg: DictConfig) -> None:
-    """Report on `runs`, a folder or several, into `out`."""
-    folders = [cfg.runs] if isinstance(cfg.runs, str) else list(cfg.runs)
-    write_report([existing(folder, "runs") for folder in folders], Path(cfg.out or folders[0]), cfg.logger)
+    """Report on `runs`, a folder or several, into `out`; each may be an address."""
+    places = [cfg.runs] if isinstance(cfg.runs, str) else [str(place) for place in cfg.runs]
+    out = str(cfg.out or places[0])
+    with ExitStack() as stack:
+        folders = [stack.enter_context(folder_of_runs(place)) for place in places]
+        addresses = {
+            folder: place.rstrip("/") for folder, place in zip(folders, places, strict=True) if is_address(place)
+        }
+        runs, missing = find_runs(folders, addresses)
+        if not runs:
+            raise UserError(f"runs={', '.join(places)}: no result.json there; name the folder of a sweep")
+        write_report(runs, missing, stack.enter_context(folder_of_report(out)), cfg.logger)
+    print(f"{len(runs)} runs, {len(missing)} missing -> {out.rstrip('/')}/report.html")
 
 
-def write_report(folders: Sequence[Path], out: Path, logger: DictConfig | None) -> None:
+def write_report(runs: Sequence[Run], missing: Sequence[MissingRun], out: Path, logger: DictConfig | None) -> None:
     """Write tables, charts and report.html to `out`, and log them to W&B if `logger` is its group."""
-    runs, missing = find_runs(folders)
-    if not runs:
-        raise UserError(f"runs={', '.join(map(str, folders))}: no result.json there; name the folder of a sweep")
     each = {metric: curves(runs, metric) for metric in METRICS}
     each = {metric: metric_curves for metric, metric_curves in each.items() if metric_curves}
     between = {metric: differences(metric_curves) for metric, metric_curves in each.items()}
@@ -52,8 +62,7 @@ def write_report(folders: Sequence[Path], out: Path, logger: DictConfig | None) 
         log_report(wandb_run, each, between)
         wandb_run.finish()
     for missing_run in missing:
-        print(f"missing: {missing_run.folder}: {missing_run.reason}")
-    print(f"{len(runs)} runs, {len(missing)} missing -> {out / 'report.html'}")
+        print(f"missing: {missing_run.place}: {missing_run.reason}")
 
 
 def _bytes_by_role(runs: Sequence[Run]) -> dict[str, dict[str, int]]:
@@ -70,7 +79,7 @@ def _figures(runs: Sequence[Run]) -> tuple[list[str], list[list[object]]]:
     held_out = sorted({name for run in runs for name in run.result.get("held_out", {})})
     rows = [
         [method, run.rate_setting, *(run.result.get(name) for name in COLUMNS),
-         *(run.result.get("held_out", {}).get(name) for name in held_out), str(run.folder)]
+         *(run.result.get("held_out", {}).get(name) for name in held_out), run.place]
         for run, method in zip(runs, name_methods(runs), strict=True)
     ]  # fmt: skip
     return ["method", "setting", *COLUMNS, *(f"held_out_{name}" for name in held_out), "folder"], rows

@@ -88,7 +88,7 @@ def test_failed_and_unfinished_runs_are_listed(tmp_path: Path) -> None:
     (tmp_path / "broken" / "result.json").write_text("{")
     runs, missing = find_runs([tmp_path])
     assert len(runs) == 1
-    reasons = {absent.folder.name: absent.reason for absent in missing}
+    reasons = {Path(absent.place).name: absent.reason for absent in missing}
     assert reasons["failed"] == "rank=500: choose less"
     assert reasons["killed"] == "not finished"
     assert "damaged" in reasons["broken"]
