@@ -14,8 +14,9 @@ Replay = Callable[[], None]
 
 
 def usable(device: torch.device) -> bool:
-    """Whether calls on this device can be CUDA graphs."""
-    return device.type == "cuda"
+    """Whether calls on this device can be CUDA graphs: on a GPU, in a program of one process."""
+    several = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return device.type == "cuda" and not several
 
 
 def record(function: Callable[[], T]) -> tuple[T, Replay]:

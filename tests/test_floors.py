@@ -11,7 +11,8 @@ import lightning_inr
 
 FLOORS = {
     "errors": 0,
-    "types": 1, "paths": 1, "metrics": 1, "devices": 1, "cuda_graphs": 1, "ffmpeg": 1, "progress": 1, "processes": 1, "ranges": 2,
+    "types": 1, "paths": 1, "metrics": 1, "devices": 1, "cuda_graphs": 1, "ffmpeg": 1, "progress": 1,
+    "processes": 1, "ranges": 2,
     "storage": 3,
     "nn": 2, "losses": 2, "teachers": 2, "side_by_side": 2,
     "models": 3,

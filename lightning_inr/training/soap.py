@@ -25,11 +25,14 @@ class Soap(Adam):
     A weight is treated as a matrix (first axis, all other axes). `betas` are Adam's decay rates, for both kinds. A
     group's `slices` has, for each parameter, the number of slices (rows of the first axis) of each shot; None for a
     parameter that is not a table over time. With `stacked=True` all this holds for the axes after the first, which is
-    an axis of videos: each is optimised by itself. On a GPU the steps are replayed as a CUDA graph.
+    an axis of videos: each is optimised by itself. On a GPU steps are replayed as a CUDA graph, if `graphs` is true.
     """
 
-    def __init__(self, params: Any, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.99)) -> None:
+    def __init__(
+        self, params: Any, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.99), graphs: bool = True
+    ) -> None:
         super().__init__(params, lr=lr, betas=betas, fused=True)
+        self._graphs = graphs
         self._call: RepeatedCall[list[dict[str, Any]]] = RepeatedCall("a step of SOAP")
         self._turn: RepeatedCall[bool] = RepeatedCall("a change of the bases of SOAP")
         self._rates: list[Tensor] = []  # the learning rate of each group, where a graph reads it
@@ -41,9 +44,13 @@ class Soap(Adam):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        moved = self._replayed() if cuda_graphs.usable(self.param_groups[0]["params"][0].device) else None
+        moved = self._replayed() if self._graphs_are_usable else None
         self._turn_bases(self._advance() if moved is None else moved)
         return loss
+
+    @property
+    def _graphs_are_usable(self) -> bool:
+        return self._graphs and cuda_graphs.usable(self.param_groups[0]["params"][0].device)
 
     def _turn_bases(self, states: list[dict[str, Any]]) -> None:
         """Count a step of each state, and take one step of power iteration where the eigenbases are due."""
@@ -53,11 +60,7 @@ class Soap(Adam):
         if not due:
             return
         key = tuple(state[f"basis_{side}"].data_ptr() for state in due for side in _sides(state))
-        if (
-            cuda_graphs.usable(due[0]["step"].device)
-            and self._turn.is_due(key)
-            and self._turn.replay(key, lambda: _turn(due))
-        ):
+        if self._graphs_are_usable and self._turn.is_due(key) and self._turn.replay(key, lambda: _turn(due)):
             return
         _turn(due)
 

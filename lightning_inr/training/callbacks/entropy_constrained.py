@@ -281,7 +281,7 @@ class EntropyConstrained(WeightQuantization):
         self.optimizer.step()
 
     def _slopes_of(
-        self, rows: list[int], call: "RepeatedCall[list[tuple[Tensor, Tensor]]]"
+        self, rows: list[int], call: RepeatedCall[list[tuple[Tensor, Tensor]]]
     ) -> list[tuple[Tensor, Tensor]]:
         """`_slopes` of these rows; on a GPU replayed as a CUDA graph, whose results the next call overwrites."""
         key = (self.grid.data_ptr(), *[weight.data_ptr() for weight in self.weights])

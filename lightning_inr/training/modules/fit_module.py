@@ -48,6 +48,8 @@ class FitModule(GraphedModule):
         if optimizer not in OPTIMIZERS:
             raise UserError(f"module.optimizer={optimizer}: choose one of {', '.join(OPTIMIZERS)}")
         self.net, self.optimizer = net, OPTIMIZERS[optimizer]
+        if optimizer == "soap":
+            self.optimizer = functools.partial(Soap, graphs=cuda_graphs)
         self.learning_rate = learning_rate
         self.role_rates = {
             "latents": latent_learning_rate,

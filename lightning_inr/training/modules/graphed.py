@@ -58,8 +58,8 @@ class GraphedModule(L.LightningModule, ABC):
 
     @property
     def _uses_graphs(self) -> bool:
-        one = self.trainer.world_size == 1 and self.trainer.accumulate_grad_batches == 1
-        return self.cuda_graphs and one and cuda_graphs.usable(self.device)
+        # Gradients of several batches are added up, where a replay overwrites them.
+        return self.cuda_graphs and self.trainer.accumulate_grad_batches == 1 and cuda_graphs.usable(self.device)
 
     def _replayed(self, batch: FrameBatch) -> StepResult | None:
         parameters = [each for group in self.trainer.optimizers[0].param_groups for each in group["params"]]
