@@ -53,7 +53,7 @@ def test_a_fit_writes_a_complete_run_folder(cli: Cli, images: Path, tmp_path: Pa
     assert result["ms_ssim"] is None
     assert "176 pixels" in result["ms_ssim_reason"]
     assert result["model"] == "latent_inr_grids"
-    assert result["steps"] == 10 * 6
+    assert result["steps"] == 10 * 3  # of two frames each
     assert result["threads"] >= 1
     assert ("unconverged" in result) is not result["converged"]
     assert outcome.out.count("not converged: ") == (not result["converged"])
