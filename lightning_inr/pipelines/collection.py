@@ -88,8 +88,9 @@ def collect(options: CollectionOptions, address: str | Path) -> CollectionSummar
     finish(loggers)
     if not figures.videos:
         raise UserError(f"collection={address}: none of {len(shard)} videos could be fitted; see {address}/{FAILED}")
-    if teachers.clip is not None and isinstance(folder, LocalFolder):
-        open_collection(folder.path)  # builds the index for the first search
+    # In a bucket, which several machines fill, by the one that completes the collection.
+    if teachers.clip is not None and (isinstance(folder, LocalFolder) or figures.videos == len(split.videos)):
+        open_collection(address)  # builds the index for the first search
     print(f"{figures.videos} of {len(split.videos)} videos in {address}, {len(failed)} failed\n{figures}")
     return figures
 

@@ -258,6 +258,20 @@ def test_a_collection_of_a_bucket_of_videos(
     assert f"s3://{BUCKET}/in/one.mp4".encode() in record
 
 
+def test_the_command_that_completes_a_bucket_builds_its_index(
+    in_bucket: Cli, store: S3Server, teacher: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aligned = ["module=alignment", "teacher=shapes", f"teacher.weights={teacher}", "feature_cache=features"]
+    written = []
+    for shard in ("1/2", "2/2"):
+        before = len(store.writes)
+        outcome = in_bucket(*aligned, f"shard={shard}")
+        assert outcome.code == 0, outcome.err
+        written.append([each for each in store.writes[before:] if "/index" in each])
+    assert not written[0]
+    assert written[1]
+
+
 def test_shards_of_one_folder_keep_each_others_failures(in_bucket: Cli, store: S3Server) -> None:
     list_shapes("shapes", "test", videos=3, seed=0)
     good = Path("shapes/videos/video0.mp4").read_bytes()
