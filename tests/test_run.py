@@ -34,6 +34,7 @@ Cli = Callable[..., Outcome]
         (["max_seconds=-3"], "max_seconds=-3: choose a number above 0"),
         (["effort_steps=null"], "the fit would never end"),
         (["effort=eternal"], "effort"),
+        (["module.cuda_graphs=maybe"], "module.cuda_graphs=maybe: choose true or false"),
         (["bpp=-1"], "bpp=-1: choose a number of bits per pixel above 0"),
         (["dataset=file"], "dataset.path has no value; add dataset.path="),
         (["dataset=file", "dataset.path=/no/such.mp4"], "dataset.path=/no/such.mp4: no such file"),

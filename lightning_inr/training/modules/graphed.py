@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from lightning_inr import cuda_graphs
 from lightning_inr.cuda_graphs import RepeatedCall
+from lightning_inr.errors import UserError
 from lightning_inr.types import FrameBatch
 
 
@@ -31,6 +32,8 @@ class GraphedModule(L.LightningModule, ABC):
 
     def __init__(self, cuda_graphs: bool = True) -> None:
         super().__init__()
+        if not isinstance(cuda_graphs, bool):
+            raise UserError(f"module.cuda_graphs={cuda_graphs}: choose true or false")
         self.cuda_graphs = cuda_graphs
         self._step: RepeatedCall[tuple[StepResult, list[Tensor | None]]] = RepeatedCall("a training step")
         self._static: FrameBatch | None = None  # the batch in the memory of the graph
