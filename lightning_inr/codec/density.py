@@ -12,7 +12,7 @@ from torch import Tensor
 
 LEAST_MASS = 1e-9  # limits a value to 30 bits: distant outliers would otherwise suppress the gradients of all others
 HALF_WIDTH = 2048  # bins of a histogram on each side of zero
-SUMS_OF_A_GROUP = 1024  # on a GPU
+SUMS_OF_A_GROUP = 1024  # on a GPU: partial sums of `laplace_slopes`
 
 
 def laplace_bits(values: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple, ParamSpec
+from typing import Concatenate, NamedTuple, ParamSpec, Protocol
 
 from lightning_inr.data.captioned.split import ROOT, VIDEO_SUFFIXES, CaptionedVideo, DatasetSplit
 from lightning_inr.data.sources.remote import remote_folder
@@ -15,6 +15,14 @@ from lightning_inr.ranges import is_address
 ANNOTATIONS = (".json", ".csv", ".txt")  # ends of the names of published annotations
 
 P = ParamSpec("P")
+
+
+class AnywhereListing(Protocol[P]):
+    """Lists the videos of a dataset at `root`, a folder or an address; None: its default folder."""
+
+    def __call__(self, root: str | None = None, *args: P.args, **kwargs: P.kwargs) -> DatasetSplit:
+        """The videos with their annotations."""
+        ...
 
 
 class Copied(NamedTuple):
@@ -40,22 +48,20 @@ def copied(root: str, is_wanted: Callable[[str], bool]) -> Iterator[Copied]:
             raise UserError(str(error).replace(scratch, root)) from error
 
 
-def also_at_addresses(list_videos: Callable[P, DatasetSplit]) -> Callable[P, DatasetSplit]:
+def also_at_addresses(list_videos: Callable[Concatenate[str | None, P], DatasetSplit]) -> "AnywhereListing[P]":
     """`list_videos` whose argument `root` may be an address, too."""
 
     @functools.wraps(list_videos)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> DatasetSplit:
-        root = kwargs.get("root", args[0] if args else None)
-        if not isinstance(root, str) or not is_address(root):
-            return list_videos(*args, **kwargs)
+    def wrapped(root: str | None = None, *args: P.args, **kwargs: P.kwargs) -> DatasetSplit:
+        if root is None or not is_address(root):
+            return list_videos(root, *args, **kwargs)
         root = root.rstrip("/")
         with copied(root, lambda name: name.lower().endswith(ANNOTATIONS)) as (folder, names):
             for name in names:
                 if name.lower().endswith(VIDEO_SUFFIXES):  # an empty file: listing reads names of videos alone
                     (folder / name).parent.mkdir(parents=True, exist_ok=True)
                     (folder / name).touch()
-            there = {"root": str(folder)}
-            split = list_videos(*args[1:], **{**kwargs, **there})  # type: ignore[arg-type]  # checked by the callers' tests
+            split = list_videos(str(folder), *args, **kwargs)
             return split._replace(videos=tuple(_at(root, folder, video) for video in split.videos))
 
     return wrapped

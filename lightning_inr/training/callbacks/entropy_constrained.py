@@ -232,12 +232,14 @@ class EntropyConstrained(WeightQuantization):
             "grid": self.grid.detach(),
             "optimizer": optimizer,
             "rate_weight": self.rate_weight,
+            "estimated_at": self._estimated_at,
             "measurements": [tuple(each) for each in self.measurements],
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict)
         self.rate_weight = state_dict["rate_weight"]
+        self._estimated_at = state_dict.get("estimated_at", 0.0)  # absent in earlier checkpoints
         # Checkpoints written before targets kept a history have none.
         self.measurements = [Measurement(*each) for each in state_dict.get("measurements", [])]
         if state_dict["origin"]:
