@@ -7,6 +7,7 @@ import errno
 import importlib
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -222,10 +223,17 @@ def new_folder() -> str:
 def one_line_errors() -> Iterator[None]:
     """Print errors of user input in one line, with exit code 1; HYDRA_FULL_ERROR=1 prints the traceback.
 
-    SIGINT ends in one line and exit code 130, SIGTERM in one line and 143.
+    SIGINT ends in one line and exit code 130, SIGTERM in one line and 143. If the reader of the output has left, as
+    `head` does, nothing is printed and the exit code is 141.
     """
     try:
         yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        if not _reader_has_left():
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more when it ends
+        sys.exit(128 + signal.SIGPIPE)
     except (KeyboardInterrupt, Terminated) as stop:
         terminated = isinstance(stop, Terminated)
         how = str(stop) or "nothing is left half-written"
@@ -236,6 +244,13 @@ def one_line_errors() -> Iterator[None]:
             raise
         print(f"error: {_line(error)}", file=sys.stderr)
         sys.exit(1)
+
+
+def _reader_has_left() -> bool:
+    """Whether the pipe that takes the output is closed at its other end."""
+    output = select.poll()
+    output.register(sys.stdout.fileno(), select.POLLOUT)
+    return any(event & select.POLLERR for _, event in output.poll(0))
 
 
 def _terminate(*_: object) -> None:

@@ -102,6 +102,16 @@ def test_an_interruption_is_one_line(cli: Cli, monkeypatch: pytest.MonkeyPatch, 
     assert "interrupted; nothing is left half-written" in outcome.error
 
 
+def test_a_reader_that_leaves_early_is_no_error() -> None:
+    command = [sys.executable, "-m", "lightning_inr.run", "--help"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        child.stdout.close()
+        assert child.stderr.read() == ""
+    assert child.returncode == 141
+
+
 @pytest.mark.parametrize(
     "name",
     [

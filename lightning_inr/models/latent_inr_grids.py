@@ -81,7 +81,7 @@ class LatentINRGridsConfig:
         self._check_parts()
 
     def _check_parts(self) -> None:
-        if not 1 <= len(self.maps) <= 8 or not 1 <= len(self.stages) <= 8:
+        if not 1 <= len(self.maps) <= 8 or not 1 <= len(self.stages) <= 16:
             raise ValueError("maps, stages: give 1 to 8 of each")
         parts = [("maps", MAP_OPTIONS, each) for each in self.maps]
         parts += [("stages", STAGE_OPTIONS, each) for each in self.stages]
