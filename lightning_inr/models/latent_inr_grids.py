@@ -28,7 +28,7 @@ from lightning_inr.nn.motion import Motion
 from lightning_inr.nn.timeline import Timeline
 from lightning_inr.nn.upsample import UpsampleStage
 from lightning_inr.nn.warped_grid import WarpedGrid
-from lightning_inr.types import GridLayout, VideoShape
+from lightning_inr.types import LONGEST_SIDE, GridLayout, VideoShape
 
 MOTIONS = ("none", "affine", "field")
 MAP_OPTIONS = {"channels", "frames_per_slice"}
@@ -82,7 +82,7 @@ class LatentINRGridsConfig:
 
     def _check_parts(self) -> None:
         if not 1 <= len(self.maps) <= 8 or not 1 <= len(self.stages) <= 16:
-            raise ValueError("maps, stages: give 1 to 8 of each")
+            raise ValueError("maps, stages: give 1 to 8 maps and 1 to 16 stages")
         parts = [("maps", MAP_OPTIONS, each) for each in self.maps]
         parts += [("stages", STAGE_OPTIONS, each) for each in self.stages]
         for kind, options, part in parts:
@@ -94,6 +94,7 @@ class LatentINRGridsConfig:
             check_range("stages.stride", stage["stride"], 1, 64)
             check_range("stages.grid_channels", stage["grid_channels"], 0, 1024)
             check_choice("stages.kernel", stage["kernel"], (1, 3, 5, 7))
+        check_range("product of stages.stride", math.prod(self.strides), 1, LONGEST_SIDE)
         if self.stages[-1]["channels"] != 3:
             raise ValueError(f"stages.channels={self.stages[-1]['channels']}: the last has 3 (RGB)")
 

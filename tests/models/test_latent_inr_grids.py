@@ -78,11 +78,15 @@ def test_unknown_shots_are_a_single_one() -> None:
         ({"motion_scale": -1}, "motion_scale=-1: choose a number from 0 to 10"),
         ({"shots": [3]}, "the first starts at frame 0"),
         ({"shots": [0, -2]}, "shots=-2: choose a whole number"),
-        ({"maps": []}, "give 1 to 8 of each"),
+        ({"maps": []}, "give 1 to 8 maps"),
         ({"maps": [{"channels": 4}]}, "each needs channels, frames_per_slice"),
         ({"maps": [{"channels": 0, "frames_per_slice": 1}]}, "maps.channels=0: choose a whole number from 1"),
         ({"stages": [{"stride": 2}]}, "each needs channels, frames_per_slice, grid_channels, kernel, stride"),
         ({"stages": SMALL["latent_inr_grids"]["stages"][:1]}, "stages.channels=8: the last has 3"),
+        (
+            {"stages": [SMALL["latent_inr_grids"]["stages"][0] | {"stride": 64}] * 3},
+            "product of stages.stride=262144: choose a whole number from 1 to 65536",
+        ),
     ],
 )
 def test_wrong_values_are_named(change: dict[str, Any], message: str) -> None:
