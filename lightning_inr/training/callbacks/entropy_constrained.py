@@ -34,12 +34,9 @@ from lightning_inr.training.callbacks.file_targets import (
 from lightning_inr.training.callbacks.weight_quantization import WeightQuantization
 from lightning_inr.types import GridLayout
 
-# Quantities that change slowly are computed once in so many training steps and reused in between.
-STEPS_BETWEEN_ROUNDINGS = 8
-STEPS_BETWEEN_RATES = 16  # a multiple of STEPS_BETWEEN_ROUNDINGS
-# For tables over time: they are large, and a step changes few of their slices.
-STEPS_BETWEEN_TABLE_ROUNDINGS = 16  # a multiple of STEPS_BETWEEN_ROUNDINGS
-STEPS_BETWEEN_TABLE_RATES = 32  # a multiple of STEPS_BETWEEN_RATES
+# Quantities that change slowly are computed once in so many intervals of `interval` steps, and reused in between.
+# Tables over time have longer ones: they are large, and a step changes few of their slices.
+RATE_INTERVALS, TABLE_ROUNDING_INTERVALS, TABLE_RATE_INTERVALS = 2, 2, 4
 # An estimate of the file's size encodes the whole model: at most so many in a fit, with so many steps in between.
 STEPS_BETWEEN_ESTIMATES, MOST_ESTIMATES = 512, 8
 STEPS_BETWEEN_CORRECTIONS, MOST_CORRECTIONS = 48, 128  # of `rate_weight`, where a target makes use of them
@@ -51,7 +48,8 @@ class EntropyConstrained(WeightQuantization):
     `density`: the density fitted to each tensor, a key of `codec.density.DENSITIES`. `step_learning_rate`: Adam's
     learning rate for the logarithm of each step size, and for each offset in units of the first step size.
     `bpp`, `psnr`: a target for the file, its size in bits per pixel or its quality in dB; with a target, `rate_weight`
-    is only the initial value and is adapted during training.
+    is only the initial value and is adapted during training. `interval`: training steps between two roundings; between
+    two gradients of the rate there are twice as many, four times for tables over time.
     """
 
     def __init__(
@@ -63,15 +61,18 @@ class EntropyConstrained(WeightQuantization):
         step_learning_rate: float = 0.08,
         bpp: float | None = None,
         psnr: float | None = None,
+        interval: int = 8,
     ) -> None:
         super().__init__(codec, start)
+        if type(interval) is not int or interval < 1:
+            raise UserError(f"interval={interval}: choose a whole number of steps from 1")
         if not rate_weight > 0:
             raise UserError(f"rate_weight={rate_weight}: choose a number above 0")
         check_targets(bpp, psnr)
         if density not in DENSITIES:
             raise UserError(f"density={density}: choose one of {', '.join(DENSITIES)}")
         self.rate_weight, self.bits_of, self.step_learning_rate = rate_weight, DENSITIES[density], step_learning_rate
-        self.bpp, self.psnr = bpp, psnr
+        self.bpp, self.psnr, self.interval = bpp, psnr, interval
         self.measurements: list[Measurement] = []  # of files during the fit, by the target
         self.target: FileTarget | None = None  # made of one of them when the fit starts
         self.origin: list[QuantizationStep] = []  # initial grids: the codec's step sizes, offset by each tensor's mean
@@ -95,8 +96,8 @@ class EntropyConstrained(WeightQuantization):
         }
 
     def round_weights(self, step: int) -> None:
-        """Update `errors` every STEPS_BETWEEN_ROUNDINGS steps."""
-        if self.errors and step % STEPS_BETWEEN_ROUNDINGS:
+        """Update `errors` every `interval` steps."""
+        if self.errors and step % self.interval:
             return
         if not self.origin:
             self._begin_grids()
@@ -110,7 +111,7 @@ class EntropyConstrained(WeightQuantization):
         torch._foreach_mul_(values, sizes)
         torch._foreach_add_(values, offsets)
         rounded = dict(zip(rows, torch._foreach_sub(values, weights), strict=True))
-        tables = not self.errors or step % STEPS_BETWEEN_TABLE_ROUNDINGS == 0
+        tables = not self.errors or step % (TABLE_ROUNDING_INTERVALS * self.interval) == 0
         errors = []
         for row, entry in enumerate(self.entries):
             if entry.layout is None:
@@ -143,11 +144,11 @@ class EntropyConstrained(WeightQuantization):
 
         `gradients`: of the distortion, by each of `weights`.
         """
-        if trainer.global_step % STEPS_BETWEEN_ROUNDINGS == 0:
+        if trainer.global_step % self.interval == 0:
             # Straight-through gradient: the rounding error is proportional to the step size.
             slopes = torch._foreach_mul(gradients, self.errors)
             self._slope += torch.stack([slope.sum() for slope in slopes])
-        if trainer.global_step % STEPS_BETWEEN_RATES == 0:
+        if trainer.global_step % (RATE_INTERVALS * self.interval) == 0:
             group = trainer.optimizers[0].param_groups[0]
             self._update(trainer, self.bit_weight, group["lr"] / group["base_lr"])
         if self._estimate_is_due(trainer.global_step, spent := one_of(trainer, Budget).spent):
@@ -266,7 +267,7 @@ class EntropyConstrained(WeightQuantization):
     def _update(self, trainer: L.Trainer, price: float, schedule: float) -> None:
         """Compute the gradients of the rate, and take one Adam step of the grids by rate and distortion."""
         assert self.optimizer is not None
-        tables = not self.rate_gradients or trainer.global_step % STEPS_BETWEEN_TABLE_RATES == 0
+        tables = not self.rate_gradients or trainer.global_step % (TABLE_RATE_INTERVALS * self.interval) == 0
         rows = [row for row, entry in enumerate(self.entries) if tables or entry.layout is None]
         found = self._slopes_of(rows, self._calls[tables])
         rates = mean_over_ranks(trainer, [rate for rate, _ in found])
@@ -276,7 +277,7 @@ class EntropyConstrained(WeightQuantization):
         for row, rate, grid in zip(rows, rates, grids, strict=True):
             self.rate_gradients[row], self._grid_rate[row] = rate, grid
         self.grid.grad = price * torch.stack(self._grid_rate)
-        self.grid.grad[:, 0] += self._slope * (STEPS_BETWEEN_ROUNDINGS / STEPS_BETWEEN_RATES)
+        self.grid.grad[:, 0] += self._slope / RATE_INTERVALS
         self._slope.zero_()
         for group in self.optimizer.param_groups:
             group["lr"] = schedule * self.step_learning_rate

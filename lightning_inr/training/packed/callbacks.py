@@ -11,7 +11,7 @@ from torch import Tensor
 from lightning_inr.errors import UserError
 from lightning_inr.training.callbacks.budget import Budget
 from lightning_inr.training.callbacks.collapse import CollapseGuard, price_of_bits
-from lightning_inr.training.callbacks.entropy_constrained import STEPS_BETWEEN_ROUNDINGS, EntropyConstrained
+from lightning_inr.training.callbacks.entropy_constrained import EntropyConstrained
 from lightning_inr.training.callbacks.history import History
 from lightning_inr.training.callbacks.weight_quantization import WeightQuantization
 from lightning_inr.training.packed.module import PackModule
@@ -27,7 +27,7 @@ class PackedEntropyConstrained(WeightQuantization):
         if first.bpp is not None or first.psnr is not None:
             raise UserError("pack: a target such as bpp or psnr changes the rate weight of one video; choose pack=1")
         super().__init__(first.codec, first.start)
-        self.parts, self.rate_weight = parts, first.rate_weight
+        self.parts, self.rate_weight, self.interval = parts, first.rate_weight, first.interval
         self._rates: list[Tensor] = []  # gradient of the bits by each weight
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -49,8 +49,8 @@ class PackedEntropyConstrained(WeightQuantization):
             part.started = True
 
     def round_weights(self, step: int) -> None:
-        """Update `errors` every STEPS_BETWEEN_ROUNDINGS steps."""
-        if self.errors and step % STEPS_BETWEEN_ROUNDINGS:
+        """Update `errors` every `interval` steps."""
+        if self.errors and step % self.interval:
             return
         for part in self._unbroken().values():
             part.round_weights(step)
@@ -61,7 +61,7 @@ class PackedEntropyConstrained(WeightQuantization):
         if not self.started:
             return
         gradients = [weight.grad for weight in self.weights if weight.grad is not None]
-        if not self._rates or trainer.global_step % STEPS_BETWEEN_ROUNDINGS == 0:
+        if not self._rates or trainer.global_step % self.interval == 0:
             for number, part in self._unbroken().items():
                 part.train_grids(trainer, [each[number].nan_to_num(0.0, 0.0, 0.0) for each in gradients])
             self._rates = self._stack([part.rate_gradients for part in self.parts])

@@ -18,18 +18,24 @@ PIXELS = 6 * 48 * 64
 
 
 def fitted(
-    images: Path, rate_weight: float, density: str = "factorised", epochs: int = 150, bpp: float | None = None
+    images: Path,
+    rate_weight: float,
+    density: str = "factorised",
+    epochs: int = 150,
+    bpp: float | None = None,
+    interval: int = 8,
 ) -> tuple[bytes, float]:
     """The file, and the rate in bits per pixel estimated in training."""
     torch.manual_seed(0)
     codec = Codec(default_bits=8)
-    constrained = EntropyConstrained(codec, rate_weight, density=density, bpp=bpp)
+    constrained = EntropyConstrained(codec, rate_weight, density=density, bpp=bpp, interval=interval)
     module, _ = fit(images, constrained, budget=Budget(max_epochs=epochs, max_seconds=None))
     return codec.encode(module.net, constrained.steps()), module.extra_metrics["bpp"]
 
 
-def test_the_estimate_agrees_with_the_file(images: Path) -> None:
-    data, estimate = fitted(images, 1e-3)
+@pytest.mark.parametrize("interval", [1, 8])
+def test_the_estimate_agrees_with_the_file(images: Path, interval: int) -> None:
+    data, estimate = fitted(images, 1e-3, interval=interval)
     assert estimate == pytest.approx(8 * len(data) / PIXELS, rel=0.01)
 
 
@@ -105,3 +111,5 @@ def test_wrong_settings_are_named() -> None:
         EntropyConstrained(Codec(), 1e-3, density="cauchy")
     with pytest.raises(UserError, match="bpp=-1: choose a number of bits per pixel above 0"):
         EntropyConstrained(Codec(), 1e-3, bpp=-1)
+    with pytest.raises(UserError, match="interval=0: choose a whole number of steps from 1"):
+        EntropyConstrained(Codec(), 1e-3, interval=0)

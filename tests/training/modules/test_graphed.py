@@ -17,7 +17,7 @@ from lightning_inr.cuda_graphs import CALLS_BEFORE_CAPTURE, RepeatedCall
 from lightning_inr.data.module import FrameDataModule
 from lightning_inr.data.sources.file import open_source
 from lightning_inr.training.callbacks.budget import Budget
-from lightning_inr.training.callbacks.entropy_constrained import STEPS_BETWEEN_RATES, EntropyConstrained
+from lightning_inr.training.callbacks.entropy_constrained import RATE_INTERVALS, EntropyConstrained
 from lightning_inr.training.modules.compression import CompressionModule
 from lightning_inr.training.packed.callbacks import pack_callbacks
 from lightning_inr.training.packed.data import PackedDataModule
@@ -98,7 +98,8 @@ def test_a_fit_with_replayed_steps_is_the_same_fit(images: Path, name: str, repl
 def test_soap_and_the_rate_are_replayed_too(
     images: Path, replays: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    steps = 3 * CALLS_BEFORE_CAPTURE * STEPS_BETWEEN_RATES  # every second rate is with tables, a call of its own
+    interval = 8
+    steps = 3 * CALLS_BEFORE_CAPTURE * RATE_INTERVALS * interval  # every second rate is with tables, a call of its own
     with monkeypatch.context() as without:
         without.setattr(cuda_graphs, "usable", lambda device: False)
         expected = fitted(images, "latent_inr_grids", steps, start=0.0, optimizer="soap")
