@@ -67,6 +67,13 @@ class VideoRepresentation(LatentHeads, ABC):
         """The layout over time and space of the tensor `name` of the state dict; None if it is no grid over both."""
         return None
 
+    def slices_read(self, index: Tensor) -> Mapping[str, Tensor]:
+        """By tensor name, the slices that rendering frames at these positions (B,) reads; other tensors are read whole.
+
+        In training, only these slices are rounded.
+        """
+        return {}
+
     def coded_groups(self) -> Mapping[str, list[str]]:
         """role -> names in the state dict; together they contain every tensor of the decoder once."""
         groups: dict[str, list[str]] = {role: [] for role in ROLES}

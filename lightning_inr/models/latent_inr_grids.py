@@ -189,6 +189,14 @@ class LatentINRGrids(RasterRepresentation):
             return grid.layout
         return None
 
+    def slices_read(self, index: Tensor) -> dict[str, Tensor]:
+        """The slices of maps and of grids over time that rendering frames at these positions (B,) reads."""
+        times = {f"maps.{number}": timeline for number, timeline in enumerate(self.map_times)}
+        for number, grid in self.grids.items():
+            assert isinstance(grid, WarpedGrid)
+            times[f"grids.{number}.table"] = grid.timeline
+        return {name: timeline.at(index).slices for name, timeline in times.items()}
+
     def latent(self, index: Tensor) -> Tensor:
         """Frame positions (B,) -> (B, D), linear between a shot's training frames (Eq. 4), constant beyond its ends."""
         return self.time_of_latents.at(index).read(self.latents)

@@ -16,11 +16,16 @@ class SlicePair(NamedTuple):
     after: Tensor
     share: Tensor
 
+    @property
+    def slices(self) -> Tensor:
+        """All slices that are read, (2 B,)."""
+        return torch.cat([self.before, self.after])
+
     def read(self, table: Tensor) -> Tensor:
         """table (slices, ...) -> (B, ...), linearly interpolated between the two slices."""
         share = self.share.view(-1, *[1] * (table.ndim - 1))
         # Both at once: the gradient by the table is then one tensor, where two would be added.
-        before, after = table.index_select(0, torch.cat([self.before, self.after])).chunk(2)
+        before, after = table.index_select(0, self.slices).chunk(2)
         return torch.lerp(before, after, share)
 
 

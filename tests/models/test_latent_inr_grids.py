@@ -47,6 +47,18 @@ def test_grids_over_time_have_their_layout() -> None:
     assert set(model.coded_groups()) == {"latents", "hyper", "grid", "base"}
 
 
+@pytest.mark.parametrize("position", [0.0, 1.6, 2.5, 7.0])
+def test_rendering_reads_only_the_slices_that_it_says(position: float) -> None:
+    model, index = latent_inr_grids(), torch.tensor([position])
+    expected = model(index)
+    for name, slices in model.slices_read(index).items():
+        table = model.get_parameter(name).data
+        unread = torch.ones(len(table), dtype=torch.bool)
+        unread[slices] = False
+        table[unread] = torch.nan
+    torch.testing.assert_close(model(index), expected, atol=0, rtol=0)
+
+
 def test_a_long_shot_has_more_slices_than_a_short_one() -> None:
     model = latent_inr_grids(VideoShape(40, 22, 30, 25.0), shots=[0, 10])
     layout = model.grid_layout("grids.0.table")

@@ -66,10 +66,23 @@ class WeightQuantization(FitCallback):
         self._full = [weight.data for weight in self.weights]
         if not self._rounded:
             self._rounded = [torch.empty_like(weight) for weight in self._full]
-        torch._foreach_copy_(self._rounded, self._full)
-        torch._foreach_add_(self._rounded, self.errors)
+        self._fill(self.slices_read(batch))
         for weight, value in zip(self.weights, self._rounded, strict=True):
             weight.data = value
+
+    def slices_read(self, batch: Any) -> Mapping[str, Tensor]:
+        """By tensor name, the slices that a step with this batch reads, of the tensors that it does not read whole."""
+        return self.module.net.slices_read(batch.index)
+
+    def _fill(self, slices: Mapping[str, Tensor]) -> None:
+        """Write rounded weights into their buffers; of tensors in `slices` only those, the others keep old values."""
+        whole = [row for row, entry in enumerate(self.entries) if entry.name not in slices]
+        into = [self._rounded[row] for row in whole]
+        torch._foreach_copy_(into, [self._full[row] for row in whole])
+        torch._foreach_add_(into, [self.errors[row] for row in whole])
+        for entry, rounded, full, error in zip(self.entries, self._rounded, self._full, self.errors, strict=True):
+            if (read := slices.get(entry.name)) is not None:
+                rounded.index_copy_(0, read, full.index_select(0, read).add_(error.index_select(0, read)))
 
     def begin(self, trainer: L.Trainer) -> None:
         """Store the embeddings of an encoder; called once, before the first step with rounded weights."""

@@ -1,6 +1,6 @@
 """Callbacks of a pack: each does for every video what its namesake does in a fit of its own."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import lightning as L
@@ -41,12 +41,17 @@ class PackedEntropyConstrained(WeightQuantization):
         for part, fit in zip(self.parts, self.pack.fits, strict=True):
             part.on_train_start(trainer, fit)
         stacked = dict(zip(self.pack.names, self.pack.stacked, strict=True))
-        self.weights = [stacked[entry.name] for entry in self.parts[0].entries]
+        self.entries = self.parts[0].entries
+        self.weights = [stacked[entry.name] for entry in self.entries]
 
     def begin(self, trainer: L.Trainer) -> None:
         """Called once, before the first step with rounded weights."""
         for part in self.parts:
             part.started = True
+
+    def slices_read(self, batch: Any) -> Mapping[str, Tensor]:
+        """None: weights have an axis of videos before that of slices."""
+        return {}
 
     def round_weights(self, step: int) -> None:
         """Update `errors` every `interval` steps."""

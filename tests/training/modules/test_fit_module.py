@@ -205,6 +205,18 @@ def test_a_nan_loss_stops_the_fit_and_keeps_the_checkpoint(images: Path, tmp_pat
     assert all(torch.isfinite(tensor).all() for tensor in kept["state_dict"].values())
 
 
+@pytest.mark.parametrize(("bound", "expected"), [(10.0, 5.0), (1.0, 1.0), (None, 5.0)])
+def test_gradients_are_clipped_above_the_bound(bound: float | None, expected: float) -> None:
+    module = CompressionModule(small_model())
+    for parameter in module.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    gradient = next(module.parameters()).grad
+    assert gradient is not None
+    gradient.view(-1)[:2] = torch.tensor([3.0, 4.0])
+    module.configure_gradient_clipping(module.configure_optimizers(), bound)
+    assert float(gradient.norm()) == pytest.approx(expected, rel=1e-4)
+
+
 def test_smoothness_moves_latents_towards_the_mean_of_their_neighbours() -> None:
     net = small_model(video=VideoShape(9, 22, 30, 25.0, stride=2))
     assert isinstance(net, LatentINR)
