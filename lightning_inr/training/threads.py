@@ -13,8 +13,8 @@ import torch
 from lightning_inr.errors import UserError
 
 # Multiply-adds of a step up to which one thread is used. Time that a second core saves: none at 58 million, a sixth at
-# 129 million, 40 % from 460 million on (experiments/benchmarks/threads.py). On a second thread of the same core instead,
-# a step of 153 million takes 1.3 times as long.
+# 129 million, 40 % from 460 million on (experiments/benchmarks/threads.py). On a second thread of the same core a step
+# of 153 million takes 1.3 times as long.
 LITTLE_WORK = 200_000_000
 VARIABLE = "OMP_NUM_THREADS"
 
