@@ -8,9 +8,8 @@ fit() { # name, options …: one fit, unless it has ended
     [ -f "$runs/$1/result.json" ] || python -m lightning_inr.run run_dir="$runs/$1" device=cuda progress_bar=false "${@:2}"
 }
 
-fit bunny_720p dataset.height=720 model=latent_inr_grids_720p rate_weight=5.5e-3 \
-    callbacks.entropy_constrained.start=0.005 callbacks.entropy_constrained.interval=1 effort_steps=null max_seconds=600
-fit interpolation_720p dataset.height=720 stride=2 module=interpolation effort=slow max_seconds=240
+fit bunny_720p dataset.height=720 model=latent_inr_grids_720p rate_weight=5.5e-3 effort_steps=null max_seconds=600
+fit interpolation_720p dataset.height=720 experiment=interpolation model=latent_inr_grids_720p data.batch_size=4 max_seconds=240
 fit bunny_1080p dataset.height=1080 effort=fast max_seconds=120 # for its decoding speed
 python experiments/gpu/decoding.py "$runs/bunny_1080p/video.linr" | tee "$runs/decoding.json"
 python experiments/gpu/steps.py --kernels 20 dataset.height=720 | tee "$runs/steps.txt"

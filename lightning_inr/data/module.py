@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from lightning_inr.data.motion import motion_blend, optical_flows
+from lightning_inr.data.shots import find_shots
 from lightning_inr.data.sources.source import VideoSource
 from lightning_inr.errors import UserError
 from lightning_inr.progress import ProgressBar
@@ -19,8 +21,9 @@ MEAN_COLOUR_FRAMES = 16  # frames read, at most, for the mean colour
 class Frames(Dataset[FrameBatch]):
     """The frames `training_frames` of a source as uint8, kept in memory if they fit into `memory_gib`.
 
-    With probability `blend_probability` a batch holds, for each frame, its blend with the next training frame, at the
-    frame position between the two. `teacher` (frames, S) holds the teacher embeddings, which are part of a batch.
+    With probability `blend_probability` a batch holds, for each frame, a motion-compensated blend of it and the next
+    training frame, at the frame position between the two; across a cut, the nearer of the two frames. `teacher`
+    (frames, S) holds the teacher embeddings, which are part of a batch.
     """
 
     def __init__(
@@ -47,17 +50,21 @@ class Frames(Dataset[FrameBatch]):
             if fits
             else None
         )
+        count = len(training_frames)
+        self._shots = set(find_shots(map(self.frame, range(count)))) if blend_probability else set()
+        self._flows: dict[int, Tensor] = {}  # between a training frame and the next, by the number of the first
 
     def __len__(self) -> int:
         return len(self.training_frames)
 
     def __getitems__(self, indices: list[int]) -> FrameBatch:
         """A whole batch, with one window for all its frames."""
-        frames = self._stack(indices)
-        index = torch.tensor([self.training_frames[index] for index in indices], dtype=torch.float32)
-        teacher = None if self.teacher is None else self.teacher[indices]
         if self.blend_probability and len(self.training_frames) > 1 and torch.rand(()) < self.blend_probability:
-            index, frames, teacher = self._blend(indices, frames)
+            index, frames, teacher = self._blend(indices)
+        else:
+            frames = self._stack(indices)
+            index = torch.tensor([self.training_frames[index] for index in indices], dtype=torch.float32)
+            teacher = None if self.teacher is None else self.teacher[indices]
         if self.window is None:
             return FrameBatch(index, frames, teacher=teacher)
         window = self._random_window(*self.window)
@@ -78,20 +85,26 @@ class Frames(Dataset[FrameBatch]):
         """Training frames of these numbers, (B, 3, H, W) uint8, on the device where the copies are."""
         return torch.stack([self.frame(index) if self._copies is None else self._copies[index] for index in indices])
 
-    def _blend(self, indices: list[int], frames: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Frame positions between these training frames and the next, the blended frames, and blended embeddings."""
-        neighbours = [index + 1 if index + 1 < len(self.training_frames) else index - 1 for index in indices]
-        after = self._stack(neighbours)
-        share = torch.rand(len(indices))
-        positions, next_positions = (
-            torch.tensor([float(self.training_frames[index]) for index in each]) for each in (indices, neighbours)
-        )
-        weight = share.to(frames.device)[:, None, None, None]
-        blended = torch.lerp(frames.float(), after.float(), weight).round_().to(torch.uint8)
+    def _blend(self, indices: list[int]) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Positions between these training frames and the next, the blends there, and blended teacher embeddings."""
+        pairs = [min(index, len(self.training_frames) - 2) for index in indices]
+        after = [index + 1 for index in pairs]
+        share = torch.rand(len(pairs))
+        position = torch.tensor([self.training_frames[index] for index in pairs]) + share * self.training_frames.step
+        cut = torch.tensor([index in self._shots for index in after])
+        share = torch.where(cut, share.round(), share)
+        first, second = self._stack(pairs), self._stack(after)
+        flows = torch.stack([self._flows_from(index) for index in pairs]).to(first.device)
+        blended = motion_blend(first, second, flows, share.to(first.device))
         teacher = self.teacher
         if teacher is not None:
-            teacher = torch.lerp(teacher[indices], teacher[neighbours], share[:, None])
-        return torch.lerp(positions, next_positions, share), blended, teacher
+            teacher = torch.lerp(teacher[pairs], teacher[after], share[:, None])
+        return position, blended, teacher
+
+    def _flows_from(self, index: int) -> Tensor:
+        if index not in self._flows:
+            self._flows[index] = optical_flows(self.frame(index), self.frame(index + 1))
+        return self._flows[index]
 
     def _random_window(self, height: int, width: int) -> Window:
         top = int(torch.randint(0, self.source.height - height + 1, ()))

@@ -1,5 +1,6 @@
 """Quality of held-out frames as rendered from the file, and of baselines that need no network."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lightning_inr.codec import StoredVideo
+from lightning_inr.data.motion import motion_blend, optical_flows
 from lightning_inr.data.sources.source import VideoSource
 from lightning_inr.metrics import PEAK, mean_squares, psnr
 from lightning_inr.progress import ProgressBar
@@ -27,11 +29,11 @@ def measure_held_out(
 ) -> dict[str, dict[str, float]]:
     """PSNR (dB) of the training and of the held-out frames, and of baselines for the held-out ones; 8-bit RGB.
 
-    Baselines: the blend of the two true neighbours, of the two decoded ones, and the nearest true one (the earlier of
-    two equally near). Each PSNR is the mean over frames; with `_mean_mse`, that of the mean squared error. `picture`:
-    PNG to which the gap in the middle of the video is drawn.
+    Baselines: the blend of the two true neighbours, plain and motion-compensated, that of the two decoded ones, and the
+    nearest true one (the earlier of two equally near). Each PSNR is the mean over frames; with `_mean_mse`, that of the
+    mean squared error. `picture`: PNG to which the gap in the middle of the video is drawn.
     """
-    errors: dict[str, list[float]] = {"seen": [], "psnr": [], "blend_true": [], "blend_decoded": [], "nearest": []}
+    errors: dict[str, list[float]] = defaultdict(list)
     last = model.video.training_frames[-1]
     for gap in _gaps(model, source):
         for name, frames in _estimates(gap).items():
@@ -63,6 +65,7 @@ def _estimates(gap: Gap) -> Mapping[str, Tensor]:
     return {
         "psnr": gap.decoded[1:-1],
         "blend_true": _blend(gap.source)[1:-1],
+        "blend_motion": _along_motion(gap.source)[1:-1],
         "blend_decoded": _blend(gap.decoded)[1:-1],
         "nearest": gap.source[nearest],
     }
@@ -72,6 +75,13 @@ def _blend(frames: Tensor) -> Tensor:
     """Linear blends from the first to the last frame, rounded."""
     share = torch.linspace(0, 1, len(frames))[:, None, None, None]
     return torch.lerp(frames[:1].float(), frames[-1:].float(), share).round_().to(torch.uint8)
+
+
+def _along_motion(frames: Tensor) -> Tensor:
+    """Motion-compensated blends from the first to the last frame."""
+    flows = optical_flows(frames[0], frames[-1]).expand(len(frames), -1, -1, -1, -1)
+    ends = frames[[0, -1]].unsqueeze(1).expand(-1, len(frames), -1, -1, -1)
+    return motion_blend(ends[0], ends[1], flows, torch.linspace(0, 1, len(frames)))
 
 
 def _both_means(errors: Mapping[str, list[float]]) -> dict[str, float]:

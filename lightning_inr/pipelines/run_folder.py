@@ -170,7 +170,13 @@ def figures_table(result: dict[str, Any]) -> str:
     }
     if "held_out" in result:
         rows["training frames"] = f"{result['seen']['psnr']:.2f} dB"
-        baselines = {"held out": "psnr", "blend": "blend_true", "own blend": "blend_decoded", "nearest": "nearest"}
+        baselines = {
+            "held out": "psnr",
+            "blend": "blend_true",
+            "motion-compensated blend": "blend_motion",
+            "own blend": "blend_decoded",
+            "nearest": "nearest",
+        }
         rows |= {baseline: f"{result['held_out'][name]:.2f} dB" for baseline, name in baselines.items()}
     if "alignment" in result:
         names = {"cos to teacher": "cos_seen", "between frames": "cos_held_out"}
@@ -179,7 +185,8 @@ def figures_table(result: dict[str, Any]) -> str:
     if "tokens" in result:
         names = {"cos of tokens": "cosine", "the same, centred": "centred_cosine", "relative MSE": "relative_mse"}
         rows |= {label: f"{result['tokens'][name]:.4f}" for label, name in names.items()}
-    return "\n".join(f"  {name:<18}{value:>20}" for name, value in rows.items())
+    width = max(map(len, rows))
+    return "\n".join(f"  {name:<{width}}{value:>20}" for name, value in rows.items())
 
 
 def finished_result(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -78,7 +78,7 @@ def _svg(chart: Path) -> str:
 def _runs(runs: Sequence[Run]) -> tuple[list[str], Rows]:
     figures = ["bpp", "psnr_unquantised", "psnr", "ssim", "ms_ssim", "bytes", "params", "fit_seconds", "decode_fps"]
     interpolated = any("held_out" in run.result for run in runs)
-    held_out = ["psnr", "blend_true", "blend_decoded", "nearest"] if interpolated else []
+    held_out = ["psnr", "blend_true", "blend_motion", "blend_decoded", "nearest"] if interpolated else []
     columns = ["video", "method", "rate setting", *figures, *(f"held out: {name}" for name in held_out)]
     rows = [
         [run.result["video"], method, run.rate_setting, *(run.result.get(name) for name in figures),

@@ -2,8 +2,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from lightning_inr.data.module import FrameDataModule
+from lightning_inr.data.motion import motion_blend, optical_flows
 from lightning_inr.data.sources.file import open_source
 from lightning_inr.errors import UserError
 from tests.conftest import moving_square
@@ -44,11 +46,32 @@ def test_stride_two_trains_on_every_second_frame(images: Path) -> None:
 
 def test_blends_are_at_their_positions(images: Path) -> None:
     data = FrameDataModule(open_source(str(images)), stride=2, batch_size=3, blend_probability=0.99)
+    positions = []
     for batch in data.train_dataloader():
         for position, frame in zip(batch.index, batch.frames, strict=True):
             before = int(position) // 2 * 2
-            first, last = moving_square()[before].float(), moving_square()[min(before + 2, 4)].float()
-            assert (frame - torch.lerp(first, last, (position - before) / 2)).abs().max() <= 1
+            pair = moving_square()[[before, before + 2]]
+            expected = motion_blend(
+                pair[:1], pair[1:], optical_flows(pair[0], pair[1])[None], (position[None] - before) / 2
+            )[0]
+            assert (frame.int() - expected.int()).abs().max() <= 1
+            positions.append(float(position))
+    assert min(positions) >= 0
+    assert max(positions) <= 4
+
+
+def test_a_blend_across_a_cut_is_the_nearer_frame(tmp_path: Path) -> None:
+    frames = torch.cat([torch.full((6, 64, 64, 3), value, dtype=torch.uint8) for value in (30, 220)])
+    for number, frame in enumerate(frames):
+        Image.fromarray(frame.numpy()).save(tmp_path / f"{number:05d}.png")
+    data = FrameDataModule(open_source(str(tmp_path)), batch_size=12, blend_probability=0.99)
+    for _ in range(3):
+        for batch in data.train_dataloader():
+            for position, frame in zip(batch.index, batch.frames, strict=True):
+                assert frame.unique().tolist() == [30 if position < 5.5 else 220]
+
+
+def test_blend_probability_is_a_share(images: Path) -> None:
     with pytest.raises(UserError, match=r"data.blend_probability=1: choose a share"):
         FrameDataModule(open_source(str(images)), blend_probability=1)
 

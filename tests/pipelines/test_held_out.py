@@ -37,6 +37,15 @@ class TensorRepresentation(Tensors):
         return [self.data[number] for number in index]
 
 
+def test_motion_is_compensated_in_one_baseline() -> None:
+    torch.manual_seed(0)
+    wide = torch.nn.functional.interpolate(torch.rand(1, 3, 12, 20), (64, 120), mode="bicubic").clamp(0, 1)[0] * 255
+    true = torch.stack([wide[..., shift : shift + 96] for shift in range(0, 18, 3)])[:5].to(torch.uint8)
+    model = cast(VideoRepresentation, TensorRepresentation(true, 2))
+    floors = measure_held_out(model, Tensors(true))["held_out"]
+    assert floors["blend_motion"] > floors["blend_true"] + 5
+
+
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
     return float(10 * np.log10(255**2 / np.mean((a.astype(float) - b.astype(float)) ** 2)))
 

@@ -199,7 +199,7 @@ def test_interpolation_is_measured_with_its_baselines(cli: Cli, images: Path) ->
     assert outcome.code == 0, outcome.err
     result = json.loads(Path("run/result.json").read_text())
     assert result["frames"] == 5  # the sixth lies between no two training frames
-    names = {"psnr", "blend_true", "blend_decoded", "nearest"}
+    names = {"psnr", "blend_true", "blend_motion", "blend_decoded", "nearest"}
     assert set(result["held_out"]) == names | {f"{name}_mean_mse" for name in names}
     assert visible_share("run/strip.png", read_picture(images / "00004.png")) == 1
     assert "held out" in outcome.out

@@ -70,5 +70,5 @@ def test_held_out_frames_of_a_hybrid_model_use_neighbouring_embeddings(cli: Cli,
     )  # fmt: skip
     assert outcome.code == 0, outcome.err
     result = json.loads(Path("run/result.json").read_text())
-    assert set(result["held_out"]) >= {"psnr", "blend_true", "blend_decoded", "nearest"}
+    assert set(result["held_out"]) >= {"psnr", "blend_true", "blend_motion", "blend_decoded", "nearest"}
     assert cli("task=info", "bitstream=run/video.linr").code == 0

@@ -45,6 +45,8 @@ STEPS_BETWEEN_CORRECTIONS, MOST_CORRECTIONS = 48, 128  # of `rate_weight`, where
 class EntropyConstrained(WeightQuantization):
     """Adds `rate_weight` times the bits per pixel to the loss once the share `start` of the budget is spent.
 
+    If `latest_start` is given, then after that many training steps at the latest: to a fit that has nearly no error,
+    the rate is all of the gradient.
     `density`: the density fitted to each tensor, a key of `codec.density.DENSITIES`. `step_learning_rate`: Adam's
     learning rate for the logarithm of each step size, and for each offset in units of the first step size.
     `bpp`, `psnr`: a target for the file, its size in bits per pixel or its quality in dB; with a target, `rate_weight`
@@ -62,8 +64,11 @@ class EntropyConstrained(WeightQuantization):
         bpp: float | None = None,
         psnr: float | None = None,
         interval: int = 8,
+        latest_start: int | None = None,
     ) -> None:
         super().__init__(codec, start)
+        if latest_start is not None and (type(latest_start) is not int or latest_start < 0):
+            raise UserError(f"latest_start={latest_start}: choose a whole number of steps, or null")
         if type(interval) is not int or interval < 1:
             raise UserError(f"interval={interval}: choose a whole number of steps from 1")
         if not rate_weight > 0:
@@ -72,7 +77,7 @@ class EntropyConstrained(WeightQuantization):
         if density not in DENSITIES:
             raise UserError(f"density={density}: choose one of {', '.join(DENSITIES)}")
         self.rate_weight, self.bits_of, self.step_learning_rate = rate_weight, DENSITIES[density], step_learning_rate
-        self.bpp, self.psnr, self.interval = bpp, psnr, interval
+        self.bpp, self.psnr, self.interval, self.latest_start = bpp, psnr, interval, latest_start
         self.measurements: list[Measurement] = []  # of files during the fit, by the target
         self.target: FileTarget | None = None  # made of one of them when the fit starts
         self.origin: list[QuantizationStep] = []  # initial grids: the codec's step sizes, offset by each tensor's mean
@@ -94,6 +99,11 @@ class EntropyConstrained(WeightQuantization):
             entry.name: QuantizationStep(first.size * math.exp(growth), first.offset + shift * first.size)
             for entry, first, (growth, shift) in grids
         }
+
+    def is_due(self, trainer: L.Trainer) -> bool:
+        """Whether to use rounded weights and the rate from this step on."""
+        late = self.latest_start is not None and trainer.global_step >= self.latest_start
+        return late or super().is_due(trainer)
 
     def round_weights(self, step: int) -> None:
         """Update `errors` every `interval` steps."""

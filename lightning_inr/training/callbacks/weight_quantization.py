@@ -41,6 +41,10 @@ class WeightQuantization(FitCallback):
     def round_weights(self, step: int) -> None:
         """Update `errors` before training step `step`."""
 
+    def is_due(self, trainer: L.Trainer) -> bool:
+        """Whether to use rounded weights from this step on."""
+        return one_of(trainer, Budget).spent >= self.start
+
     def steps(self) -> Mapping[str, QuantizationStep]:
         """The trained quantisation grids to encode with, by tensor name; empty by default."""
         return {}
@@ -57,9 +61,9 @@ class WeightQuantization(FitCallback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        if one_of(trainer, Budget).spent < self.start:
-            return
         if not self.started:
+            if not self.is_due(trainer):
+                return
             self.begin(trainer)
             self.started = True
         self.round_weights(trainer.global_step)

@@ -104,7 +104,28 @@ def test_a_resumed_fit_keeps_its_grids(images: Path, tmp_path: Path) -> None:
         assert after.steps()[name] == pytest.approx((size, offset), rel=1e-6)
 
 
+def test_the_rate_starts_after_a_share_of_the_budget_or_so_many_steps(images: Path) -> None:
+    def first_step(start: float, latest_start: int | None) -> int:
+        callback = EntropyConstrained(Codec(), 1e-3, start=start, latest_start=latest_start)
+        steps: list[int] = []
+
+        class Watch(L.Callback):
+            def on_train_batch_end(self, trainer: L.Trainer, *_: object) -> None:
+                if callback.started:
+                    steps.append(trainer.global_step - 1)
+
+        fit(images, callback, Watch(), budget=Budget(max_epochs=10, max_seconds=None))
+        return steps[0]
+
+    share = first_step(0.5, None)
+    assert 28 <= share <= 32  # of 60 steps
+    assert first_step(0.5, 7) == 7
+    assert first_step(0.5, 50) == share
+
+
 def test_wrong_settings_are_named() -> None:
+    with pytest.raises(UserError, match="latest_start=-1: choose a whole number of steps, or null"):
+        EntropyConstrained(Codec(), 1e-3, latest_start=-1)
     with pytest.raises(UserError, match="rate_weight=0: choose a number above 0"):
         EntropyConstrained(Codec(), 0)
     with pytest.raises(UserError, match="density=cauchy: choose one of"):
