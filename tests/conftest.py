@@ -37,7 +37,7 @@ SMALL: dict[str, dict[str, Any]] = {
         ],
     },
     "latent_inr_grids": {
-        "latent_dim": 8, "width": 16, "rank": 4, "hyper_width": 8, "shots": [0, 3],
+        "latent_dim": 8, "width": 16, "rank": 4, "hyper_width": 8, "velocity_scale": 0.01, "shots": [0, 3],
         "maps": [{"channels": 4, "frames_per_slice": 1}, {"channels": 2, "frames_per_slice": 0}],
         "stages": [
             {"stride": 2, "channels": 8, "kernel": 3, "grid_channels": 2, "frames_per_slice": 2},

@@ -2,7 +2,7 @@
 
     index -> latent z -> hypernetwork of layer l -> θ^l = σ(P Qᵀ) ∘ W^l            (Latent-INR, Eq. 2)
     index -> maps over time at a coarse raster -> layer 0 … layer l (θ^l) … -> features
-    z, features -> motion of the frame
+    z, features -> motion and velocity of the frame
     features -> stages of up-sampling, each plus its grid over time, sampled through the motion; the last gives RGB
 
 z: latent of the frame; P, Q: low-rank factors of the modulation; σ: sigmoid; W^l: base weight of layer l; θ^l: its
@@ -10,6 +10,8 @@ weight for the frame.
 
 Slices of maps and grids are spaced evenly over each shot, interpolated linearly, and never blended across a cut
 (FFNeRV's temporal grids, NVTM's flow-warped ones). A grid of one slice per shot is the static grid of `latent_inr`.
+The two slices beside a frame are sampled where its pixels are at their times: at the motion's positions plus the
+velocity times the frames between. Each slice is then a key frame, and what moves is not blended with what was there.
 """
 
 import math
@@ -24,7 +26,7 @@ from lightning_inr.models.options import check_choice, check_number, check_range
 from lightning_inr.models.raster import RasterRepresentation
 from lightning_inr.nn.initialise import init_layer
 from lightning_inr.nn.modulated_mlp import ModulatedMLP
-from lightning_inr.nn.motion import Motion
+from lightning_inr.nn.motion import AT_REST, Motion
 from lightning_inr.nn.timeline import Timeline
 from lightning_inr.nn.upsample import UpsampleStage
 from lightning_inr.nn.warped_grid import WarpedGrid
@@ -50,6 +52,7 @@ class LatentINRGridsConfig:
     density: float = 1.0  # of slices: multiplies the number that `frames_per_slice` gives, up to one slice per frame
     motion: str = "field"
     motion_scale: float = 0.1
+    velocity_scale: float = 0.0  # 0: no velocity, as in files from before there was one
     shots: tuple[int, ...] = (0,)  # numbers of the frames at which shots start; None: not known yet, one shot
     maps: tuple[Mapping[str, float], ...] = ({"channels": 8, "frames_per_slice": 1},)
     stages: tuple[Mapping[str, float], ...] = (
@@ -72,6 +75,7 @@ class LatentINRGridsConfig:
         check_choice("motion", self.motion, MOTIONS)
         check_number("density", self.density, 1 / 256, 4096)
         check_number("motion_scale", self.motion_scale, 0, 10)
+        check_number("velocity_scale", self.velocity_scale, 0, 10)
         for layer in self.modulated_layers or (-1,):
             check_range("modulated_layers", layer, 0, self.layers - 1)
         if self.shots[0] != 0:
@@ -124,11 +128,12 @@ class LatentINRGrids(RasterRepresentation):
             sum(int(each["channels"]) for each in config.maps), config.width, config.layers,
             config.modulated_layers, config.latent_dim, config.hyper_width, config.rank, ACTIVATIONS[config.activation],
         )  # fmt: skip
-        self.motion = (
-            Motion(config.latent_dim, config.width, config.motion == "field", config.motion_scale)
-            if config.motion != "none"
-            else None
-        )
+        self.motion = self.velocity = None
+        if config.motion != "none":
+            parts = config.latent_dim, config.width, config.motion == "field"
+            self.motion = Motion(*parts, config.motion_scale)
+            if config.velocity_scale:
+                self.velocity = Motion(*parts, config.velocity_scale, AT_REST)
         self.stages, self.grids = nn.ModuleList(), nn.ModuleDict()
         channels, scale = config.width, 1
         for number, stage in enumerate(config.stages):
@@ -155,8 +160,9 @@ class LatentINRGrids(RasterRepresentation):
         for table in self.maps:
             nn.init.normal_(table, std=0.1)
         self.mlp.reset_parameters()
-        if self.motion is not None:
-            self.motion.reset_parameters()
+        for motion in (self.motion, self.velocity):
+            if motion is not None:
+                motion.reset_parameters()
         for stage in self.stages:
             assert isinstance(stage, UpsampleStage)
             init_layer(stage.convolution)
@@ -206,21 +212,28 @@ class LatentINRGrids(RasterRepresentation):
         z = self.latent(index)
         read = [timeline.at(index).read(table) for timeline, table in zip(self.map_times, self.maps, strict=True)]
         features = self.mlp(torch.cat(read, dim=2), z)  # (B, cells, width)
-        motion = self.motion(z, features, self.rows, self.columns) if self.motion is not None else None
+        motion, velocity = (
+            None if each is None else each(z, features, self.rows, self.columns)
+            for each in (self.motion, self.velocity)
+        )
         x = features.mT.unflatten(2, (self.rows, self.columns))  # channels last in memory, as `features` is contiguous
         for number, stage in enumerate(self.stages):
-            x = stage(x, self._detail(number, index, motion))
+            x = stage(x, self._detail(number, index, motion, velocity))
         return x
 
-    def _detail(self, number: int, index: Tensor, motion: Tensor | None) -> Tensor | None:
+    def _detail(self, number: int, index: Tensor, motion: Tensor | None, velocity: Tensor | None) -> Tensor | None:
         """The addition of a stage's grid, (B, channels, h, w); None where the stage has no grid."""
         if str(number) not in self.grids:
             return None
         grid = self.grids[str(number)]
         assert isinstance(grid, WarpedGrid)
+        slices = grid.timeline.at(index)
         if self.motion is None or motion is None:
-            return grid(index, None)
-        return grid(index, self.motion.sampling_positions(motion, grid.height, grid.width))
+            return grid(slices, None)
+        if velocity is not None:
+            motion, velocity = (each.repeat(2, 1, 1, 1) for each in (motion, velocity))
+            motion = motion + slices.frames.view(-1, 1, 1, 1) * velocity
+        return grid(slices, self.motion.sampling_positions(motion, grid.height, grid.width))
 
 
 def _smooth_latents(video: VideoShape, config: LatentINRGridsConfig) -> Tensor:

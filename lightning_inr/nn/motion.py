@@ -1,4 +1,7 @@
-"""The motion of a frame: an affine map computed from its latent, plus a coarse field of displacements."""
+"""The motion of a frame: an affine map computed from its latent, plus a coarse field of displacements.
+
+The same sum is also its velocity: how far each pixel moves per frame.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -8,25 +11,29 @@ from lightning_inr.devices import full_precision
 from lightning_inr.nn.initialise import ResettableModule
 
 IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)  # affine map, row by row
+AT_REST = (0.0,) * 6  # an affine map of zeros: the velocity of what rests
 
 
 class Motion(ResettableModule):
     """Sampling positions in [-1, 1]² of each pixel: an affine map from the latent, plus a field from features.
 
-    The initial motion is the identity. `scale`: displacement per unit of the two outputs, in half frame sizes.
+    The initial affine map is `initial`, row by row. `scale`: displacement per unit of the two outputs, in half frame
+    sizes.
     """
 
-    def __init__(self, latent_dim: int, features: int, field: bool, scale: float) -> None:
+    def __init__(
+        self, latent_dim: int, features: int, field: bool, scale: float, initial: tuple[float, ...] = IDENTITY
+    ) -> None:
         super().__init__()
-        self.scale = scale
+        self.scale, self.initial = scale, initial
         self.affine = nn.Linear(latent_dim, 6)
         self.field = nn.Linear(features, 2) if field else None
-        # Results of `_identity` and `_basis`, made once: a copy from the host cannot be part of a CUDA graph.
-        self._identities: dict[torch.device, Tensor] = {}
+        # Results of `_initial_map` and `_basis`, made once: a copy from the host cannot be part of a CUDA graph.
+        self._initial_maps: dict[torch.device, Tensor] = {}
         self._tables: dict[tuple[int, int, torch.device], Tensor] = {}
 
     def reset_parameters(self) -> None:
-        """Set the initial values: no motion."""
+        """Set the initial values: the initial affine map, and no displacements."""
         for layer in (self.affine, self.field):
             if layer is not None:
                 nn.init.zeros_(layer.weight)
@@ -40,7 +47,7 @@ class Motion(ResettableModule):
         """
         with full_precision(z.device):
             of_x, of_y, of_one = (
-                (self._identity(z.device) + self.scale * self.affine(z.float())).view(-1, 2, 3).unbind(2)
+                (self._initial_map(z.device) + self.scale * self.affine(z.float())).view(-1, 2, 3).unbind(2)
             )
             affine = torch.stack([of_one, of_x, of_y, torch.zeros_like(of_one)], dim=2).unflatten(2, (2, 2))
             if self.field is None:
@@ -61,11 +68,11 @@ class Motion(ResettableModule):
             along = self._basis(motion.shape[3] - 2, width, motion.device)
             return (down @ motion @ along.T).permute(0, 2, 3, 1)
 
-    def _identity(self, device: torch.device) -> Tensor:
-        if device not in self._identities:
+    def _initial_map(self, device: torch.device) -> Tensor:
+        if device not in self._initial_maps:
             with torch.inference_mode(False):  # training may reuse a table made in decoding
-                self._identities[device] = torch.tensor(IDENTITY, device=device)
-        return self._identities[device]
+                self._initial_maps[device] = torch.tensor(self.initial, device=device)
+        return self._initial_maps[device]
 
     def _basis(self, cells: int, length: int, device: torch.device) -> Tensor:
         """(length, cells + 2): for each pixel, the linear interpolation weights of the cells, 1, and its position."""

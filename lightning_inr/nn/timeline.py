@@ -10,11 +10,15 @@ from lightning_inr.types import GridLayout
 
 
 class SlicePair(NamedTuple):
-    """Two adjacent slices (B,) int64 and the interpolation weight of the second, (B,) in [0, 1]."""
+    """Two adjacent slices (B,) int64 and the interpolation weight of the second, (B,) in [0, 1].
+
+    `frames` (2 B,): the time from each frame position to the centres of its slices, in frames; first all of `before`.
+    """
 
     before: Tensor
     after: Tensor
     share: Tensor
+    frames: Tensor
 
     @property
     def slices(self) -> Tensor:
@@ -23,10 +27,13 @@ class SlicePair(NamedTuple):
 
     def read(self, table: Tensor) -> Tensor:
         """table (slices, ...) -> (B, ...), linearly interpolated between the two slices."""
-        share = self.share.view(-1, *[1] * (table.ndim - 1))
         # Both at once: the gradient by the table is then one tensor, where two would be added.
-        before, after = table.index_select(0, self.slices).chunk(2)
-        return torch.lerp(before, after, share)
+        return self.blend(table.index_select(0, self.slices))
+
+    def blend(self, both: Tensor) -> Tensor:
+        """What was read at `slices`, (2 B, ...) -> (B, ...), linearly interpolated between the two slices."""
+        before, after = both.chunk(2)
+        return torch.lerp(before, after, self.share.view(-1, *[1] * (both.ndim - 1)))
 
 
 class Timeline:
@@ -68,10 +75,12 @@ class Timeline:
         rows, borders = self._tensors_on(index.device)
         shot = torch.bucketize(index.float(), borders, right=True) if self.borders else torch.zeros_like(index).long()
         origin, slices_per_frame, first, last = rows[shot].unbind(1)
-        position = ((index - origin) * slices_per_frame).clamp(first, last)
+        unbounded = (index - origin) * slices_per_frame
+        position = unbounded.clamp(first, last)
         before = position.floor()
         after = torch.minimum(before + 1, last)
-        return SlicePair(before.long(), after.long(), position - before)
+        frames = torch.cat([(before - unbounded) / slices_per_frame, (after - unbounded) / slices_per_frame])
+        return SlicePair(before.long(), after.long(), position - before, frames)
 
     def _tensors_on(self, device: torch.device) -> tuple[Tensor, Tensor]:
         if device not in self._tables:

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_inr.nn.initialise import ResettableModule
-from lightning_inr.nn.timeline import Timeline
+from lightning_inr.nn.timeline import SlicePair, Timeline
 from lightning_inr.types import GridLayout
 
 
@@ -28,13 +28,27 @@ class WarpedGrid(ResettableModule):
         """Set the initial values."""
         nn.init.normal_(self.table, std=0.01)
 
-    def forward(self, index: Tensor, where: Tensor | None) -> Tensor:
-        """Frame positions (B,), sampling positions (B, height, width, 2) in [-1, 1] or None -> (B, outputs, h, w)."""
-        maps = self.timeline.at(index).read(self.table).mT.unflatten(2, (self.height, self.width))
-        if where is not None:
-            maps = F.grid_sample(maps, where.to(maps.dtype), padding_mode="border", align_corners=False)
+    def forward(self, slices: SlicePair, where: Tensor | None) -> Tensor:
+        """Slices of B frame positions, sampling positions in [-1, 1] or None -> (B, outputs, height, width).
+
+        `where`: (B, height, width, 2) for both slices of a frame position, or (2 B, height, width, 2), one for each.
+        """
+        if where is None:
+            maps = self._maps(slices.read(self.table))
+        elif len(where) == len(slices.share):
+            maps = _sampled(self._maps(slices.read(self.table)), where)
+        else:
+            maps = slices.blend(_sampled(self._maps(self.table.index_select(0, slices.slices)), where))
         if maps.is_cuda:  # channels last, as the features: the gradient of `mix` is then one product over all pixels
             return self.mix(maps.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         # Pixels last: with few channels this product is ten times as fast on a CPU.
         mixed = torch.bmm(self.mix.weight.expand(len(maps), -1, -1), maps.flatten(2))
         return mixed.unflatten(2, (self.height, self.width))
+
+    def _maps(self, read: Tensor) -> Tensor:
+        """(N, height * width, channels) -> (N, channels, height, width)."""
+        return read.mT.unflatten(2, (self.height, self.width))
+
+
+def _sampled(maps: Tensor, where: Tensor) -> Tensor:
+    return F.grid_sample(maps, where.to(maps.dtype), padding_mode="border", align_corners=False)
