@@ -45,7 +45,8 @@ class Timeline:
     """
 
     def __init__(self, training_frames: range, shots: Sequence[int], frames_per_slice: float) -> None:
-        rows: list[tuple[float, float, float, float]] = []  # per shot: origin, slices per frame, first and last slice
+        # Per shot: origin, slices per frame, first and last slice, first and last training frame.
+        rows: list[tuple[float, float, float, float, float, float]] = []
         self.borders: list[float] = []
         self.groups: list[int] = []  # slices per shot
         self.slices = 0
@@ -58,7 +59,8 @@ class Timeline:
             slices_per_frame = count / ((end - start) * training_frames.step)
             # The centre of a slice is the centre of the frames it covers.
             origin = first - training_frames.step / 2 - (self.slices - 0.5) / slices_per_frame
-            rows.append((origin, slices_per_frame, float(self.slices), float(self.slices + count - 1)))
+            last = training_frames[end - 1]
+            rows.append((origin, slices_per_frame, float(self.slices), float(self.slices + count - 1), first, last))
             if start:
                 self.borders.append((training_frames[start - 1] + first) / 2)
             self.groups.append(count)
@@ -74,8 +76,8 @@ class Timeline:
         """Frame positions (B,) -> the slices that they lie between; constant beyond the ends of a shot."""
         rows, borders = self._tensors_on(index.device)
         shot = torch.bucketize(index.float(), borders, right=True) if self.borders else torch.zeros_like(index).long()
-        origin, slices_per_frame, first, last = rows[shot].unbind(1)
-        unbounded = (index - origin) * slices_per_frame
+        origin, slices_per_frame, first, last, first_frame, last_frame = rows[shot].unbind(1)
+        unbounded = (index.clamp(first_frame, last_frame) - origin) * slices_per_frame
         position = unbounded.clamp(first, last)
         before = position.floor()
         after = torch.minimum(before + 1, last)
