@@ -72,7 +72,8 @@ class Codec:
         header = {
             "model": next(name for name, kind in MODELS.items() if kind is type(model)),
             "video": model.video._asdict(),
-            "config": asdict(model.config),
+            # Options that are None, their default, are left out: files from before an option stay as they are.
+            "config": {name: value for name, value in asdict(model.config).items() if value is not None},
             "space": model.embedding_space,
             **({} if model.token_space is None else {"token_space": model.token_space}),
             "tensors": [list(entry) for entry in entries],

@@ -52,7 +52,7 @@ class LatentINRGridsConfig:
     density: float = 1.0  # of slices: multiplies the number that `frames_per_slice` gives, up to one slice per frame
     motion: str = "field"
     motion_scale: float = 0.1
-    velocity_scale: float = 0.0  # 0: no velocity, as in files from before there was one
+    velocity_scale: float | None = None  # None: no velocity, as in files from before there was one
     shots: tuple[int, ...] = (0,)  # numbers of the frames at which shots start; None: not known yet, one shot
     maps: tuple[Mapping[str, float], ...] = ({"channels": 8, "frames_per_slice": 1},)
     stages: tuple[Mapping[str, float], ...] = (
@@ -75,7 +75,8 @@ class LatentINRGridsConfig:
         check_choice("motion", self.motion, MOTIONS)
         check_number("density", self.density, 1 / 256, 4096)
         check_number("motion_scale", self.motion_scale, 0, 10)
-        check_number("velocity_scale", self.velocity_scale, 0, 10)
+        if self.velocity_scale is not None:
+            check_number("velocity_scale", self.velocity_scale, 1e-6, 10)
         for layer in self.modulated_layers or (-1,):
             check_range("modulated_layers", layer, 0, self.layers - 1)
         if self.shots[0] != 0:
@@ -132,7 +133,7 @@ class LatentINRGrids(RasterRepresentation):
         if config.motion != "none":
             parts = config.latent_dim, config.width, config.motion == "field"
             self.motion = Motion(*parts, config.motion_scale)
-            if config.velocity_scale:
+            if config.velocity_scale is not None:
                 self.velocity = Motion(*parts, config.velocity_scale, AT_REST)
         self.stages, self.grids = nn.ModuleList(), nn.ModuleDict()
         channels, scale = config.width, 1

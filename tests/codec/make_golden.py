@@ -30,7 +30,11 @@ from tests.conftest import SMALL
 
 GOLDEN = Path(__file__).parent / "golden"
 VIDEO = types.VideoShape(4, 12, 16, 25.0)
-NARROW: dict[str, dict[str, Any]] = {"e_nerv": {"channels": 8}, "c_nerv": {"channels": 8}}  # files of 4 kB, not 8
+VARIANTS: dict[str, dict[str, Any]] = {
+    "e_nerv": {"channels": 8}, "c_nerv": {"channels": 8},  # files of 4 kB, not 8
+    "latent_inr_grids": {"velocity_scale": None},
+}  # fmt: skip
+VELOCITY = "velocity"  # the file of latent_inr_grids with a velocity
 OPTIONS = "options"  # the file of all options of the codec
 SEGMENTS = "segments"  # the file of several segments
 CODECS = {
@@ -44,7 +48,11 @@ DEFAULT_CODEC = Codec(default_bits=4)
 def golden_model(name: str) -> VideoRepresentation:
     """The model of the golden file `name`."""
     torch.manual_seed(0)
-    model = _model_with_all_roles() if name == OPTIONS else build(name, VIDEO, **(SMALL[name] | NARROW.get(name, {})))
+    if name == OPTIONS:
+        model = _model_with_all_roles()
+    else:
+        kind = "latent_inr_grids" if name == VELOCITY else name
+        model = build(kind, VIDEO, **(SMALL[kind] | VARIANTS.get(name, {})))
     with torch.no_grad():  # frames of high contrast, which differ
         for parameter in model.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
@@ -111,5 +119,5 @@ def write_golden(name: str) -> None:
 
 
 if __name__ == "__main__":
-    for each in sys.argv[1:] or [*MODELS, OPTIONS, SEGMENTS]:
+    for each in sys.argv[1:] or [*MODELS, OPTIONS, VELOCITY, SEGMENTS]:
         write_golden(each)

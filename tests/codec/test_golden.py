@@ -16,7 +16,7 @@ from lightning_inr.devices import fast_bfloat16
 from lightning_inr.models import MODELS
 from lightning_inr.training.threads import use_threads
 from lightning_inr.types import VideoShape
-from tests.codec.make_golden import CODECS, DEFAULT_CODEC, GOLDEN, OPTIONS, decoded_values
+from tests.codec.make_golden import CODECS, DEFAULT_CODEC, GOLDEN, OPTIONS, VELOCITY, decoded_values
 from tests.conftest import small_model
 
 FILES = sorted(GOLDEN.glob("version_*/*.linr"))
@@ -40,7 +40,7 @@ def label(file: Path) -> str:
 
 
 def test_every_model_and_every_readable_version_has_files() -> None:
-    assert {file.stem for file in CURRENT} == {*MODELS, OPTIONS}
+    assert {file.stem for file in CURRENT} == {*MODELS, OPTIONS, VELOCITY}
     assert {file.parent.name for file in FILES} == {f"version_{version}" for version in (*READABLE, SEGMENTED)}
     assert all(file.stat().st_size < LARGEST for file in FILES)
 
