@@ -62,9 +62,9 @@ def test_a_models_file_has_all_options_of_the_model(name: str) -> None:
 
 
 @pytest.mark.parametrize("choice", choices("model"))
-def test_at_the_top_a_models_file_has_rank_modulated_layers_and_a_learning_rate_alone(choice: str) -> None:
+def test_at_the_top_a_models_file_has_rank_modulated_layers_and_how_it_is_trained_alone(choice: str) -> None:
     top = {name for name in declared("model", choice) if "." not in name}
-    assert top <= {"rank", "modulated_layers", "short_learning_rate"}
+    assert top <= {"rank", "modulated_layers", "short_learning_rate", "rate_interval"}
 
 
 NERV = "its options are short_learning_rate, model.channels"
