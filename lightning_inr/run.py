@@ -39,7 +39,7 @@ PATH_OPTIONS = {
 }  # fmt: skip
 EXTRAS = {  # packages that decoding does not need: the extra that installs them
     "lightning": "train", "torchmetrics": "train", "timm": "train", "scenedetect": "train", "matplotlib": "train",
-    "skvideo": "train", "imageio_ffmpeg": "train", "faiss": "retrieval", "open_clip": "retrieval",
+    "cv2": "train", "skvideo": "train", "imageio_ffmpeg": "train", "faiss": "retrieval", "open_clip": "retrieval",
     "pyarrow": "retrieval", "ijson": "retrieval", "transformers": "chat", "safetensors": "chat", "tokenizers": "chat",
     "bjontegaard": "report", "umap": "report", "wandb": "report", "lancedb": "lancedb",
     "gradio": "demo", "plotly": "demo", "hydra_joblib_launcher": "train", "hydra_submitit_launcher": "cluster",

@@ -11,7 +11,7 @@ from lightning_inr.devices import full_precision
 from lightning_inr.nn.initialise import ResettableModule
 
 IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)  # affine map, row by row
-AT_REST = (0.0,) * 6  # an affine map of zeros: the velocity of what rests
+AT_REST = (0.0,) * 6  # an affine map of zeros: no velocity
 
 
 class Motion(ResettableModule):
