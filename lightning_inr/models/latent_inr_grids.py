@@ -232,7 +232,7 @@ class LatentINRGrids(RasterRepresentation):
         if self.motion is None or motion is None:
             return grid(slices, None)
         if velocity is not None:
-            motion, velocity = (each.repeat(2, 1, 1, 1) for each in (motion, velocity))
+            motion, velocity = (each.repeat_interleave(2, 0) for each in (motion, velocity))
             motion = motion + slices.frames.view(-1, 1, 1, 1) * velocity
         return grid(slices, self.motion.sampling_positions(motion, grid.height, grid.width))
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_inr.types import GridLayout
@@ -12,7 +13,8 @@ from lightning_inr.types import GridLayout
 class SlicePair(NamedTuple):
     """Two adjacent slices (B,) int64 and the interpolation weight of the second, (B,) in [0, 1].
 
-    `frames` (2 B,): the time from each frame position to the centres of its slices, in frames; first all of `before`.
+    `frames` (2 B,): the time from each frame position to the centres of its two slices, in frames, before and after in
+    turn.
     """
 
     before: Tensor
@@ -22,17 +24,26 @@ class SlicePair(NamedTuple):
 
     @property
     def slices(self) -> Tensor:
-        """All slices that are read, (2 B,)."""
-        return torch.cat([self.before, self.after])
+        """All slices that are read, before and after in turn, (2 B,)."""
+        return torch.stack([self.before, self.after], dim=1).flatten()
+
+    @property
+    def weights(self) -> Tensor:
+        """The interpolation weights of the two slices, (B, 2)."""
+        return torch.stack([1 - self.share, self.share], dim=1)
 
     def read(self, table: Tensor) -> Tensor:
         """table (slices, ...) -> (B, ...), linearly interpolated between the two slices."""
-        # Both at once: the gradient by the table is then one tensor, where two would be added.
-        return self.blend(table.index_select(0, self.slices))
+        return self.blend(self.read_both(table))
+
+    def read_both(self, table: Tensor) -> Tensor:
+        """table (slices, ...) -> its `slices`, (2 B, ...)."""
+        # The gradient is added slice by slice; that of `index_select` number by number, where its memory is strided.
+        return F.embedding(self.slices, table.flatten(1)).unflatten(1, table.shape[1:])
 
     def blend(self, both: Tensor) -> Tensor:
         """What was read at `slices`, (2 B, ...) -> (B, ...), linearly interpolated between the two slices."""
-        before, after = both.chunk(2)
+        before, after = both.unflatten(0, (-1, 2)).unbind(1)
         return torch.lerp(before, after, self.share.view(-1, *[1] * (both.ndim - 1)))
 
 
@@ -81,8 +92,8 @@ class Timeline:
         position = unbounded.clamp(first, last)
         before = position.floor()
         after = torch.minimum(before + 1, last)
-        frames = torch.cat([(before - unbounded) / slices_per_frame, (after - unbounded) / slices_per_frame])
-        return SlicePair(before.long(), after.long(), position - before, frames)
+        frames = (torch.stack([before, after], dim=1) - unbounded[:, None]) / slices_per_frame[:, None]
+        return SlicePair(before.long(), after.long(), position - before, frames.flatten())
 
     def _tensors_on(self, device: torch.device) -> tuple[Tensor, Tensor]:
         if device not in self._tables:

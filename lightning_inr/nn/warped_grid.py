@@ -31,19 +31,23 @@ class WarpedGrid(ResettableModule):
     def forward(self, slices: SlicePair, where: Tensor | None) -> Tensor:
         """Slices of B frame positions, sampling positions in [-1, 1] or None -> (B, outputs, height, width).
 
-        `where`: (B, height, width, 2) for both slices of a frame position, or (2 B, height, width, 2), one for each.
+        `where`: (B, height, width, 2) for both slices of a frame position, or (2 B, height, width, 2), one for each, in
+        the order of `SlicePair.slices`.
         """
+        mix = self.mix.weight.expand(len(slices.share), -1, -1)
         if where is None:
             maps = self._maps(slices.read(self.table))
         elif len(where) == len(slices.share):
             maps = _sampled(self._maps(slices.read(self.table)), where)
-        else:
-            maps = slices.blend(_sampled(self._maps(self.table.index_select(0, slices.slices)), where))
+        elif where.is_cuda:
+            maps = slices.blend(_sampled(self._maps(slices.read_both(self.table)), where))
+        else:  # interpolated by the product below: one pass over the pixels less
+            maps = _sampled(self._maps(slices.read_both(self.table)), where).unflatten(0, (-1, 2)).flatten(1, 2)
+            mix = (slices.weights[:, None, :, None] * mix[:, :, None]).flatten(2)
         if maps.is_cuda:  # channels last, as the features: the gradient of `mix` is then one product over all pixels
             return self.mix(maps.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         # Pixels last: with few channels this product is ten times as fast on a CPU.
-        mixed = torch.bmm(self.mix.weight.expand(len(maps), -1, -1), maps.flatten(2))
-        return mixed.unflatten(2, (self.height, self.width))
+        return torch.bmm(mix, maps.flatten(2)).unflatten(2, (self.height, self.width))
 
     def _maps(self, read: Tensor) -> Tensor:
         """(N, height * width, channels) -> (N, channels, height, width)."""

@@ -5,6 +5,7 @@ of a table, so without it each slice would have to learn the static content of a
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -115,8 +116,8 @@ class Soap(Adam):
             state["mean_avg"], state["mean_avg_sq"] = torch.zeros_like(means), torch.zeros_like(means)
         state["mean_avg"].lerp_(means, 1 - short)
         state["mean_avg_sq"].lerp_(means.square(), 1 - long)
-        scale = (state["mean_avg_sq"] / (1 - long ** state["step"])).sqrt_().add_(group["eps"])
-        update = group["lr"] / (1 - short ** state["step"]) * state["mean_avg"] / scale
+        scale = (state["mean_avg_sq"] / _correction(long, state["step"])).sqrt_().add_(group["eps"])
+        update = group["lr"] / _correction(short, state["step"]) * state["mean_avg"] / scale
         for part, move in zip(table.split(slices, axis), update.split(1, axis), strict=True):
             if part.shape[axis] > 1:
                 part.sub_(move)
@@ -135,11 +136,21 @@ class Soap(Adam):
         state["step"] += 1
         state["exp_avg"].lerp_(gradient, 1 - short)
         state["exp_avg_sq"].lerp_(_rotated(gradient, *bases).square(), 1 - long)
-        scale = (state["exp_avg_sq"] / (1 - long ** state["step"])).sqrt_().add_(group["eps"])
-        update = _rotated(state["exp_avg"], *bases) / (1 - short ** state["step"]) / scale
+        scale = (state["exp_avg_sq"] / _correction(long, state["step"])).sqrt_().add_(group["eps"])
+        update = _rotated(state["exp_avg"], *bases) / _correction(short, state["step"]) / scale
         weight.sub_(group["lr"] * _rotated_back(update, *bases).view_as(weight))
         for side, product in _products(gradient).items():
             state[side].lerp_(product, 1 - PRODUCT_DECAY)
+
+
+def _correction(decay: float, step: Tensor) -> Tensor:
+    """Adam's correction of an average that started at zero, after `step` steps."""
+    return 1 - decay**step if step.is_cuda else _correction_on_cpu(decay, float(step))
+
+
+@lru_cache(maxsize=8)  # most parameters have taken as many steps as the others
+def _correction_on_cpu(decay: float, step: float) -> Tensor:
+    return 1 - decay ** torch.tensor(step)
 
 
 def _turn(states: list[dict[str, Any]]) -> bool:

@@ -35,9 +35,9 @@ def test_a_slice_lies_in_the_middle_of_its_frames() -> None:
 
 def test_the_frames_to_each_slice() -> None:
     index = torch.tensor([0.0, 3.5, 11.0])
-    assert Timeline(range(12), [0], 4).at(index).frames.tolist() == [1.5, -2, -1.5, 5.5, 2, -1.5]
+    assert Timeline(range(12), [0], 4).at(index).frames.tolist() == [1.5, 5.5, -2, 2, -1.5, -1.5]
     every_second = Timeline(range(0, 12, 2), [0, 6], 3).at(torch.tensor([0.0, 4.0, 6.0]))
-    torch.testing.assert_close(every_second.frames, torch.tensor([2.0, -2, 2, 2, -2, 2]))
+    torch.testing.assert_close(every_second.frames, torch.tensor([2.0, 2, -2, -2, 2, 2]))
 
 
 @pytest.mark.parametrize("shots", [[0], [0, 1, 2], [0, 3, 3]])

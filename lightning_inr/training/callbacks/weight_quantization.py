@@ -85,8 +85,13 @@ class WeightQuantization(FitCallback):
         torch._foreach_copy_(into, [self._full[row] for row in whole])
         torch._foreach_add_(into, [self.errors[row] for row in whole])
         for entry, rounded, full, error in zip(self.entries, self._rounded, self._full, self.errors, strict=True):
-            if (read := slices.get(entry.name)) is not None:
+            if (read := slices.get(entry.name)) is None:
+                continue
+            if full.is_cuda:  # without knowledge of the numbers, which would wait for the device
                 rounded.index_copy_(0, read, full.index_select(0, read).add_(error.index_select(0, read)))
+            else:
+                for number in set(read.tolist()):
+                    torch.add(full[number], error[number], out=rounded[number])
 
     def begin(self, trainer: L.Trainer) -> None:
         """Store the embeddings of an encoder; called once, before the first step with rounded weights."""
