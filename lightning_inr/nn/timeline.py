@@ -38,7 +38,9 @@ class SlicePair(NamedTuple):
 
     def read_both(self, table: Tensor) -> Tensor:
         """table (slices, ...) -> its `slices`, (2 B, ...)."""
-        # The gradient is added slice by slice; that of `index_select` number by number, where its memory is strided.
+        if table.is_cuda:
+            return table.index_select(0, self.slices)
+        # On a CPU its gradient is added slice by slice; that of `index_select` number by number if its memory is strided.
         return F.embedding(self.slices, table.flatten(1)).unflatten(1, table.shape[1:])
 
     def blend(self, both: Tensor) -> Tensor:
