@@ -40,7 +40,7 @@ class SlicePair(NamedTuple):
         """table (slices, ...) -> its `slices`, (2 B, ...)."""
         if table.is_cuda:
             return table.index_select(0, self.slices)
-        # On a CPU its gradient is added slice by slice; that of `index_select` number by number if its memory is strided.
+        # On a CPU: the gradient is added slice by slice; that of `index_select` number by number, if it is strided.
         return F.embedding(self.slices, table.flatten(1)).unflatten(1, table.shape[1:])
 
     def blend(self, both: Tensor) -> Tensor:
