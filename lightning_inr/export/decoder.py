@@ -153,7 +153,8 @@ def _simplify(model: "Model") -> None:
     optimizer.optimize_ir(
         model, should_fold=is_folded, input_size_limit=LARGEST_FOLDED, output_size_limit=LARGEST_FOLDED
     )
-    pattern.RewriteRuleSet([pattern.RewriteRule(_shuffle, _as_one_operator)]).apply_to_model(model)
+    rules = [pattern.RewriteRule(each, _as_one_operator) for each in (_shuffle, _shuffle_to_planes)]
+    pattern.RewriteRuleSet(rules).apply_to_model(model)
     optimizer.remove_unused_nodes(model)
 
 
@@ -162,6 +163,12 @@ def _shuffle(op: Any, x: Any, cells: Any, pixels: Any) -> Any:
     split = op.Reshape(op.Transpose(x, perm=[0, 2, 3, 1]), cells, _outputs=["split"])
     joined = op.Reshape(op.Transpose(split, perm=[0, 1, 3, 2, 4, 5]), pixels)
     return op.Transpose(joined, perm=[0, 3, 1, 2])
+
+
+def _shuffle_to_planes(op: Any, x: Any, cells: Any, pixels: Any) -> Any:
+    """The same for RGB."""
+    split = op.Reshape(op.Transpose(x, perm=[0, 2, 3, 1]), cells, _outputs=["split"])
+    return op.Reshape(op.Transpose(split, perm=[0, 5, 1, 3, 2, 4]), pixels)
 
 
 def _as_one_operator(op: Any, x: Any, split: Any, **_: Any) -> Any:

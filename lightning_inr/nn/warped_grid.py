@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lightning_inr.devices import full_precision
 from lightning_inr.nn.initialise import ResettableModule
 from lightning_inr.nn.timeline import SlicePair, Timeline
 from lightning_inr.types import GridLayout
@@ -46,8 +47,9 @@ class WarpedGrid(ResettableModule):
             mix = (slices.weights[:, None, :, None] * mix[:, :, None]).flatten(2)
         if maps.is_cuda:  # channels last, as the features: the gradient of `mix` is then one product over all pixels
             return self.mix(maps.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        # Pixels last: with few channels this product is ten times as fast on a CPU.
-        return torch.bmm(mix, maps.flatten(2)).unflatten(2, (self.height, self.width))
+        # Pixels last: with few channels this product is ten times as fast on a CPU. In bfloat16 it would take longer.
+        with full_precision(maps.device):
+            return torch.bmm(mix, maps.flatten(2)).unflatten(2, (self.height, self.width))
 
     def _maps(self, read: Tensor) -> Tensor:
         """(N, height * width, channels) -> (N, channels, height, width)."""

@@ -1,15 +1,19 @@
+import pytest
 import torch
 import torch.nn.functional as F
 
 from lightning_inr.nn.upsample import UpsampleStage, depth_to_space
 
 
-def test_depth_to_space_is_a_pixel_shuffle_with_channels_in_another_order() -> None:
-    x = torch.randn(2, 3 * 4, 5, 6).to(memory_format=torch.channels_last)
-    reordered = x.unflatten(1, (2, 2, 3)).permute(0, 3, 1, 2, 4, 5).flatten(1, 3)
+@pytest.mark.parametrize(("channels", "memory_format"), [(4, torch.channels_last), (3, torch.contiguous_format)])
+def test_depth_to_space_is_a_pixel_shuffle_with_channels_in_another_order(
+    channels: int, memory_format: torch.memory_format
+) -> None:
+    x = torch.randn(2, channels * 4, 5, 6).to(memory_format=torch.channels_last)
+    reordered = x.unflatten(1, (2, 2, channels)).permute(0, 3, 1, 2, 4, 5).flatten(1, 3)
     shuffled = depth_to_space(x, 2)
     assert torch.equal(shuffled, F.pixel_shuffle(reordered, 2))
-    assert shuffled.is_contiguous(memory_format=torch.channels_last)
+    assert shuffled.is_contiguous(memory_format=memory_format)
     assert depth_to_space(x, 1) is x
 
 
