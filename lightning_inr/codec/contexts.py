@@ -65,17 +65,17 @@ def all_positions(layout: GridLayout, device: torch.device) -> CoefficientPositi
 @lru_cache(maxsize=64)
 def positions_by_frequency(layout: GridLayout) -> list[CoefficientPositions]:
     """The same by rising frequency (row plus column) within the block; the first are the blocks' means. On the CPU."""
-    all_fields = all_positions(layout, torch.device("cpu"))
+    here, lower, base, counted = all_positions(layout, torch.device("cpu"))
     frequency = block_frequencies(layout)
-    return [
-        CoefficientPositions(
-            all_fields.here[selected],
-            all_fields.lower[:, selected],
-            all_fields.base[selected],
-            all_fields.counts[selected],
-        )
-        for selected in (frequency == each for each in range(int(frequency.max()) + 1))
-    ]
+    order, sizes = frequency.argsort(stable=True), frequency.bincount().tolist()
+    by_frequency = zip(
+        here[order].split(sizes),
+        lower[:, order].split(sizes, 1),
+        base[order].split(sizes),
+        counted[order].split(sizes),
+        strict=True,
+    )
+    return [CoefficientPositions(*each) for each in by_frequency]
 
 
 def block_frequencies(layout: GridLayout) -> Tensor:
