@@ -75,8 +75,7 @@ class LatentINRGridsConfig:
         check_choice("motion", self.motion, MOTIONS)
         check_number("density", self.density, 1 / 256, 4096)
         check_number("motion_scale", self.motion_scale, 0, 10)
-        if self.velocity_scale is not None:
-            check_number("velocity_scale", self.velocity_scale, 1e-6, 10)
+        check_number("velocity_scale", self.velocity_scale, 1e-6, 10, optional=True)
         for layer in self.modulated_layers or (-1,):
             check_range("modulated_layers", layer, 0, self.layers - 1)
         if self.shots[0] != 0:

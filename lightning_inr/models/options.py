@@ -9,10 +9,13 @@ def check_range(name: str, value: object, least: int, most: int) -> None:
         raise ValueError(f"{name}={value}: choose a whole number from {least} to {most}")
 
 
-def check_number(name: str, value: object, least: float, most: float) -> None:
-    """ValueError unless `value` is a number from `least` to `most`."""
+def check_number(name: str, value: object, least: float, most: float, optional: bool = False) -> None:
+    """ValueError unless `value` is a number from `least` to `most`; None is valid, too, if `optional`."""
+    if optional and value is None:
+        return
     if not isinstance(value, int | float) or isinstance(value, bool) or not least <= value <= most:
-        raise ValueError(f"{name}={value}: choose a number from {least:g} to {most:g}")
+        null = ", or null" if optional else ""
+        raise ValueError(f"{name}={value}: choose a number from {least:g} to {most:g}{null}")
 
 
 def check_choice(name: str, value: object, allowed: Collection[object]) -> None:

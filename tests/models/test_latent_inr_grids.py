@@ -96,7 +96,7 @@ def test_unknown_shots_are_a_single_one() -> None:
         ({"modulated_layers": [3]}, "modulated_layers=3: choose a whole number from 0 to 2"),
         ({"motion": "optical"}, "motion=optical: choose one of none, affine, field"),
         ({"motion_scale": -1}, "motion_scale=-1: choose a number from 0 to 10"),
-        ({"velocity_scale": -1}, "velocity_scale=-1: choose a number from 1e-06 to 10"),
+        ({"velocity_scale": -1}, "velocity_scale=-1: choose a number from 1e-06 to 10, or null"),
         ({"shots": [3]}, "the first starts at frame 0"),
         ({"shots": [0, -2]}, "shots=-2: choose a whole number"),
         ({"maps": []}, "give 1 to 8 maps"),
