@@ -110,6 +110,16 @@ def test_weights_beyond_half_precision_are_clamped() -> None:
     assert next(each for each in decoded.parameters() if each.ndim == 1)[0] == -65504
 
 
+@pytest.mark.parametrize("name", list(SMALL))
+def test_many_parameters_of_one_value_take_few_bytes_and_decode(name: str) -> None:
+    net = small_model(name, VideoShape(40, 180, 320, 25.0))  # as of a black video after a long fit
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.zero_()
+    decoded = decode(Codec().encode(net))
+    assert all(not parameter.any() for parameter in decoded.parameters())
+
+
 def test_frames_that_are_not_finite_are_errors() -> None:
     net = small_model()
     with torch.no_grad():
