@@ -1,6 +1,6 @@
 """Validation of a file's header before use: the video, the model and the table of its tensors."""
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
@@ -28,17 +28,17 @@ FLOATS: dict[int, np.dtype[Any]] = {16: np.dtype("<f2"), 32: np.dtype("<f4")}
 MOST_TOKENS = 2**20  # per video
 
 
-def checked_model(values: dict[str, Any], sections: Mapping[str, int]) -> tuple[VideoRepresentation, list[Entry]]:
+def checked_model(values: dict[str, Any], roles: Collection[str]) -> tuple[VideoRepresentation, list[Entry]]:
     """The model on the device "meta", and its table of tensors, from the `values` of a header.
 
-    `sections`: bytes per role. BitstreamError if the header is not valid or exceeds the current limits.
+    `roles`: those of the file's sections. BitstreamError if the header is not valid or exceeds the current limits.
     """
     try:
         header = msgspec.convert(values, Header)
         video = VideoShape(**msgspec.structs.asdict(header.video))
         _check_spaces(header, video)
         model = build_on_meta(header.model, video, header.space, header.token_space, **header.config)
-        _check_entries(header.tensors, model, sections)
+        _check_entries(header.tensors, model, roles)
         check_cost(model)
     except BitstreamError:
         raise
@@ -71,7 +71,7 @@ def _check_tokens(space: TokenSpace, video: VideoShape) -> None:
         raise BitstreamError(f"damaged .linr: its header states {space.tokens} tokens of width {space.width}")
 
 
-def _check_entries(entries: list[Entry], model: VideoRepresentation, sections: Mapping[str, int]) -> None:
+def _check_entries(entries: list[Entry], model: VideoRepresentation, roles: Collection[str]) -> None:
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     groups = {name: role for role, names in model.coded_groups().items() for name in names}
     if {entry.name: entry.shape for entry in entries} != expected or len(entries) != len(expected):
@@ -90,5 +90,5 @@ def _check_entries(entries: list[Entry], model: VideoRepresentation, sections: M
     if diagonals(entry.shape for entry in entries if entry.prediction == "around") > MOST_DIAGONALS:
         raise BitstreamError("damaged .linr: its predictions would take too long to decode; fetch the file again")
     # A tensor of one repeated value costs almost nothing, so the bytes of a section are no bound of its parameters.
-    if {entry.role for entry in entries} != set(sections):
+    if {entry.role for entry in entries} != set(roles):
         raise BitstreamError("damaged .linr: its sections are not those of its tensors; fetch the file again")

@@ -38,7 +38,7 @@ class SlicePair(NamedTuple):
 
     def read_both(self, table: Tensor) -> Tensor:
         """table (slices, ...) -> its `slices`, (2 B, ...)."""
-        if table.is_cuda or not torch.is_grad_enabled():
+        if table.is_cuda or not torch.is_grad_enabled():  # an exported graph then reads the table in its stored shape
             return table.index_select(0, self.slices)
         # On a CPU: the gradient is added slice by slice; that of `index_select` number by number, if it is strided.
         return F.embedding(self.slices, table.flatten(1)).unflatten(1, table.shape[1:])

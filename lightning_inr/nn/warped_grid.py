@@ -35,18 +35,17 @@ class WarpedGrid(ResettableModule):
         `where`: (B, height, width, 2) for both slices of a frame position, or (2 B, height, width, 2), one for each, in
         the order of `SlicePair.slices`.
         """
-        mix = self.mix.weight.expand(len(slices.share), -1, -1)
-        if where is None:
-            maps = self._maps(slices.read(self.table))
-        elif len(where) == len(slices.share):
-            maps = _sampled(self._maps(slices.read(self.table)), where)
-        elif where.is_cuda:
-            maps = slices.blend(_sampled(self._maps(slices.read_both(self.table)), where))
-        else:  # interpolated by the product below: one pass over the pixels less
-            maps = _sampled(self._maps(slices.read_both(self.table)), where).unflatten(0, (-1, 2)).flatten(1, 2)
-            mix = (slices.weights[:, None, :, None] * mix[:, :, None]).flatten(2)
+        apart = where is not None and len(where) > len(slices.share)
+        maps = self._maps(slices.read_both(self.table) if apart else slices.read(self.table))
+        if where is not None:
+            maps = _sampled(maps, where)
         if maps.is_cuda:  # channels last, as the features: the gradient of `mix` is then one product over all pixels
+            maps = slices.blend(maps) if apart else maps
             return self.mix(maps.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        mix = self.mix.weight.expand(len(slices.share), -1, -1)
+        if apart:  # the product below interpolates, too: one pass over the pixels less
+            maps = maps.unflatten(0, (-1, 2)).flatten(1, 2)
+            mix = (slices.weights[:, None, :, None] * mix[:, :, None]).flatten(2)
         # Pixels last: with few channels this product is ten times as fast on a CPU. In bfloat16 it would take longer.
         with full_precision(maps.device):
             return torch.bmm(mix, maps.flatten(2)).unflatten(2, (self.height, self.width))

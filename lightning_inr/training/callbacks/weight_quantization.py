@@ -87,7 +87,7 @@ class WeightQuantization(FitCallback):
         for entry, rounded, full, error in zip(self.entries, self._rounded, self._full, self.errors, strict=True):
             if (read := slices.get(entry.name)) is None:
                 continue
-            if full.is_cuda:  # without knowledge of the numbers, which would wait for the device
+            if full.is_cuda:  # where `tolist` would wait for the device
                 rounded.index_copy_(0, read, full.index_select(0, read).add_(error.index_select(0, read)))
             else:
                 for number in set(read.tolist()):
